@@ -1,0 +1,128 @@
+"""Bus: leases, control, ledger and workers; what someone who was not there must be able to read."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from avatar.media import SessionId, StageName, WorkerId
+
+LEASE_TTL_S = 3.0
+WORKER_TTL_S = 3.0
+LEDGER_LENGTH = 6
+"""Committed chunks kept per session and stage: enough to rebuild a stage's state by replay."""
+MAX_LEDGER_ENTRY_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right of `worker` to serve `stage` of `session`; `fence` rises with each new owner."""
+
+    session: SessionId
+    stage: StageName
+    worker: WorkerId
+    fence: int
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What a worker says of itself in each heartbeat."""
+
+    worker: WorkerId
+    stage: StageName
+    address: str
+    slots: int
+    avatars: tuple[str, ...] = ()
+    draining: bool = False
+
+
+CommitResult = Literal["committed", "duplicate", "fenced"]
+ControlKind = Literal["epoch", "cancel", "migrate", "close"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One entry of a session's control stream; `value` is the new epoch where kind is "epoch"."""
+
+    kind: ControlKind
+    value: int = 0
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One committed chunk, as bytes of `avatar.wire`."""
+
+    fence: int
+    seq: int
+    payload: bytes
+
+
+class Bus(Protocol):
+    """The same semantics in process and over Redis, fencing included."""
+
+    async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
+        """Heartbeat: the worker is listed for `ttl_s` seconds more."""
+        ...
+
+    async def withdraw(self, worker: WorkerId, /) -> None:
+        """Take the worker off the list; idempotent."""
+        ...
+
+    async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
+        """Live workers of a stage, in a stable order."""
+        ...
+
+    async def load(self, worker: WorkerId, /) -> int:
+        """How many unexpired leases the worker holds."""
+        ...
+
+    async def acquire(
+        self, session: SessionId, worker: WorkerInfo, /, ttl_s: float = LEASE_TTL_S
+    ) -> Lease | None:
+        """Lease one of the worker's slots, atomically; None when all are taken.
+
+        The fence of (session, stage) rises by one at each change of owner; acquiring again by the
+        present owner renews and keeps the fence.
+        """
+        ...
+
+    async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
+        """Keep the lease; False when it is lost, whereupon its owner stops writing at once."""
+        ...
+
+    async def release(self, lease: Lease, /) -> None:
+        """Give the slot back; a lease that is no longer ours is left alone. Idempotent."""
+        ...
+
+    async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
+        """Append chunk `seq` to the ledger under the lease's fence.
+
+        "duplicate": this seq, or a later one, stands there under the same fence already.
+        "fenced": a newer owner has written, or holds the lease; drop the state.
+        """
+        ...
+
+    async def replay(
+        self, session: SessionId, stage: StageName, /, last: int = LEDGER_LENGTH
+    ) -> list[LedgerEntry]:
+        """The last `last` committed chunks, oldest first."""
+        ...
+
+    async def post(self, session: SessionId, control: Control, /) -> None:
+        """Append to the session's control stream."""
+        ...
+
+    def control(self, session: SessionId, /) -> AsyncIterator[Control]:
+        """All control entries of a session from the first on, then as they come."""
+        ...
+
+    async def raise_epoch(self, session: SessionId, /) -> int:
+        """Raise the session's epoch by one, post it as control, and return it."""
+        ...
+
+    async def forget(self, session: SessionId, /) -> None:
+        """Delete every key of the session; idempotent."""
+        ...
+
+    async def close(self) -> None:
+        """Give up connections; idempotent."""
+        ...

@@ -1,0 +1,114 @@
+"""Every error raised on purpose, as one tree; each knows its gRPC and HTTP status."""
+
+from typing import ClassVar
+
+
+class AvatarError(Exception):
+    """Base of all errors of this project.
+
+    `reason` is the stable machine-readable name (AIP-193 ErrorInfo.reason); the message says
+    what was given, what was expected, and how to fix it.
+    """
+
+    grpc_status: ClassVar[str] = "INTERNAL"
+    http_status: ClassVar[int] = 500
+    reason: ClassVar[str] = "INTERNAL"
+
+
+class InvalidInput(AvatarError, ValueError):
+    """The caller gave something unusable: not audio, empty text, a malformed tensor."""
+
+    grpc_status = "INVALID_ARGUMENT"
+    http_status = 400
+    reason = "INVALID_INPUT"
+
+
+class TooLarge(InvalidInput):
+    """An input is over its limit (bytes, seconds or characters)."""
+
+    http_status = 413
+    reason = "TOO_LARGE"
+
+
+class NoSpeech(InvalidInput):
+    """The audio is readable but nobody speaks in it."""
+
+    http_status = 422
+    reason = "NO_SPEECH"
+
+
+class NotFound(AvatarError):
+    """A named thing (avatar, session, file) does not exist."""
+
+    grpc_status = "NOT_FOUND"
+    http_status = 404
+    reason = "NOT_FOUND"
+
+
+class CorruptFile(AvatarError):
+    """A weight or asset file does not match its checksum or its declared shapes."""
+
+    grpc_status = "DATA_LOSS"
+    http_status = 500
+    reason = "CORRUPT_FILE"
+
+
+class Busy(AvatarError):
+    """No free slot; try again after `retry_after_s` seconds."""
+
+    grpc_status = "RESOURCE_EXHAUSTED"
+    http_status = 503
+    reason = "NO_FREE_SLOT"
+
+    def __init__(self, message: str, retry_after_s: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type["Busy"], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after_s)
+
+
+class Unavailable(AvatarError):
+    """A service this request needs cannot be reached, or is not ready yet."""
+
+    grpc_status = "UNAVAILABLE"
+    http_status = 503
+    reason = "UNAVAILABLE"
+
+
+class ModelServerUnreachable(Unavailable):
+    """The OpenAI-compatible server named by the settings does not answer."""
+
+    reason = "MODEL_SERVER_UNREACHABLE"
+
+
+class DeadlineExceeded(AvatarError):
+    """A chunk or a request was not done in its time."""
+
+    grpc_status = "DEADLINE_EXCEEDED"
+    http_status = 504
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Fenced(AvatarError):
+    """The lease has a new owner; whoever gets this stops writing at once and drops its state."""
+
+    grpc_status = "ABORTED"
+    http_status = 409
+    reason = "FENCED"
+
+
+class SessionLost(AvatarError):
+    """The state of a session is gone; it cannot be continued, only opened anew."""
+
+    grpc_status = "FAILED_PRECONDITION"
+    http_status = 409
+    reason = "SESSION_LOST"
+
+
+class ChannelClosed(AvatarError):
+    """The other end of a channel has gone."""
+
+    grpc_status = "UNAVAILABLE"
+    http_status = 503
+    reason = "CHANNEL_CLOSED"

@@ -1,0 +1,107 @@
+"""The nouns that flow: Stamp, AudioChunk -> AudioEmbedding -> LatentChunk -> FrameChunk."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+SessionId = NewType("SessionId", str)
+WorkerId = NewType("WorkerId", str)
+
+StageName = Literal["audio_llm", "audio_encoder", "score_worker", "vae_decoder", "gateway"]
+STAGES: tuple[StageName, ...] = (
+    "audio_llm",
+    "audio_encoder",
+    "score_worker",
+    "vae_decoder",
+    "gateway",
+)
+
+SPEECH_RATE = 16_000
+"""Sample rate, in hertz, of all speech inside the graph; playout may use another."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which chunk this is.
+
+    `seq` counts the session's chunks and is never reset; `epoch` rises with each interruption;
+    `fence` is the sender's lease counter; `pts` is in ticks of 1/48000 s since session start.
+    """
+
+    session: SessionId
+    epoch: int
+    seq: int
+    fence: int
+    pts: int
+
+
+@dataclass(frozen=True)
+class AudioChunk:
+    """Speech of one chunk.
+
+    `samples` is (S,) float32 in [-1, 1]. `lookahead` is the speech right after it as far as it is
+    already known, (0..) float32: it lets lips prepare for what comes and is never played from here.
+    Outside the chunk chain (a question, a spoken reply) `samples` may have any length.
+    """
+
+    stamp: Stamp
+    samples: NDArray[np.float32]
+    sample_rate: int = SPEECH_RATE
+    lookahead: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class AudioEmbedding:
+    """Embedding of one chunk's speech: `tokens` and `lookahead` are (latents, tokens, D) float32.
+
+    All zero where nobody speaks. `lookahead` holds as many latents beyond the chunk as the
+    profile's audio window reaches; unknown speech is zero there.
+    """
+
+    stamp: Stamp
+    tokens: NDArray[np.float32]
+    lookahead: NDArray[np.float32]
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class LatentChunk:
+    """One denoised chunk: `latents` is (F, C, H, W) float32 in the VAE's normalised space."""
+
+    stamp: Stamp
+    latents: NDArray[np.float32]
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class FrameChunk:
+    """One decoded chunk: `frames` is (N, H, W, 3) uint8 RGB."""
+
+    stamp: Stamp
+    frames: NDArray[np.uint8]
+    last: bool = False
+
+
+TurnKind = Literal[
+    "text",  # to audio_llm: say this text as it stands
+    "prompt",  # to audio_llm: answer this text
+    "end_of_question",  # to audio_llm: the question's audio is complete, answer it
+    "transcript",  # from audio_llm: what was heard
+    "reply",  # from audio_llm: one sentence of the answer, before its audio
+    "end_of_reply",  # from audio_llm: the answer is complete
+]
+
+
+@dataclass(frozen=True)
+class TurnEvent:
+    """A step of the conversation; `text` is empty where the kind needs none."""
+
+    stamp: Stamp
+    kind: TurnKind
+    text: str = ""
+
+
+Chunk = AudioChunk | AudioEmbedding | LatentChunk | FrameChunk | TurnEvent
