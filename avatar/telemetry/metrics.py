@@ -1,0 +1,43 @@
+"""Prometheus histograms and gauges of the latency budget; labels name a stage, never a session."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.48, 0.75, 1.0, 2.5, 5.0, 10.0)
+"""Bucket edges, in seconds; 0.48 is one chunk of the default avatar."""
+
+stage_seconds = Histogram(
+    "avatar_stage_seconds",
+    "One chunk's computation in a stage, from the step's start to its end, in seconds.",
+    ["stage"],
+    buckets=SECONDS,
+)
+stage_wait_seconds = Histogram(
+    "avatar_stage_wait_seconds",
+    "From a chunk's arrival in a stage until its computation begins, in seconds.",
+    ["stage"],
+    buckets=SECONDS,
+)
+stage_send_seconds = Histogram(
+    "avatar_stage_send_seconds",
+    "From a computed chunk until the next stage's credit let it go, in seconds.",
+    ["stage"],
+    buckets=SECONDS,
+)
+stage_dropped_total = Counter(
+    "avatar_stage_dropped_total", "Chunks not computed or not passed on.", ["stage", "cause"]
+)
+commit_failures_total = Counter(
+    "avatar_commit_failures_total", "Chunks that could not be written to the ledger.", ["stage"]
+)
+sessions = Gauge(
+    "avatar_sessions", "Sessions attached to a stage now.", ["stage"], multiprocess_mode="livesum"
+)
+first_chunk_seconds = Histogram(
+    "avatar_first_chunk_seconds",
+    "From a complete request to the first chunk of video out of the graph, in seconds.",
+    ["request"],
+    buckets=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, 20.0),
+)
+requests_total = Counter(
+    "avatar_requests_total", "Finished requests.", ["request", "outcome"]
+)
