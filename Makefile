@@ -1,0 +1,68 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo train bench test test-fast test-gpu check lint types imports protos-check \
+        fix protos manifests images up down sdk-build ready-run ready-dev
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    ?= $(VENV)/bin
+export VENV
+
+##@ Start here
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+setup: ready-dev ## Make .venv with everything in it (make run and make test do it by themselves)
+
+##@ Run
+run: ready-run ## Start the graph on this machine: http://127.0.0.1:8000, Ctrl-C ends it
+	@$(BIN)/python -m services.run
+demo: ready-run ## Two videos from a graph of its own: a text said, a question answered
+	@$(BIN)/python scripts/demo.py
+train: ready-dev ## Repeat the training of the default avatar (hours; goes on where it stopped)
+	@$(BIN)/python -m training.train
+bench: ready-dev ## Measure, and write bench/RESULTS.md
+	@$(BIN)/python -m bench
+
+##@ Check
+test: ready-dev check ## Everything: set-up, static checks, every test that needs no GPU
+	@$(BIN)/python -m pytest -m "not gpu"
+test-fast: ready-dev ## The tests of about a minute: unit and streaming
+	@$(BIN)/python -m pytest -m "unit or streaming"
+test-gpu: ready-dev ## The tests that need a CUDA device
+	@$(BIN)/python -m pytest -m gpu
+check: lint types imports protos-check ## Static checks
+lint: ready-dev ## ruff: format and rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+types: ready-dev ## mypy, strict
+	@$(BIN)/mypy
+imports: ready-dev ## Who may import whom
+	@$(BIN)/lint-imports
+protos-check: ready-dev ## buf lint, and that the committed stubs are those of protos/
+	@$(BIN)/buf lint protos
+	@$(BIN)/python scripts/gen_protos.py --check
+
+##@ Change
+fix: ready-dev ## Format, then mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+protos: ready-dev ## Generate the stubs in sdk/talkingmachines_api from protos/
+	@$(BIN)/python scripts/gen_protos.py
+manifests: ready-dev ## Render k8s/base/rayservice.yaml from ray_config.yaml
+	@$(BIN)/python scripts/render_manifests.py
+
+##@ Ship
+images: ## Build the container image (needs Docker)
+	@docker build -f deploy/Dockerfile -t talkingmachines:dev .
+up: ## Start the container image with its Valkey (needs Docker)
+	@docker compose -f deploy/compose.yaml up --build --detach
+down: ## Stop what `make up` started
+	@docker compose -f deploy/compose.yaml down
+sdk-build: ready-dev ## The SDK's wheel, in dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./sdk && ls dist
+
+ready-run:
+	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) not found: sudo apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) scripts/setup.py run
+ready-dev:
+	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) not found: sudo apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) scripts/setup.py dev
