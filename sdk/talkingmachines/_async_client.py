@@ -1,0 +1,135 @@
+"""The client for programs with asyncio."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from talkingmachines._async_answer import AsyncAnswer, AsyncCall
+from talkingmachines._connection import channel_options, server_address
+from talkingmachines._events import Avatar
+from talkingmachines._exchange import Exchange, Readiness
+from talkingmachines._input import AudioSource, check_avatar, check_text, read_audio
+from talkingmachines._status import CallContext, error_of
+from talkingmachines._wire import ask_requests, avatars_of, say_request
+from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
+
+_LIST = talk_pb2.ListAvatarsRequest()
+
+
+class AsyncClient:
+    """Talks with a server, from one event loop.
+
+        async with AsyncClient() as client:
+            await client.say("Hello.", avatar="ada").save("hello.mp4")
+
+    Args:
+        server: host:port of the server's gRPC address; empty for TALKINGMACHINES_SERVER, or else
+            127.0.0.1:9000.
+        deadline_s: Time for one whole answer.
+        retry_busy_s: How long `say` and `ask` keep trying while every slot of the server is
+            taken, at the intervals the server asks for; 0 for no second try.
+
+    Raises:
+        InvalidInput: If `server` is not host:port.
+    """
+
+    def __init__(
+        self, server: str = "", *, deadline_s: float = 300.0, retry_busy_s: float = 0.0
+    ) -> None:
+        self._server = server_address(server)
+        self._deadline_s = deadline_s
+        self._retry_busy_s = retry_busy_s
+        self._is_closed = False
+        self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def server(self) -> str:
+        """host:port of the server."""
+        return self._server
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection and cancels every answer under way; a second time does nothing."""
+        self._is_closed = True
+        if self._channel is not None:
+            await self._channel.close(grace=None)
+
+    def say(self, text: str, avatar: str = "") -> AsyncAnswer:
+        """The avatar says `text`, 1 to 2000 characters.
+
+        Args:
+            text: What to say.
+            avatar: Id of the avatar; empty for the server's default one.
+
+        Raises:
+            InvalidInput: If the text is empty; TooLarge if it is too long.
+        """
+        request = say_request(check_text(text), check_avatar(avatar))
+
+        async def begin() -> AsyncCall:
+            return self._stub().Say(request, timeout=self._deadline_s)
+
+        return AsyncAnswer(begin, self._exchange())
+
+    def ask(self, audio: AudioSource, avatar: str = "") -> AsyncAnswer:
+        """The avatar hears a spoken question and answers it.
+
+        The first step raises InvalidInput if the audio is empty, TooLarge if it is over its limit,
+        and OSError if the file cannot be read.
+
+        Args:
+            audio: The bytes of an audio file (WAV, MP3, OGG, FLAC, M4A, WEBM), or its path; at
+                most 16 MiB and 60 s.
+            avatar: Id of the avatar; empty for the server's default one.
+        """
+        check_avatar(avatar)
+
+        async def begin() -> AsyncCall:
+            requests = ask_requests(await asyncio.to_thread(read_audio, audio), avatar)
+            return self._stub().Ask(requests, timeout=self._deadline_s)
+
+        return AsyncAnswer(begin, self._exchange())
+
+    async def avatars(self) -> list[Avatar]:
+        """The characters this server can show; the first is its default."""
+        try:
+            return avatars_of(await self._stub().ListAvatars(_LIST, timeout=self._deadline_s))
+        except grpc.RpcError as error:
+            raise error_of(error, CallContext(self._server, self._deadline_s)) from error
+
+    async def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Returns as soon as the server can talk.
+
+        Raises:
+            Unavailable: If it cannot within `timeout_s`.
+        """
+        readiness = Readiness(self._server, timeout_s)
+        while True:
+            try:
+                await self._stub().ListAvatars(_LIST, timeout=readiness.left_s, wait_for_ready=True)
+                return
+            except grpc.RpcError as error:
+                await asyncio.sleep(readiness.delay_before_retry_s(error))
+
+    def _stub(self) -> "talk_pb2_grpc.TalkServiceAsyncStub":
+        # Made at the first call: a channel belongs to the event loop that is running then.
+        if self._is_closed:
+            raise ValueError("The client is closed: make a new one.")
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._server, channel_options(self._server))
+        return talk_pb2_grpc.TalkServiceStub(self._channel)
+
+    def _exchange(self) -> Exchange:
+        return Exchange(self._server, self._deadline_s, self._retry_busy_s)

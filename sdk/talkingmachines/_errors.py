@@ -1,0 +1,88 @@
+"""What can go wrong, as one tree."""
+
+from typing import ClassVar
+
+
+class TalkError(Exception):
+    """Base of every error this package raises on purpose; the message names the fix.
+
+    `reason` is the server's stable machine-readable name of the fault (AIP-193 ErrorInfo.reason);
+    `retry_after_s` is how long the server asks to wait before another try, None if it did not say.
+    """
+
+    default_reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(
+        self, message: str, *, reason: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason or self.default_reason
+        self.retry_after_s = retry_after_s
+
+
+class InvalidInput(TalkError, ValueError):
+    """The input cannot be used: empty text, not an audio file, a malformed address."""
+
+    default_reason = "INVALID_INPUT"
+
+
+class TooLarge(InvalidInput):
+    """The input is over its limit of characters, bytes or seconds."""
+
+    default_reason = "TOO_LARGE"
+
+
+class NoSpeech(InvalidInput):
+    """The audio is readable, but nobody speaks in it."""
+
+    default_reason = "NO_SPEECH"
+
+
+class NotFound(TalkError):
+    """The server has no avatar of that name."""
+
+    default_reason = "NOT_FOUND"
+
+
+class Busy(TalkError):
+    """Every slot of the server is taken; try again after `retry_after_s` seconds."""
+
+    default_reason = "NO_FREE_SLOT"
+    retry_after_s: float
+
+    def __init__(self, message: str, *, reason: str = "", retry_after_s: float = 5.0) -> None:
+        super().__init__(message, reason=reason, retry_after_s=retry_after_s)
+
+
+class Unavailable(TalkError):
+    """No server answers there, or it is not ready yet."""
+
+    default_reason = "UNAVAILABLE"
+
+
+class ModelServerUnreachable(Unavailable):
+    """The server runs, but the language model server it is set to use does not answer."""
+
+    default_reason = "MODEL_SERVER_UNREACHABLE"
+
+
+class ConnectionLost(Unavailable):
+    """The call ended before the answer was complete."""
+
+    default_reason = "CONNECTION_LOST"
+
+
+class DeadlineExceeded(TalkError):
+    """The answer was not complete in its time."""
+
+    default_reason = "DEADLINE_EXCEEDED"
+
+
+class SessionLost(TalkError):
+    """The server lost the state of this answer; it can only be asked for anew."""
+
+    default_reason = "SESSION_LOST"
+
+
+class ServerError(TalkError):
+    """The server failed, or speaks another version of the protocol."""

@@ -1,0 +1,100 @@
+"""What the twins decide alike, without any input or output."""
+
+import time
+from collections.abc import Callable
+
+import grpc
+
+from talkingmachines._errors import Busy, ServerError, Unavailable
+from talkingmachines._events import Event, Summary
+from talkingmachines._status import CallContext, error_of, no_server
+from talkingmachines._wire import event_of
+from talkingmachines_api.v1 import talk_pb2
+
+_SHORTEST_DELAY_S = 0.05
+_READY_POLL_S = 0.5
+
+
+class Exchange:
+    """Reads the steps of one answer, and judges its faults."""
+
+    def __init__(
+        self,
+        server: str,
+        deadline_s: float,
+        retry_busy_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server = server
+        self._deadline_s = deadline_s
+        self._retry_busy_s = retry_busy_s
+        self._clock = clock
+        self._give_up_at: float | None = None
+        self._num_events = 0
+        self._is_complete = False
+
+    def read(self, message: talk_pb2.TalkEvent) -> Event | None:
+        self._num_events += 1
+        event = event_of(message)
+        self._is_complete = self._is_complete or isinstance(event, Summary)
+        return event
+
+    def check_complete(self) -> None:
+        """Raises ServerError where the stream has ended early, though without an error."""
+        if not self._is_complete:
+            raise ServerError(
+                f"{self._server} ended the answer after {self._num_events} steps without its"
+                " summary: see the server's log."
+            )
+
+    def delay_before_retry_s(self, error: grpc.RpcError) -> float:
+        """How long to wait before another try.
+
+        Only a full server is tried again: it refuses before it does any work.
+
+        Raises:
+            TalkError: What `error` stands for, where there shall be no other try.
+        """
+        fault = error_of(error, CallContext(self._server, self._deadline_s, self._num_events))
+        if not isinstance(fault, Busy) or self._num_events:
+            raise fault from error
+        if self._give_up_at is None:
+            self._give_up_at = self._clock() + self._retry_busy_s
+        delay_s = max(fault.retry_after_s, _SHORTEST_DELAY_S)
+        if self._clock() + delay_s > self._give_up_at:
+            raise fault from error
+        return delay_s
+
+
+class Readiness:
+    """Decides how long to go on waiting for a server."""
+
+    def __init__(
+        self, server: str, timeout_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._server = server
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._give_up_at = clock() + timeout_s
+
+    @property
+    def left_s(self) -> float:
+        return max(self._give_up_at - self._clock(), 0.0)
+
+    def delay_before_retry_s(self, error: grpc.RpcError) -> float:
+        """How long to wait before asking again.
+
+        Raises:
+            Unavailable: If the time is up.
+            TalkError: What `error` stands for, where waiting does not help.
+        """
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            details = f"not ready within {self._timeout_s:g} s"
+            raise no_server(self._server, details) from error
+        fault = error_of(error, CallContext(self._server, self._timeout_s))
+        if not isinstance(fault, Unavailable) or error.code() is grpc.StatusCode.CANCELLED:
+            raise fault from error
+        delay_s = max(fault.retry_after_s or _READY_POLL_S, _SHORTEST_DELAY_S)
+        if delay_s > self.left_s:
+            raise fault from error
+        return delay_s
