@@ -57,7 +57,12 @@ class LedgerEntry:
 
 
 class Bus(Protocol):
-    """The same semantics in process and over Redis, fencing included."""
+    """The same semantics in process and over Redis, fencing included.
+
+    Any method raises `Unavailable` when the back end does not answer; whether the call took effect
+    is then unknown, and calling again is right: everything here may be done twice. (A control
+    entry may then stand there twice, and an epoch may rise by two: readers bear both.)
+    """
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
         """Heartbeat: the worker is listed for `ttl_s` seconds more."""
@@ -81,7 +86,9 @@ class Bus(Protocol):
         """Lease one of the worker's slots, atomically; None when all are taken.
 
         The fence of (session, stage) rises by one at each change of owner; acquiring again by the
-        present owner renews and keeps the fence.
+        present owner renews and keeps the fence. A lease that another worker still holds is taken
+        over, and its slot there becomes free: who may decide that is the session's coordinator.
+        A lease that has run out, or was released, has no owner.
         """
         ...
 
@@ -96,8 +103,13 @@ class Bus(Protocol):
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         """Append chunk `seq` to the ledger under the lease's fence.
 
-        "duplicate": this seq, or a later one, stands there under the same fence already.
-        "fenced": a newer owner has written, or holds the lease; drop the state.
+        "duplicate": this seq, or a later one, stands there already, by this owner or one before it;
+        the chunk counts as committed.
+        "fenced": a newer owner holds, or has held, the lease, or the session is forgotten; drop the
+        state. A lease that has merely run out still commits: nobody else can have gone on.
+
+        Raises:
+            TooLarge: `payload` is over MAX_LEDGER_ENTRY_BYTES.
         """
         ...
 
@@ -112,7 +124,10 @@ class Bus(Protocol):
         ...
 
     def control(self, session: SessionId, /) -> AsyncIterator[Control]:
-        """All control entries of a session from the first on, then as they come."""
+        """All control entries of a session from the first on, then as they come.
+
+        Ends when the bus is closed. After `Unavailable` ask again: it begins with the first entry.
+        """
         ...
 
     async def raise_epoch(self, session: SessionId, /) -> int:

@@ -39,7 +39,10 @@ class OpenRequest:
 class Channel(Protocol):
     """The sending side of one edge, from the moment the receiver has accepted it.
 
-    An edge is full duplex: audio_llm answers on the edge it was opened by.
+    An edge is full duplex: audio_llm answers on the edge it was opened by. Both directions keep
+    order, have credit and drop stale chunks alike. Several tasks may send; one receives.
+    An edge ends when the handler returns, when either side closes, or when a peer vanishes: what
+    had arrived is still received, sending fails at once.
     """
 
     async def send(self, chunk: Chunk, /) -> None:
@@ -47,11 +50,18 @@ class Channel(Protocol):
 
         Raises:
             ChannelClosed: The receiver has gone; its own error, if it sent one, is raised instead.
+            ValueError: `finish` was called before.
         """
         ...
 
     async def receive(self) -> Chunk | None:
-        """Next chunk from the other side, or None once it has finished sending."""
+        """Next chunk from the other side, or None once it has finished sending.
+
+        Acknowledges the chunk before it and drops stale ones, as `Inbound.receive` does.
+
+        Raises:
+            ChannelClosed: The receiver has gone; its own error, if it sent one, is raised instead.
+        """
         ...
 
     async def cancel(self, epoch: int, /) -> None:
@@ -63,7 +73,11 @@ class Channel(Protocol):
         ...
 
     async def close(self) -> None:
-        """Drop the edge in both directions; idempotent."""
+        """Drop the edge in both directions; idempotent.
+
+        The handler is not interrupted: its next receive or send says ChannelClosed. To hand over
+        everything first: finish(), receive() until None, close().
+        """
         ...
 
 
@@ -95,7 +109,11 @@ class Inbound(Protocol):
 
 
 Handler = Callable[[Inbound], Awaitable[None]]
-"""Serves one edge until it ends. An AvatarError it raises reaches the sender with its status."""
+"""Serves one edge until it ends. An AvatarError it raises reaches the sender with its status.
+
+Its first receive() or send() accepts the edge, and so does returning; an error raised before that
+refuses it, out of the sender's connect(). Returning also finishes the direction back.
+"""
 
 
 class Transport(Protocol):

@@ -1,0 +1,154 @@
+"""The bus inside one process, with the semantics of Redis: fencing, expiry, bounded ledgers."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+from avatar.bus import (
+    LEASE_TTL_S,
+    LEDGER_LENGTH,
+    MAX_LEDGER_ENTRY_BYTES,
+    WORKER_TTL_S,
+    CommitResult,
+    Control,
+    Lease,
+    LedgerEntry,
+    WorkerInfo,
+)
+from avatar.errors import TooLarge
+from avatar.media import SessionId, StageName, WorkerId
+
+
+@dataclass
+class _Session:
+    """Everything of one session; `controls` are numbered so that readers survive a `forget`."""
+
+    leases: dict[StageName, tuple[Lease, float]] = field(default_factory=dict)
+    fences: dict[StageName, int] = field(default_factory=dict)
+    ledgers: dict[StageName, deque[LedgerEntry]] = field(default_factory=dict)
+    controls: list[tuple[int, Control]] = field(default_factory=list)
+    epoch: int = 0
+
+
+class MemoryBus:
+    """A `Bus` in process; `clock` gives seconds and never runs backwards."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._workers: dict[WorkerId, tuple[WorkerInfo, float]] = {}
+        self._sessions: dict[SessionId, _Session] = {}
+        self._num_posted = 0
+        self._posted = asyncio.Event()
+        self._is_closed = False
+
+    async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
+        self._workers[info.worker] = (info, self._clock() + ttl_s)
+
+    async def withdraw(self, worker: WorkerId, /) -> None:
+        self._workers.pop(worker, None)
+
+    async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
+        now = self._clock()
+        live = [info for info, expiry in self._workers.values() if expiry > now]
+        return sorted((info for info in live if info.stage == stage), key=lambda info: info.worker)
+
+    async def load(self, worker: WorkerId, /) -> int:
+        now = self._clock()
+        return sum(
+            lease.worker == worker and expiry > now
+            for session in self._sessions.values()
+            for lease, expiry in session.leases.values()
+        )
+
+    async def acquire(
+        self, session: SessionId, worker: WorkerInfo, /, ttl_s: float = LEASE_TTL_S
+    ) -> Lease | None:
+        state = self._session(session)
+        held = state.leases.get(worker.stage)
+        if held and held[0].worker == worker.worker and await self.renew(held[0], ttl_s):
+            return held[0]
+        if await self.load(worker.worker) >= worker.slots:
+            return None
+        fence = state.fences.get(worker.stage, 0) + 1
+        lease = Lease(session, worker.stage, worker.worker, fence)
+        state.fences[worker.stage] = fence
+        state.leases[worker.stage] = (lease, self._clock() + ttl_s)
+        return lease
+
+    async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
+        now = self._clock()
+        leases = self._peek(lease.session).leases
+        held = leases.get(lease.stage)
+        if held is None or held[0] != lease or held[1] <= now:
+            return False
+        leases[lease.stage] = (lease, now + ttl_s)
+        return True
+
+    async def release(self, lease: Lease, /) -> None:
+        leases = self._peek(lease.session).leases
+        if lease.stage in leases and leases[lease.stage][0] == lease:
+            del leases[lease.stage]
+
+    async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
+        if len(payload) > MAX_LEDGER_ENTRY_BYTES:
+            raise TooLarge(
+                f"a ledger entry of {len(payload)} bytes, at most {MAX_LEDGER_ENTRY_BYTES} allowed"
+            )
+        state = self._peek(lease.session)
+        if state.fences.get(lease.stage) != lease.fence:
+            return "fenced"
+        ledger = state.ledgers.setdefault(lease.stage, deque(maxlen=LEDGER_LENGTH))
+        if ledger and ledger[-1].seq >= seq:
+            return "duplicate"
+        ledger.append(LedgerEntry(lease.fence, seq, payload))
+        return "committed"
+
+    async def replay(
+        self, session: SessionId, stage: StageName, /, last: int = LEDGER_LENGTH
+    ) -> list[LedgerEntry]:
+        entries = list(self._peek(session).ledgers.get(stage, ()))
+        return [replace(entry) for entry in entries[max(0, len(entries) - last) :]]
+
+    async def post(self, session: SessionId, control: Control, /) -> None:
+        self._num_posted += 1
+        self._session(session).controls.append((self._num_posted, control))
+        self._wake_readers()
+
+    async def control(self, session: SessionId, /) -> AsyncIterator[Control]:
+        seen = 0
+        while not self._is_closed:
+            posted = self._posted
+            fresh = [item for item in self._peek(session).controls if item[0] > seen]
+            for number, control in fresh:
+                seen = number
+                yield control
+            if not fresh:
+                await posted.wait()
+
+    async def raise_epoch(self, session: SessionId, /) -> int:
+        state = self._session(session)
+        state.epoch += 1
+        epoch = state.epoch
+        await self.post(session, Control("epoch", epoch))
+        return epoch
+
+    async def forget(self, session: SessionId, /) -> None:
+        self._sessions.pop(session, None)
+
+    async def close(self) -> None:
+        self._is_closed = True
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        # A new event each time: a reader that took the old one before looking cannot miss it.
+        self._posted.set()
+        self._posted = asyncio.Event()
+
+    def _session(self, session: SessionId) -> _Session:
+        return self._sessions.setdefault(session, _Session())
+
+    def _peek(self, session: SessionId) -> _Session:
+        """What is known of a session, without leaving a trace of one that is unknown."""
+        return self._sessions.get(session) or _Session()
