@@ -1,0 +1,101 @@
+"""The designed cast: who the characters are, how they speak and how they move."""
+
+from dataclasses import dataclass
+
+from avatar.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Speech rate and pitch, both factors of the speech engine's own voice.
+
+    `pitch` is applied by resampling; the engine is asked for `speed / pitch`, so that the
+    tempo heard is `speed`.
+    """
+
+    speed: float
+    pitch: float
+
+
+@dataclass(frozen=True)
+class Temperament:
+    """How lively a face is at rest."""
+
+    blinks_per_minute: float
+    sway: float
+    """Factor on head movement; 1.0 is calm conversation."""
+    brow_range: float
+    """Largest brow movement, 0 to 1."""
+    smile: float
+    """Mean smile, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Character:
+    id: str
+    display_name: str
+    description: str
+    persona: str
+    """System prompt of the chat model."""
+    voice: Voice
+    temperament: Temperament
+    seed: int
+    """Seed of this character's movements, and of the small details of the drawing."""
+
+
+_BRIEFLY = "Answer in one or two short sentences, in plain spoken English."
+
+CAST: tuple[Character, ...] = (
+    Character(
+        id="mira",
+        display_name="Mira",
+        description="A warm museum guide of about thirty with long chestnut waves.",
+        persona=f"You are Mira, a warm and curious museum guide. {_BRIEFLY}",
+        voice=Voice(speed=1.0, pitch=1.0),
+        temperament=Temperament(blinks_per_minute=17.0, sway=1.0, brow_range=0.6, smile=0.38),
+        seed=101,
+    ),
+    Character(
+        id="otto",
+        display_name="Otto",
+        description="A retired clockmaker with silver hair, a trimmed beard and round glasses.",
+        persona=f"You are Otto, a patient retired clockmaker with dry humour. {_BRIEFLY}",
+        voice=Voice(speed=0.93, pitch=0.76),
+        temperament=Temperament(blinks_per_minute=14.0, sway=0.75, brow_range=0.5, smile=0.25),
+        seed=202,
+    ),
+    Character(
+        id="zuri",
+        display_name="Zuri",
+        description="An upbeat astronomer with dark curls, gold earrings and a marigold blouse.",
+        persona=f"You are Zuri, an upbeat astronomer who loves clear explanations. {_BRIEFLY}",
+        voice=Voice(speed=1.04, pitch=0.93),
+        temperament=Temperament(blinks_per_minute=18.0, sway=1.15, brow_range=0.7, smile=0.45),
+        seed=303,
+    ),
+    Character(
+        id="finn",
+        display_name="Finn",
+        description="A freckled student with tousled copper hair and a green hoodie.",
+        persona=f"You are Finn, an easy-going student who likes to help. {_BRIEFLY}",
+        voice=Voice(speed=1.08, pitch=0.85),
+        temperament=Temperament(blinks_per_minute=20.0, sway=1.1, brow_range=0.55, smile=0.32),
+        seed=404,
+    ),
+)
+"""The first is the default."""
+
+DEFAULT_CHARACTER = CAST[0]
+
+
+def character_of(character_id: str) -> Character:
+    """The member of `CAST` with this id.
+
+    Raises:
+        NotFound: If there is none.
+    """
+    for character in CAST:
+        if character.id == character_id:
+            return character
+    known = ", ".join(character.id for character in CAST)
+    raise NotFound(f"no character {character_id!r}; the cast is: {known}")

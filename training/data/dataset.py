@@ -1,0 +1,1 @@
+"""Rendered clips on disk, as training reads them."""
