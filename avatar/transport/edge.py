@@ -70,7 +70,11 @@ class End:
             if self._lost is not None:
                 raise self._lost
             self._credit -= 1
-            self._post(chunk)
+            try:
+                self._post(chunk)
+            except InvalidInput:  # it cannot be encoded, hence was never sent
+                self._credit += 1
+                raise
 
     async def receive(self) -> Chunk | None:
         self._give_back(self._unacknowledged)
@@ -170,14 +174,20 @@ class InboundEnd(End):
         super().__init__(post, request.epoch)
         self.request = request
         self._accept = accept
+        self._is_accepted = False
 
     async def send(self, chunk: Chunk) -> None:
-        self._accept()
+        self._accept_once()
         await super().send(chunk)
 
     async def receive(self) -> Chunk | None:
-        self._accept()
+        self._accept_once()
         return await super().receive()
+
+    def _accept_once(self) -> None:
+        if not self._is_accepted:
+            self._is_accepted = True
+            self._accept()
 
 
 async def serve(handler: Handler, inbound: InboundEnd) -> AvatarError | None:

@@ -271,7 +271,9 @@ class AttachResponse(_message.Message):
 
     @_builtins.property
     def finish(self) -> Global___Finish:
-        """No more chunks follow."""
+        """The receiver is done: no more chunks follow, none is taken. The other side half-closes the
+        stream, and the status of the call then says how it ended.
+        """
 
     def __init__(
         self,
