@@ -2,7 +2,7 @@
 
 import random
 
-import skia  # type: ignore[import-untyped]  # skia-python has no stubs
+import skia  # type: ignore[import-not-found]  # skia-python has no stubs
 
 from training.data.features import Palette
 from training.data.looks import Look
@@ -34,8 +34,14 @@ def draw_neck(canvas: skia.Canvas, look: Look, tones: Palette, lean: float) -> N
         close=True,
     )
     base = mix(tones.skin, tones.shade, 0.45)
-    canvas.drawPath(neck, linear((-40 * -look.light, 80), (40 * -look.light, 90),
-                                 [base, mix(tones.shade, tones.deep, 0.35)]))
+    canvas.drawPath(
+        neck,
+        linear(
+            (-40 * -look.light, 80),
+            (40 * -look.light, 90),
+            [base, mix(tones.shade, tones.deep, 0.35)],
+        ),
+    )
     with clipped(canvas, neck):
         glow(canvas, (lean - 4 * look.light, 84), 52, 26, tones.deep, 0.85)
         for side in (-1, 1):
@@ -90,5 +96,7 @@ def _draw_shirt_collar(canvas: skia.Canvas, look: Look) -> None:
         for index, (x, y) in enumerate([(32, 88), (1, 116), (20, 140), (52, 106)]):
             (flap.lineTo if index else flap.moveTo)(side * x, y)
         flap.close()
-        canvas.drawPath(flap, linear((0, 90), (0, 140), [look.trim, mix(look.trim, (0, 0, 0.1), 0.2)]))
+        canvas.drawPath(
+            flap, linear((0, 90), (0, 140), [look.trim, mix(look.trim, (0, 0, 0.1), 0.2)])
+        )
         canvas.drawPath(flap, stroke((0.2, 0.2, 0.25), 1.0, 0.4))

@@ -1,10 +1,10 @@
 """The parts of a face that move: eyes, brows, nose, mouth, and what is worn on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import skia  # type: ignore[import-untyped]  # skia-python has no stubs
+import skia  # type: ignore[import-not-found]  # skia-python has no stubs
 
 from training.data.looks import Look
 from training.data.paint import (
@@ -63,7 +63,7 @@ class Mouth:
     tongue: float
 
     @classmethod
-    def of(cls, shape: Sequence[float]) -> "Mouth":
+    def of(cls, shape: Iterable[float]) -> "Mouth":
         return cls(*(float(value) for value in shape))
 
     @property
@@ -110,25 +110,32 @@ def draw_eye(
     canvas.drawPath(
         curve(
             (-w * 0.92, -h * 0.45),
-            ((-w * 0.45, -h * 1.28 - crease_lift), (w * 0.5, -h * 1.38 - crease_lift),
-             (w * 1.08, -h * 0.35)),
+            (
+                (-w * 0.45, -h * 1.28 - crease_lift),
+                (w * 0.5, -h * 1.38 - crease_lift),
+                (w * 1.08, -h * 0.35),
+            ),
         ),
         stroke(crease, 1.3, 0.55),
     )
     lash = mix(tones.hair_dark, (0.07, 0.04, 0.05), 0.75)
     canvas.drawPath(curve(inner, upper), stroke(lash, look.lash))
     if look.lash >= 2.8:
-        wing = curve(outer, ((w + 2, -2 + 3 * blink), (w + 4, -4 + 4 * blink),
-                             (w + 5, -6.0 + 6 * blink)))
+        wing = curve(
+            outer, ((w + 2, -2 + 3 * blink), (w + 4, -4 + 4 * blink), (w + 5, -6.0 + 6 * blink))
+        )
         canvas.drawPath(wing, stroke(lash, 2.0))
     canvas.drawPath(curve(outer, lower), stroke(tones.deep, 1.2, 0.55))
-    bag = curve((-w * 0.8, low + 3.4), ((-w * 0.3, low + 6.6), (w * 0.4, low + 6.4),
-                                       (w * 0.9, low + 2.2)))
+    bag = curve(
+        (-w * 0.8, low + 3.4), ((-w * 0.3, low + 6.6), (w * 0.4, low + 6.4), (w * 0.9, low + 2.2))
+    )
     canvas.drawPath(bag, stroke(tones.deep, 1.2, 0.16 + 0.3 * look.wrinkles + 0.12 * smile))
     if look.wrinkles:
         for rise in (-2.5, 1.5, 5.0):
-            foot = curve((w + 3.5, 0.5 + 0.3 * rise), ((w + 6, rise * 0.5), (w + 8, rise),
-                                                      (w + 10, rise * 1.5)))
+            foot = curve(
+                (w + 3.5, 0.5 + 0.3 * rise),
+                ((w + 6, rise * 0.5), (w + 8, rise), (w + 10, rise * 1.5)),
+            )
             canvas.drawPath(foot, stroke(tones.deep, 1.0, 0.32 * look.wrinkles))
     canvas.restore()
 
@@ -154,9 +161,7 @@ def _draw_eyeball(
     canvas.drawCircle(x - 2.4 * light, y + 2.7, 1.05, fill(WHITE, 0.55))
 
 
-def draw_brow(
-    canvas: skia.Canvas, look: Look, tones: Palette, side: int, brow: float
-) -> None:
+def draw_brow(canvas: skia.Canvas, look: Look, tones: Palette, side: int, brow: float) -> None:
     """A tapered brow around (0, 0); brow 1 is raised, -1 drawn together."""
     canvas.save()
     canvas.scale(side, 1.0)
@@ -197,9 +202,7 @@ def draw_nose(canvas: skia.Canvas, look: Look, tones: Palette) -> None:
         canvas.drawPath(nostril, fill(mix(tones.deep, (0.1, 0.02, 0.02), 0.5), 0.85))
 
 
-def draw_mouth(
-    canvas: skia.Canvas, look: Look, tones: Palette, mouth: Mouth, smile: float
-) -> None:
+def draw_mouth(canvas: skia.Canvas, look: Look, tones: Palette, mouth: Mouth, smile: float) -> None:
     """Mouth around the middle of the seam between the closed lips at (0, 0)."""
     gap, pucker = mouth.gap, mouth.round
     w = look.mouth_width * (1.0 + 0.17 * mouth.wide - 0.20 * pucker + 0.13 * smile)
@@ -208,8 +211,11 @@ def draw_mouth(
     upper = look.upper_lip * (1.0 + 0.35 * pucker - 0.12 * smile)
     lower = look.lower_lip * (1.0 + 0.30 * pucker - 0.08 * mouth.open)
     corner = -3.6 * smile * (1.0 - 0.5 * pucker) - 0.5 * mouth.wide + 0.16 * gap
-    # A cubic whose controls lie at height Y passes its middle at 0.75 Y + 0.25 corner.
-    reach = lambda y: (y - 0.25 * corner) / 0.75  # noqa: E731
+
+    def reach(y: float) -> float:
+        """Height of the controls of a cubic between the corners that passes its middle at y."""
+        return (y - 0.25 * corner) / 0.75
+
     left, right = (-w, corner), (w, corner)
     inner_left, inner_right = (-w + 2.0, corner), (w - 2.0, corner)
     seam_top = reach(-up)
@@ -256,9 +262,7 @@ def draw_mouth(
         canvas.drawPath(seam, stroke(mix(lip_dark, (0.15, 0.0, 0.03), 0.6), 1.7, seam_alpha))
 
 
-def _draw_inner_mouth(
-    canvas: skia.Canvas, mouth: Mouth, w: float, up: float, down: float
-) -> None:
+def _draw_inner_mouth(canvas: skia.Canvas, mouth: Mouth, w: float, up: float, down: float) -> None:
     canvas.drawPaint(linear((0, -up), (0, down), [(0.16, 0.02, 0.04), (0.34, 0.07, 0.09)]))
     # The tongue lies low, and its tip rises with the tongue control.
     tip = down * (0.62 - 0.62 * mouth.tongue) + 1.0
@@ -276,9 +280,7 @@ def _draw_inner_mouth(
     if mouth.gap > 5.0:
         for x in (-0.48, -0.25, 0.0, 0.25, 0.48):
             canvas.drawLine(x * w, -up, x * w, edge - 1.0, stroke((0.62, 0.56, 0.56), 0.7, 0.5))
-    canvas.drawRect(
-        skia.Rect.MakeLTRB(-w, -up - 2.0, w, -up + 2.2), fill((0.12, 0.0, 0.02), 0.28)
-    )
+    canvas.drawRect(skia.Rect.MakeLTRB(-w, -up - 2.0, w, -up + 2.2), fill((0.12, 0.0, 0.02), 0.28))
 
 
 def draw_glasses(canvas: skia.Canvas, look: Look, view: View) -> None:

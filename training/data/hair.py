@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from math import cos, pi, sin
 
-import skia  # type: ignore[import-untyped]  # skia-python has no stubs
+import skia  # type: ignore[import-not-found]  # skia-python has no stubs
 
 from training.data.features import Mouth, Palette
 from training.data.looks import Look
@@ -46,9 +46,7 @@ def draw_hair_front(canvas: skia.Canvas, look: Look, tones: Palette, view: View)
     }[look.hair_style](canvas, look, tones, view)
 
 
-def draw_beard(
-    canvas: skia.Canvas, look: Look, tones: Palette, view: View, mouth: Mouth
-) -> None:
+def draw_beard(canvas: skia.Canvas, look: Look, tones: Palette, view: View, mouth: Mouth) -> None:
     """A short full beard with moustache; the mouth is drawn over it afterwards."""
     drop, w = mouth.jaw_drop, look.jaw_width
     colour = mix(tones.hair, tones.skin, 0.16)
@@ -63,11 +61,16 @@ def draw_beard(
         (at(-14, 30, 56), at(14, 30, 56), at(27, 36, 44)),
         (at(38, 42, 34), at(w - 2, 30, 20), at(look.face_width + 4, 10, 4)),
         (at(look.face_width + 8, 70 + drop, 4), at(30, 104 + drop, 20), at(0, 104 + drop, 24)),
-        (at(-30, 104 + drop, 20), at(-look.face_width - 8, 70 + drop, 4),
-         at(-look.face_width - 4, 10, 4)),
+        (
+            at(-30, 104 + drop, 20),
+            at(-look.face_width - 8, 70 + drop, 4),
+            at(-look.face_width - 4, 10, 4),
+        ),
         close=True,
     )
-    paint = linear(at(0, 30, 40), at(0, 92 + drop, 30), [colour, mix(colour, tones.hair_dark, 0.45)])
+    paint = linear(
+        at(0, 30, 40), at(0, 92 + drop, 30), [colour, mix(colour, tones.hair_dark, 0.45)]
+    )
     canvas.drawPath(mass, paint)
     with clipped(canvas, mass):
         strands = random.Random(look.seed)
@@ -148,8 +151,12 @@ def _draw_waves_front(canvas: skia.Canvas, look: Look, tones: Palette, view: Vie
 
 
 def _cap(
-    look: Look, view: View, hairline: Callable[[View], list[tuple[Point, Point, Point]]],
-    height: float, side_y: float, puff: float,
+    look: Look,
+    view: View,
+    hairline: Callable[[View], list[tuple[Point, Point, Point]]],
+    height: float,
+    side_y: float,
+    puff: float,
 ) -> skia.Path:
     """A cap of hair from temple to temple; `hairline` runs back from right to left."""
     w = look.face_width
@@ -212,12 +219,16 @@ def _draw_curls_front(canvas: skia.Canvas, look: Look, tones: Palette, view: Vie
         z = 34 * (1 - u * u)
         px, py = view.project(x, y + 14 * (1 - abs(u)), z)
         size = rng.uniform(11, 14)
-        canvas.drawCircle(px, py, size, fill(mix(tones.hair, tones.hair_light, rng.uniform(0, 0.2))))
+        canvas.drawCircle(
+            px, py, size, fill(mix(tones.hair, tones.hair_light, rng.uniform(0, 0.2)))
+        )
         for scale in (0.45, 0.8):
             arc = skia.Rect.MakeXYWH(
                 px - size * scale, py - size * scale, 2 * size * scale, 2 * size * scale
             )
-            canvas.drawArc(arc, rng.uniform(0, 360), 190, False, stroke(tones.hair_light, 1.4, 0.45))
+            canvas.drawArc(
+                arc, rng.uniform(0, 360), 190, False, stroke(tones.hair_light, 1.4, 0.45)
+            )
 
 
 def _draw_tousled(canvas: skia.Canvas, look: Look, tones: Palette, view: View) -> None:

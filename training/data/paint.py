@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, radians, sin, sqrt
 
-import skia  # type: ignore[import-untyped]  # skia-python has no stubs
+import skia  # type: ignore[import-not-found]  # skia-python has no stubs
 
 Colour = tuple[float, float, float]
 Point = tuple[float, float]
@@ -113,7 +113,9 @@ class View:
         return x * cos(yaw) + z * sin(yaw), y * cos(pitch) - turned * sin(pitch)
 
     @contextmanager
-    def anchored(self, canvas: skia.Canvas, x: float, y: float, lift: float = 0.0) -> Iterator[None]:
+    def anchored(
+        self, canvas: skia.Canvas, x: float, y: float, lift: float = 0.0
+    ) -> Iterator[None]:
         """Draw around (0, 0) as if painted on the face at (x, y), `lift` above its surface."""
         z = self.depth(x, y) + lift
         slope = -(x / self.rx**2) * self.rz**2 / z

@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import skia  # type: ignore[import-untyped]  # skia-python has no stubs
+import skia  # type: ignore[import-not-found]  # skia-python has no stubs
 from numpy.typing import NDArray
 
 from training.data.body import draw_background, draw_body, draw_neck
@@ -32,6 +33,7 @@ SHIFT_X, SHIFT_Y = 7.0, 4.5
 PORTRAIT_SMILE = 0.35
 
 Picture = NDArray[np.uint8]
+Numbers = Sequence[float] | NDArray[np.floating[Any]]
 
 
 class PortraitRenderer:
@@ -45,7 +47,7 @@ class PortraitRenderer:
         self._small = skia.Surface(self._pixels)
         self._background = self._draw_background()
 
-    def frame(self, mouth: Sequence[float], controls: Sequence[float]) -> Picture:
+    def frame(self, mouth: Numbers, controls: Numbers) -> Picture:
         """(256, 256, 3) uint8 RGB of a mouth shape (5) and controls (10), see `CONTROL_NAMES`."""
         canvas = self._large.getCanvas()
         canvas.resetMatrix()
@@ -100,9 +102,7 @@ class PortraitRenderer:
             draw_glasses(canvas, look, view)
         canvas.restore()
 
-    def _draw_head(
-        self, canvas: skia.Canvas, view: View, mouth: Mouth, smile: float
-    ) -> None:
+    def _draw_head(self, canvas: skia.Canvas, view: View, mouth: Mouth, smile: float) -> None:
         look, tones = self.look, self._tones
         self._draw_ears(canvas, view)
         outline = head_outline(look, view, mouth.jaw_drop)
@@ -126,9 +126,7 @@ class PortraitRenderer:
                 canvas.drawCircle(x + side * 2, y + 22, 6.5, stroke(look.trim, 2.6))
                 canvas.drawCircle(x + side * 2, y + 15, 2.0, fill(mix(look.trim, (1, 1, 1), 0.5)))
 
-    def _shade_face(
-        self, canvas: skia.Canvas, view: View, mouth: Mouth, smile: float
-    ) -> None:
+    def _shade_face(self, canvas: skia.Canvas, view: View, mouth: Mouth, smile: float) -> None:
         look, tones = self.look, self._tones
         far = -look.light
         glow(canvas, (far * look.face_width, 10), 42, 92, tones.deep, 0.42)

@@ -1,5 +1,7 @@
 """Mouth shapes of speech: each phoneme's target, blended over time by co-articulation."""
 
+# ruff: noqa: RUF001  # IPA letters are meant
+
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,12 +69,14 @@ _VISEME_OF_SYMBOL: dict[str, str] = {
         "fv": "f v",
         "sz": "s z",
         "sh": "ʃ ʒ S Z ʧ ʤ C",
-        "tdn": "t d n ɾ * ʔ ? ɲ",
+        "tdn": "t d n ɾ * ʔ ɲ",
         "kg": "k g ɡ ŋ N x",
         "h": "h H ɦ",
     }.items()
     for symbol in symbols.split()
 }
+
+STRESS_MARKS = ("ˈ", "ˌ")
 
 _CURVE_RATE = 200
 _LEAD_S = 0.02  # lips move before the sound
@@ -98,6 +102,8 @@ def visemes_of(symbol: str) -> tuple[str, ...]:
     found = tuple(_VISEME_OF_SYMBOL[letter] for letter in letters if letter in _VISEME_OF_SYMBOL)
     if found[:1] == ("tdn",) and "sh" in found:
         return ("sh",)  # an affricate is shaped by its release
+    if found[:1] == ("ae",) and len(found) > 1:
+        return ("aa", found[1])  # the a of a diphthong is an open one
     return found[:2]
 
 
@@ -125,7 +131,14 @@ def mouth_curves(
 def _segments(phonemes: Sequence[TimedPhoneme], duration_s: float) -> list[Segment]:
     """Contiguous segments from 0 to `duration_s`; gaps and long marks become silence."""
     shaped: list[Segment] = []
+    stress_start_s: float | None = None
     for phoneme in phonemes:
+        if phoneme.symbol in STRESS_MARKS:
+            stress_start_s = phoneme.start_s
+            continue
+        if stress_start_s is not None:  # a stress mark's time belongs to the vowel it marks
+            phoneme = TimedPhoneme(phoneme.symbol, stress_start_s, phoneme.end_s)
+            stress_start_s = None
         shaped.extend(_split(phoneme))
     filled: list[Segment] = []
     now = 0.0
@@ -205,4 +218,4 @@ def _close_lips(curves: NDArray[np.float64], segments: Sequence[Segment], fps: i
             middle = 0.5 * (segment.start_s + segment.end_s) - _LEAD_S
             first = last = round(middle * fps - 0.5)
         frames = np.clip(np.arange(first, last + 1), 0, len(curves) - 1)
-        curves[np.ix_(frames, shut)] = 0.0
+        curves[frames[:, None], shut] = 0.0

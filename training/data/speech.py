@@ -1,0 +1,99 @@
+"""Spoken utterances with the time of every phoneme, from three speech engines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly  # type: ignore[import-untyped]  # scipy has no stubs
+
+from avatar.cast.characters import Voice
+from avatar.speech.phonemes import TimedPhoneme
+from training.data.corpus import TRAIN
+
+SAMPLE_RATE = 16_000
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    samples: Samples
+    """Mono float32 at 16 kHz."""
+    phonemes: tuple[TimedPhoneme, ...]
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+class SpeechEngine(Protocol):
+    """Speaks one sentence. `voice` None lets the engine draw any of its own voices."""
+
+    def speak(self, text: str, voice: Voice | None, rng: np.random.Generator, /) -> Utterance: ...
+
+
+def utterance(
+    rng: np.random.Generator,
+    min_seconds: float,
+    engines: Sequence[SpeechEngine],
+    *,
+    voice: Voice | None = None,
+    sentences: Sequence[str] = TRAIN,
+    noise: bool = False,
+) -> Utterance:
+    """Random sentences by one random engine, with pauses of 0.2 to 1.5 s around and between.
+
+    Args:
+        rng: Draws engine, sentences, pauses, level and noise.
+        min_seconds: The utterance is at least this long.
+        engines: One is drawn; list an engine twice to hear it twice as often.
+        voice: Spoken with about this voice; None draws any.
+        sentences: What may be said.
+        noise: Adds a little noise to the spoken parts; pauses stay digital silence.
+    """
+    engine = engines[int(rng.integers(len(engines)))]
+    if voice is None:
+        drawn = (
+            None if rng.random() < 0.5 else Voice(rng.uniform(0.85, 1.2), rng.uniform(0.72, 1.15))
+        )
+    else:
+        drawn = Voice(voice.speed * rng.uniform(0.9, 1.1), voice.pitch * rng.uniform(0.97, 1.03))
+    parts = [_pause(rng)]
+    phonemes: list[TimedPhoneme] = []
+    num_samples = len(parts[0])
+    while num_samples < min_seconds * SAMPLE_RATE:
+        text = sentences[int(rng.integers(len(sentences)))]
+        said = engine.speak(text, drawn, rng)
+        samples = _add_noise(said.samples, rng) if noise and rng.random() < 0.5 else said.samples
+        phonemes.extend(_delayed(said.phonemes, num_samples / SAMPLE_RATE))
+        pause = _pause(rng)
+        parts.extend([samples, pause])
+        num_samples += len(samples) + len(pause)
+    joined = np.concatenate(parts)
+    peak = float(np.abs(joined).max(initial=1e-3))
+    return Utterance(joined * np.float32(rng.uniform(0.3, 0.95) / peak), tuple(phonemes))
+
+
+def at_16_khz(samples: NDArray[np.float32], sample_rate: int, pitch: float = 1.0) -> Samples:
+    """Resampled to 16 kHz; `pitch` multiplies every frequency, and shortens by as much."""
+    ratio = Fraction(SAMPLE_RATE, round(sample_rate * pitch)).limit_denominator(500)
+    resampled: Samples = resample_poly(samples, ratio.numerator, ratio.denominator)
+    return resampled.astype(np.float32)
+
+
+def _pause(rng: np.random.Generator) -> Samples:
+    # Squared, so that short pauses are the common ones.
+    seconds = 0.2 + 1.3 * rng.random() ** 2
+    return np.zeros(int(seconds * SAMPLE_RATE), np.float32)
+
+
+def _delayed(phonemes: Sequence[TimedPhoneme], offset_s: float) -> list[TimedPhoneme]:
+    return [TimedPhoneme(p.symbol, p.start_s + offset_s, p.end_s + offset_s) for p in phonemes]
+
+
+def _add_noise(samples: Samples, rng: np.random.Generator) -> Samples:
+    level = np.sqrt(np.mean(samples * samples)) * 10.0 ** (-rng.uniform(20.0, 40.0) / 20.0)
+    return samples + rng.standard_normal(len(samples), dtype=np.float32) * np.float32(level)
