@@ -1,0 +1,1 @@
+"""How the default avatar is made: data, losses, recipes, meters."""

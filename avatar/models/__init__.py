@@ -1,0 +1,1 @@
+"""The networks; modules hold only weights, every state is passed in and handed back."""

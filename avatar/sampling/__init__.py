@@ -1,0 +1,1 @@
+"""How a chunk is denoised and how chunks follow one another; shared by serving and training."""

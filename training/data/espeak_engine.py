@@ -111,7 +111,7 @@ class EspeakEngine:
 
     def _receive(self, wave: object, num_samples: int, events: object) -> int:
         if num_samples > 0:
-            self._sounds.append(np.ctypeslib.as_array(wave, (num_samples,)).copy())  # type: ignore[arg-type]  # a ctypes pointer
+            self._sounds.append(np.ctypeslib.as_array(wave, (num_samples,)).copy())
         index = 0
         while (event := events[index]).type != _EVENT_END:  # type: ignore[index]  # a ctypes pointer
             if event.type == _EVENT_PHONEME:

@@ -129,7 +129,7 @@ def draw_eye(
     bag = curve(
         (-w * 0.8, low + 3.4), ((-w * 0.3, low + 6.6), (w * 0.4, low + 6.4), (w * 0.9, low + 2.2))
     )
-    canvas.drawPath(bag, stroke(tones.deep, 1.2, 0.16 + 0.3 * look.wrinkles + 0.12 * smile))
+    canvas.drawPath(bag, stroke(tones.deep, 1.2, 0.07 + 0.3 * look.wrinkles + 0.12 * smile))
     if look.wrinkles:
         for rise in (-2.5, 1.5, 5.0):
             foot = curve(
@@ -145,7 +145,7 @@ def _draw_eyeball(
 ) -> None:
     w, r = look.eye_width, look.iris_radius
     canvas.drawPaint(linear((0, -h), (0, low), [(0.84, 0.83, 0.86), (0.985, 0.98, 0.97)]))
-    x, y = 4.6 * gaze[0] * side, 2.6 * gaze[1] - 0.8
+    x, y = 4.6 * gaze[0] * side, 2.6 * gaze[1] - 1.5
     light = look.light * side
     dark = mix(look.eye, (0.02, 0.02, 0.05), 0.72)
     canvas.drawCircle(x, y, r, fill(dark))
@@ -205,12 +205,12 @@ def draw_nose(canvas: skia.Canvas, look: Look, tones: Palette) -> None:
 def draw_mouth(canvas: skia.Canvas, look: Look, tones: Palette, mouth: Mouth, smile: float) -> None:
     """Mouth around the middle of the seam between the closed lips at (0, 0)."""
     gap, pucker = mouth.gap, mouth.round
-    w = look.mouth_width * (1.0 + 0.17 * mouth.wide - 0.20 * pucker + 0.13 * smile)
+    w = look.mouth_width * (1.0 + 0.19 * mouth.wide - 0.24 * pucker + 0.16 * smile)
     w *= 1.0 - 0.06 * mouth.open
     up, down = 0.24 * gap, 0.76 * gap
-    upper = look.upper_lip * (1.0 + 0.35 * pucker - 0.12 * smile)
-    lower = look.lower_lip * (1.0 + 0.30 * pucker - 0.08 * mouth.open)
-    corner = -3.6 * smile * (1.0 - 0.5 * pucker) - 0.5 * mouth.wide + 0.16 * gap
+    upper = look.upper_lip * (1.0 + 0.45 * pucker - 0.12 * smile)
+    lower = look.lower_lip * (1.0 + 0.35 * pucker - 0.08 * mouth.open)
+    corner = -6.5 * smile * (1.0 - 0.6 * pucker) + 0.8 - 0.5 * mouth.wide + 0.16 * gap
 
     def reach(y: float) -> float:
         """Height of the controls of a cubic between the corners that passes its middle at y."""

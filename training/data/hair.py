@@ -81,6 +81,18 @@ def draw_beard(canvas: skia.Canvas, look: Look, tones: Palette, view: View, mout
             start, end = at(x, y, z), at(x * 0.95, y + strands.uniform(5, 10), z)
             tone = strands.choice([tones.hair_light, tones.hair_dark])
             canvas.drawLine(*start, *end, stroke(tone, 1.0, strands.uniform(0.18, 0.4)))
+        for side in (-1, 1):
+            half = curve(
+                at(0, 33, 62),
+                (at(side * 10, 31, 60), at(side * 26, 36, 52), at(side * 34, 51, 44)),
+                (at(side * 24, 45, 52), at(side * 12, 42, 58), at(0, 41, 62)),
+                close=True,
+            )
+            canvas.drawPath(half, fill(mix(tones.hair, tones.hair_light, 0.35), 0.9))
+            for step in range(6):
+                x = side * (5 + 4.5 * step)
+                start, end = at(x, 33.5 + 0.2 * step, 56), at(x + side * 4, 42 + 0.9 * step, 54)
+                canvas.drawLine(*start, *end, stroke(tones.hair_dark, 0.9, 0.35))
         centre = at(0, look.mouth_y + 15 + 0.8 * drop, 58)
         glow(canvas, centre, 15, 5, tones.hair_dark, 0.35)
 
@@ -116,38 +128,52 @@ def _draw_waves_back(canvas: skia.Canvas, look: Look, tones: Palette) -> None:
         glow(canvas, (0, 70), 62, 70, tones.hair_dark, 0.9)
 
 
-def _waves_lock(look: Look, view: View, side: int) -> skia.Path:
+def _waves_edges(look: Look, view: View, side: int, inset: float) -> list[Point]:
+    """Ten control points down one side; `inset` 0 is the outer edge, 1 the one at the face."""
     w, hx = look.face_width, 0.25 * view.yaw_deg
+    outer = [
+        *((side * 30 + hx, -99), (side * (w + 15), -92), (side * (w + 17), -18)),
+        *((side * (w + 15), 16), (side * (w + 31), 40), (side * (w + 21), 78)),
+        *((side * (w + 14), 104), (side * (w + 24), 116), (side * (w + 4), 140)),
+    ]
+    inner = [
+        *((side * 18 + 2 * hx, -64), (side * (w - 13), -46), (side * (w - 5), -18)),
+        *((side * (w + 3), 10), (side * (w - 14), 36), (side * (w - 5), 60)),
+        *((side * (w + 6), 86), (side * (w - 16), 112), (side * (w - 2), 136)),
+    ]
     top = view.project(-7 * look.light, -82, 30)
-    return curve(
-        top,
-        ((side * 30 + hx, -98), (side * (w + 14), -92), (side * (w + 16), -18)),
-        ((side * (w + 14), 16), (side * (w + 28), 42), (side * (w + 20), 78)),
-        ((side * (w + 14), 104), (side * (w + 18), 116), (side * (w - 2), 134)),
-        ((side * (w - 14), 112), (side * (w + 2), 84), (side * (w - 5), 58)),
-        ((side * (w - 12), 34), (side * (w + 4), 10), (side * (w - 5), -18)),
-        ((side * (w - 14), -44), (side * 24 + 2 * hx, -62), top),
-        close=True,
-    )
+    between = [
+        (a[0] + (b[0] - a[0]) * inset, a[1] + (b[1] - a[1]) * inset)
+        for a, b in zip(outer, inner, strict=True)
+    ]
+    return [top, *between]
+
+
+def _flow(points: list[Point]) -> skia.Path:
+    cubics = [(points[i], points[i + 1], points[i + 2]) for i in range(1, len(points) - 2, 3)]
+    return curve(points[0], *cubics)
 
 
 def _draw_waves_front(canvas: skia.Canvas, look: Look, tones: Palette, view: View) -> None:
-    w = look.face_width
     for side in (-look.light, look.light):
-        lock = _waves_lock(look, view, side)
+        outer = _waves_edges(look, view, side, 0.0)
+        back = _waves_edges(look, view, side, 1.0)[::-1]
+        lock = _flow(outer)
+        lock.lineTo(*back[0])
+        for i in range(1, len(back) - 2, 3):
+            lock.cubicTo(*back[i], *back[i + 1], *back[i + 2])
+        lock.close()
         canvas.drawPath(lock, _gloss(look, tones))
+        rng = random.Random(look.seed + side)
         with clipped(canvas, lock):
-            rng = random.Random(look.seed + side)
-            glow(canvas, (side * (w - 8), -62), 30, 16, tones.hair_light, 0.55)
-            for _ in range(16):
-                u = rng.uniform(0.0, 1.0)
-                x = side * (w - 6 + 22 * u)
-                start = (side * (4 + 18 * u), -84 + 4 * u)
-                shoulder = (side * (w - 4 + 18 * u), -78)
-                end = (x, rng.uniform(10, 60))
-                _strand(canvas, tones, rng, start, shoulder, end)
-                tip = (x - side * rng.uniform(-4, 10), end[1] + rng.uniform(30, 60))
-                _strand(canvas, tones, rng, end, (x + side * 12, end[1] + 22), tip)
+            glow(canvas, (side * (look.face_width - 6), -62), 34, 18, tones.hair_light, 0.5)
+            glow(canvas, (side * (look.face_width + 12), 36), 16, 26, tones.hair_light, 0.35)
+            for _ in range(15):
+                inset = rng.uniform(0.06, 0.94)
+                tone = rng.choice([tones.hair_light, tones.hair_dark, tones.hair_dark])
+                paint = stroke(tone, rng.uniform(0.9, 2.4), rng.uniform(0.25, 0.55))
+                canvas.drawPath(_flow(_waves_edges(look, view, side, inset)), paint)
+        canvas.drawPath(lock, stroke(tones.hair_dark, 1.0, 0.5))
 
 
 def _cap(
@@ -248,7 +274,7 @@ def _draw_tousled(canvas: skia.Canvas, look: Look, tones: Palette, view: View) -
         angle = pi * (0.14 + 0.72 * index / 10)
         base_x, base_y = -cos(angle) * (w - 2), -sin(angle) * 82 - 12
         lean = rng.uniform(-10, 14)
-        tip = (base_x * 1.16 + lean, base_y - rng.uniform(5, 13))
+        tip = (base_x * 1.2 + lean, base_y - rng.uniform(14, 25))
         tuft = curve(
             (base_x - 13, base_y + 10),
             ((base_x - 10, base_y - 4), (tip[0] - 6, tip[1] + 2), tip),

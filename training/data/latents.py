@@ -69,14 +69,20 @@ def encode_clips(clips: ClipSet, vae: VAE, encoder: AudioEncoder, path: Path) ->
         samples = torch.from_numpy(clip.samples[: num_latents * SAMPLES_PER_LATENT]).float()[None]
         tokens, _ = encoder(samples, encoder.init_state())
         result.speech.append(tokens[0].unflatten(0, (num_latents, -1)).half())
-        result.controls.append(torch.from_numpy(clip.controls[: num_latents * GROUP]).reshape(num_latents, -1))
-        result.visemes.append(torch.from_numpy(clip.curves[: num_latents * GROUP, :4]).reshape(num_latents, GROUP, 4))
+        result.controls.append(
+            torch.from_numpy(clip.controls[: num_latents * GROUP]).reshape(num_latents, -1)
+        )
+        result.visemes.append(
+            torch.from_numpy(clip.curves[: num_latents * GROUP, :4]).reshape(num_latents, GROUP, 4)
+        )
         result.mouth_boxes.append(clip.mouth_box)
         result.characters.append(clip.character)
         result.held_out.append(held_out)
         if number % 20 == 0:
             log.info("clip_encoded", number=number, of=len(everything))
-    moved = torch.cat([x.float().square().mean((0, 2, 3), keepdim=False)[None] for x in result.latents])
+    moved = torch.cat(
+        [x.float().square().mean((0, 2, 3), keepdim=False)[None] for x in result.latents]
+    )
     result.scale = moved.mean(0).sqrt()
     for i, latents in enumerate(result.latents):
         result.latents[i] = (latents.float() / result.scale[:, None, None]).half()

@@ -113,6 +113,11 @@ class PortraitRenderer:
             self._shade_face(canvas, view, mouth, smile)
             if look.beard:
                 draw_beard(canvas, look, tones, view, mouth)
+            rim = mix(self.look.background[0], (1.0, 1.0, 1.0), 0.4)
+            canvas.save()
+            canvas.translate(1.5 * look.light, -0.5)
+            canvas.drawPath(outline, stroke(rim, 4.0, 0.16))
+            canvas.restore()
         canvas.drawPath(outline, stroke(tones.deep, 1.0, 0.35))
 
     def _draw_ears(self, canvas: skia.Canvas, view: View) -> None:
@@ -136,11 +141,11 @@ class PortraitRenderer:
             glow(canvas, (0, 0), 38, 24, tones.light, 0.55)
         for side in (-1, 1):
             with view.anchored(canvas, side * 34, 24 - 2.5 * smile):
-                rose = mix(tones.skin, (0.86, 0.22, 0.22), 0.6)
-                glow(canvas, (0, 0), 19, 14, rose, look.blush * (1.0 + 0.4 * smile))
+                rose = mix(tones.skin, (0.85, 0.28, 0.28), 0.5)
+                glow(canvas, (0, 0), 24, 18, rose, look.blush * (0.9 + 0.5 * smile))
                 glow(canvas, (look.light * 2, -9), 13, 8, tones.light, 0.30)
             with view.anchored(canvas, side * 21, 33):
-                depth = 0.14 + 0.3 * smile + 0.25 * look.wrinkles
+                depth = 0.03 + 0.28 * smile + 0.25 * look.wrinkles
                 fold = curve((-side * 8, -6), ((side * 1, -2), (side * 6, 5), (side * 6, 12)))
                 canvas.drawPath(fold, stroke(tones.deep, 1.5, min(0.5, depth)))
         if look.freckles:

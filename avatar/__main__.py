@@ -1,0 +1,46 @@
+"""`python -m avatar`: list the characters, render a video without any server."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from avatar.cast.characters import CAST, DEFAULT_CHARACTER
+from avatar.errors import AvatarError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m avatar", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="name the characters")
+    render = commands.add_parser("render", help="make a character say a recording")
+    render.add_argument("--audio", type=Path, required=True, help="any audio file with speech")
+    render.add_argument("--avatar", default=DEFAULT_CHARACTER.id, help="default: %(default)s")
+    render.add_argument("--out", type=Path, required=True, help="mp4 file to write")
+    render.add_argument("--seed", type=int, default=0, help="another seed, other movements")
+    args = parser.parse_args()
+    try:
+        if args.command == "list":
+            for member in CAST:
+                sys.stdout.write(f"{member.id:10} {member.display_name:10} {member.description}\n")
+        else:
+            from avatar.render import render_file
+
+            render_file(args.audio, args.avatar, args.out, seed=args.seed, progress=_progress)
+            sys.stderr.write(f"\n{args.out}\n")
+    except (AvatarError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _progress(done: int, of: int) -> None:
+    width = 30
+    filled = width * done // of
+    sys.stderr.write(f"\r[{'#' * filled}{'.' * (width - filled)}] {done}/{of} chunks")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""The three compute engines: one chunk in, one chunk out, state in, state out; no network."""
+
+from typing import Protocol
+
+
+class SessionSpec(Protocol):
+    """What an engine must know of a session to begin."""
+
+    @property
+    def avatar(self) -> str: ...
+
+    @property
+    def seed(self) -> int:
+        """Key of all noise and of the idle movements."""
+        ...

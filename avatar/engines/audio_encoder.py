@@ -1,0 +1,65 @@
+"""Speech to embedding, chunk by chunk."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatar.cast.profile import Profile, load_audio_encoder, load_profile
+from avatar.engines import SessionSpec
+from avatar.errors import InvalidInput
+from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding
+from avatar.models.audio_encoder import AudioEncoder
+
+LOOKAHEAD_LATENTS = 2
+"""Latents beyond a chunk that the DiT's audio window of 5 reaches."""
+
+
+class AudioEncoderEngine:
+    """State is the last samples heard, (1, history)."""
+
+    def __init__(self, profile: Profile, model: AudioEncoder) -> None:
+        self.profile, self.model = profile, model
+        self.samples_per_chunk = profile.clock.samples_per_chunk(SPEECH_RATE)
+        self.samples_per_latent = profile.clock.samples_per_latent(SPEECH_RATE)
+
+    @classmethod
+    def load(cls, profile: str) -> "AudioEncoderEngine":
+        loaded = load_profile(profile)
+        return cls(loaded, load_audio_encoder(loaded))
+
+    def init_state(self, request: SessionSpec) -> Tensor:
+        return self.model.init_state()
+
+    def step(self, chunk: AudioChunk, state: Tensor) -> tuple[AudioEmbedding, Tensor]:
+        """Embed one chunk, and what is known after it without moving the state there.
+
+        Raises:
+            InvalidInput: Another sample rate, or not exactly one chunk of samples.
+        """
+        if chunk.sample_rate != SPEECH_RATE:
+            raise InvalidInput(f"{chunk.sample_rate} Hz given, {SPEECH_RATE} Hz expected")
+        if len(chunk.samples) != self.samples_per_chunk:
+            raise InvalidInput(
+                f"{len(chunk.samples)} samples given, {self.samples_per_chunk} a chunk expected"
+            )
+        tokens, following = self._embed(chunk.samples, state)
+        reach = LOOKAHEAD_LATENTS * self.samples_per_latent
+        ahead = np.zeros(reach, np.float32)
+        known = min(len(chunk.lookahead), reach)
+        ahead[:known] = chunk.lookahead[:known]
+        peeked, _ = self._embed(ahead, following)
+        return AudioEmbedding(chunk.stamp, tokens, peeked, chunk.last), following
+
+    @torch.inference_mode()
+    def _embed(self, samples: NDArray[np.float32], state: Tensor) -> tuple[NDArray[np.float32], Tensor]:
+        tokens, state = self.model(torch.from_numpy(samples)[None], state)
+        per_latent = tokens[0].unflatten(0, (len(samples) // self.samples_per_latent, -1))
+        return per_latent.numpy(), state
+
+
+def silent(chunk: AudioChunk) -> AudioChunk:
+    """The same chunk with nobody speaking."""
+    return replace(chunk, samples=np.zeros_like(chunk.samples), lookahead=chunk.lookahead[:0])

@@ -1,0 +1,88 @@
+"""Embedding to latents: the DiT, two forwards a chunk."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.cast.characters import character_of
+from avatar.cast.motion import controls
+from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
+from avatar.engines import SessionSpec
+from avatar.errors import InvalidInput
+from avatar.media import AudioEmbedding, LatentChunk
+from avatar.models.dit import DiT
+from avatar.sampling.rollout import Anchor, RolloutState, denoise_chunk, drop_anchor
+
+
+@dataclass(frozen=True)
+class ScoreState:
+    """`heard` is the embedded speech of the latents just before the next chunk, (reach, L, D)."""
+
+    avatar: str
+    seed: int
+    anchor: Anchor
+    rollout: RolloutState
+    heard: Tensor
+
+
+class ScoreEngine:
+    """Denoises chunk after chunk; text, image and sink keys and values are made once a session."""
+
+    def __init__(self, profile: Profile, model: DiT) -> None:
+        self.profile, self.model = profile, model
+
+    @classmethod
+    def load(cls, profile: str) -> "ScoreEngine":
+        loaded = load_profile(profile)
+        return cls(loaded, load_dit(loaded))
+
+    @torch.inference_mode()
+    def init_state(self, request: SessionSpec) -> ScoreState:
+        """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""
+        appearance = load_appearance(self.profile, request.avatar)
+        anchor = drop_anchor(self.model, appearance.model_portrait, self.profile.policy)
+        audio = self.model.config.audio
+        assert audio is not None
+        heard = torch.zeros(audio.reach, audio.tokens_per_latent, audio.dim)
+        return ScoreState(request.avatar, request.seed, anchor, RolloutState(), heard)
+
+    @torch.inference_mode()
+    def step(self, chunk: AudioEmbedding, state: ScoreState) -> tuple[LatentChunk, ScoreState]:
+        """Make one chunk of video latents for one chunk of embedded speech.
+
+        Raises:
+            InvalidInput: The embedding has another shape than this model was trained on.
+        """
+        audio = self.model.config.audio
+        assert audio is not None
+        clock, policy = self.profile.clock, self.profile.policy
+        expected = (policy.chunk_latents, audio.tokens_per_latent, audio.dim)
+        if chunk.tokens.shape != expected or chunk.lookahead.shape != (audio.reach, *expected[1:]):
+            raise InvalidInput(
+                f"embedding of shapes {chunk.tokens.shape} and {chunk.lookahead.shape} given, "
+                f"{expected} and {(audio.reach, *expected[1:])} expected"
+            )
+        tokens = torch.from_numpy(np.ascontiguousarray(chunk.tokens))
+        ahead = torch.from_numpy(np.ascontiguousarray(chunk.lookahead))
+        speech = torch.cat([state.heard, tokens, ahead])[None]
+        seq = chunk.stamp.seq
+        frames = clock.frames_per_chunk
+        motion = controls(
+            state.seed, seq * frames, frames, character_of(state.avatar).temperament
+        ).reshape(1, policy.chunk_latents, -1)
+        latents, rollout = denoise_chunk(
+            self.model,
+            state.anchor,
+            speech,
+            torch.from_numpy(motion),
+            state.rollout,
+            policy,
+            seed=state.seed,
+            epoch=chunk.stamp.epoch,
+            seq=seq,
+        )
+        heard = torch.cat([state.heard, tokens])[-audio.reach :]
+        following = ScoreState(state.avatar, state.seed, state.anchor, rollout, heard)
+        return LatentChunk(chunk.stamp, latents[0].numpy(), chunk.last), following

@@ -1,0 +1,44 @@
+"""Latents to frames."""
+
+import numpy as np
+import torch
+
+from avatar.cast.profile import Profile, load_appearance, load_profile, load_vae
+from avatar.engines import SessionSpec
+from avatar.errors import InvalidInput
+from avatar.media import FrameChunk, LatentChunk
+from avatar.models.vae import VAE, DecoderState
+
+
+class VaeDecoderEngine:
+    """State is the last latent and the portrait's features; the sink is decoded and not played."""
+
+    def __init__(self, profile: Profile, model: VAE) -> None:
+        self.profile, self.model = profile, model
+
+    @classmethod
+    def load(cls, profile: str) -> "VaeDecoderEngine":
+        loaded = load_profile(profile)
+        return cls(loaded, load_vae(loaded))
+
+    @torch.inference_mode()
+    def init_state(self, request: SessionSpec) -> DecoderState:
+        """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""
+        appearance = load_appearance(self.profile, request.avatar)
+        pixels = torch.from_numpy(appearance.portrait).permute(2, 0, 1)[None].float()
+        state = self.model.init_decoder(pixels / 127.5 - 1)
+        # the sink primes the decoder: every chunk after it is whole
+        return DecoderState(appearance.model_portrait.sink_latents[:, -1], state.features)
+
+    @torch.inference_mode()
+    def step(self, chunk: LatentChunk, state: DecoderState) -> tuple[FrameChunk, DecoderState]:
+        """Raises InvalidInput where the latents have another shape than this VAE's."""
+        side = self.profile.size // 8
+        expected = (self.model.config.latent_channels, side, side)
+        if chunk.latents.shape[1:] != expected:
+            raise InvalidInput(f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected")
+        latents = torch.from_numpy(np.ascontiguousarray(chunk.latents))[None]
+        decoded, following = self.model.decode(latents, state)
+        pixels = ((decoded[0] + 1) * 127.5).round().clamp(0, 255).byte()
+        frames = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+        return FrameChunk(chunk.stamp, frames, chunk.last), following

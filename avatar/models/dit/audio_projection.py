@@ -1,0 +1,42 @@
+"""The audio projection module: a local window of speech becomes the tokens a latent attends to."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avatar.models.dit.config import AudioConfig
+
+
+class AudioProjection(nn.Module):
+    """(B, F + 2 reach, tokens, dim) speech -> (B, F, context_tokens, context_dim).
+
+    Latent frame f sees the window [f - reach, f + reach] and nothing else.
+    """
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        window = config.window_latents * config.tokens_per_latent * config.dim
+        self.proj1 = nn.Linear(window, config.hidden_dim)
+        self.proj2 = nn.Linear(config.hidden_dim, config.hidden_dim)
+        self.proj3 = nn.Linear(config.hidden_dim, config.context_tokens * config.context_dim)
+        self.norm = nn.LayerNorm(config.context_dim)
+
+    def forward(self, speech: Tensor) -> Tensor:
+        c = self.config
+        windows = speech.flatten(2).unfold(1, c.window_latents, 1)  # (B, F, tokens * dim, W)
+        x = F.silu(self.proj1(windows.transpose(2, 3).flatten(2)))
+        x = F.silu(self.proj2(x))
+        tokens = self.proj3(x).unflatten(2, (c.context_tokens, c.context_dim))
+        normed: Tensor = self.norm(tokens)
+        return normed
+
+
+def zero_window_edges(speech: Tensor, known: Tensor, reach: int) -> Tensor:
+    """Silence the last `reach` latents of speech where they are not `known`, (B,) bool.
+
+    Live speech has no look-ahead: training must have seen it missing.
+    """
+    keep = torch.ones(speech.shape[:2], device=speech.device, dtype=speech.dtype)
+    keep[:, speech.shape[1] - reach :] = known[:, None].to(speech.dtype)
+    return speech * keep[:, :, None, None]

@@ -1,0 +1,40 @@
+"""Rotary position embedding in time, height and width, at any given positions."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def rope_angles(
+    positions: Tensor, grid: tuple[int, int], head_dim: int, theta: float = 10_000.0
+) -> Tensor:
+    """Angles of every token of the given latent frames, (F * h * w, head_dim / 2) float32.
+
+    `positions` is (F,): the place in time of each latent frame, whatever its index. Head dim 128
+    splits into 44 / 42 / 42 for time, height, width as in Wan.
+    """
+    side = 2 * (head_dim // 6)
+    splits = (head_dim - 2 * side, side, side)
+    h, w = grid
+    F = positions.shape[0]
+    device = positions.device
+    axes = (
+        positions.double()[:, None, None].expand(F, h, w),
+        torch.arange(h, device=device).double()[None, :, None].expand(F, h, w),
+        torch.arange(w, device=device).double()[None, None, :].expand(F, h, w),
+    )
+    parts = []
+    for axis, size in zip(axes, splits, strict=True):
+        # float64 until it is within one turn: float32 angles are off by degrees far out
+        powers = torch.arange(0, size, 2, device=device).double() / size
+        parts.append(axis.reshape(-1, 1) * theta**-powers)
+    return torch.remainder(torch.cat(parts, dim=1), 2 * math.pi).float()
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotate feature pairs (2i, 2i + 1) of x, (B, L, H, D), by angles (L, D / 2)."""
+    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return turned.flatten(-2).type_as(x)

@@ -1,0 +1,115 @@
+"""Speech file in, video file out, in one process and without any server."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatar.audio.files import decode
+from avatar.audio.resample import resample
+from avatar.audio.video import SOUND_RATE, Mp4File
+from avatar.engines.audio_encoder import LOOKAHEAD_LATENTS, AudioEncoderEngine
+from avatar.engines.score import ScoreEngine
+from avatar.engines.vae_decoder import VaeDecoderEngine
+from avatar.errors import NotFound
+from avatar.media import SPEECH_RATE, AudioChunk, FrameChunk, SessionId, Stamp
+from avatar.timebase import ChunkClock
+
+MAX_RENDER_SECONDS = 600.0
+MAX_RENDER_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The three engines of one profile."""
+
+    encoder: AudioEncoderEngine
+    score: ScoreEngine
+    decoder: VaeDecoderEngine
+
+    @classmethod
+    def load(cls, profile: str = "tiny") -> "Pipeline":
+        return cls(
+            AudioEncoderEngine.load(profile),
+            ScoreEngine.load(profile),
+            VaeDecoderEngine.load(profile),
+        )
+
+    @property
+    def clock(self) -> ChunkClock:
+        return self.score.profile.clock
+
+
+@dataclass(frozen=True)
+class _Spec:
+    avatar: str
+    seed: int
+
+
+def render_chunks(
+    pipeline: Pipeline, speech: NDArray[np.float32], avatar: str, *, seed: int = 0
+) -> Iterator[FrameChunk]:
+    """Video of `avatar` saying `speech`, (S,) float32 at 16 kHz, chunk after chunk to its end."""
+    spec = _Spec(avatar, seed)
+    heard = pipeline.encoder.init_state(spec)
+    scored = pipeline.score.init_state(spec)
+    decoded = pipeline.decoder.init_state(spec)
+    for chunk in speech_chunks(speech, pipeline.clock):
+        embedding, heard = pipeline.encoder.step(chunk, heard)
+        latents, scored = pipeline.score.step(embedding, scored)
+        frames, decoded = pipeline.decoder.step(latents, decoded)
+        yield frames
+
+
+def speech_chunks(speech: NDArray[np.float32], clock: ChunkClock) -> Iterator[AudioChunk]:
+    """Speech cut into whole chunks, the last one filled with silence."""
+    whole = clock.samples_per_chunk(SPEECH_RATE)
+    ahead = LOOKAHEAD_LATENTS * clock.samples_per_latent(SPEECH_RATE)
+    count = max(1, -(-len(speech) // whole))
+    padded = np.pad(speech, (0, count * whole - len(speech))).astype(np.float32)
+    for seq in range(count):
+        start = seq * whole
+        yield AudioChunk(
+            Stamp(SessionId("render"), 0, seq, 0, clock.pts(seq)),
+            padded[start : start + whole],
+            lookahead=padded[start + whole : start + whole + ahead],
+            last=seq == count - 1,
+        )
+
+
+def render_file(
+    audio: Path,
+    avatar: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> None:
+    """Write an mp4 of the avatar saying the recording; sound and picture end together.
+
+    Raises:
+        NotFound: No such file or avatar.
+        InvalidInput: Not audio, or too long.
+    """
+    if not audio.is_file():
+        raise NotFound(f"{audio} does not exist")
+    content = audio.read_bytes()
+    sound = decode(content, SOUND_RATE, MAX_RENDER_SECONDS, MAX_RENDER_BYTES)
+    speech = resample(sound, SOUND_RATE, SPEECH_RATE)
+    pipeline = Pipeline.load()
+    clock = pipeline.clock
+    per_chunk = clock.samples_per_chunk(SOUND_RATE)
+    count = max(1, -(-len(speech) // clock.samples_per_chunk(SPEECH_RATE)))
+    track = np.pad(sound, (0, max(0, count * per_chunk - len(sound))))
+    partial = out.with_name(out.name + ".partial.mp4")
+    try:
+        with Mp4File(partial, clock.fps) as video:
+            for chunk in render_chunks(pipeline, speech, avatar, seed=seed):
+                start = chunk.stamp.seq * per_chunk
+                video.add(chunk.frames, track[start : start + per_chunk])
+                progress(chunk.stamp.seq + 1, count)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)

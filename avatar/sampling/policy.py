@@ -1,0 +1,39 @@
+"""What differs between checkpoints of one network, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How chunks are denoised and what they see.
+
+    `sigmas` are the noise levels of the forwards of a chunk, first 1.0; the last forward's x0 is
+    the chunk. "renoise" goes to the next level with fresh noise, "ode" along the predicted line.
+    Positions are fixed slots: keys are cached un-roped and rotated when read, so no position ever
+    grows (TalkingMachines, figure of the training window: sink 0-2, previous 15-17, current 18-20).
+    Every step reads what the same step of the previous chunk wrote, hence one cache a step and no
+    further forward on the clean chunk.
+    """
+
+    sigmas: tuple[float, ...]
+    update: Literal["renoise", "ode"] = "renoise"
+    chunk_latents: int = 3
+    sink_positions: tuple[int, ...] = (0, 1, 2)
+    previous_positions: tuple[int, ...] = (15, 16, 17)
+    current_positions: tuple[int, ...] = (18, 19, 20)
+    carry_last_latent: bool = False
+    """Feed the last latent of the previous chunk as further input channels (costs no forward)."""
+
+    def __post_init__(self) -> None:
+        levels = self.sigmas
+        falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+        if not levels or levels[0] != 1.0 or levels[-1] <= 0.0 or not falling:
+            raise ValueError(f"sigmas {levels} must fall from 1.0 and stay above 0")
+        for name in ("previous_positions", "current_positions"):
+            if len(getattr(self, name)) != self.chunk_latents:
+                raise ValueError(f"{name} needs {self.chunk_latents} places, one for each latent")
+
+
+NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5), carry_last_latent=True)
+"""The paper's: two forwards a chunk, per-step cache, {sink, previous, current}."""

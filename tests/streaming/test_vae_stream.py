@@ -1,0 +1,81 @@
+"""The video VAE, chunk by chunk."""
+
+import pytest
+import torch
+
+from avatar.models.vae import VAE, EncoderState, VAEConfig
+
+pytestmark = pytest.mark.streaming
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    torch.manual_seed(0)
+    vae = VAE(VAEConfig(encoder_dim=16, decoder_dims=(16, 16, 8))).eval().requires_grad_(False)
+    for parameter in vae.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    vae.std.fill_(0.7)
+    vae.mean.fill_(0.2)
+    return vae
+
+
+def encode(vae: VAE, frames: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    state, pieces = EncoderState(), []
+    for piece in frames.split(sizes, 1):
+        latents, state = vae.encode(piece, state)
+        pieces.append(latents)
+    return torch.cat(pieces, 1)
+
+
+def decode(vae: VAE, latents: torch.Tensor, reference: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    state, pieces = vae.init_decoder(reference), []
+    for piece in latents.split(sizes, 1):
+        frames, state = vae.decode(piece, state)
+        pieces.append(frames)
+    return torch.cat(pieces, 1)
+
+
+def test_81_frames_are_21_latents_and_back(vae: VAE) -> None:
+    frames = torch.rand(1, 81, 3, 32, 32) * 2 - 1
+    latents = encode(vae, frames, [81])
+    assert latents.shape == (1, 21, 24, 4, 4)
+    assert decode(vae, latents, frames[:, 0], [21]).shape == frames.shape
+
+
+@pytest.mark.parametrize("sizes", [[1] * 21, [3] * 7, [2, 3, 1, 15], [1, 20]])
+def test_chunked_equals_whole(vae: VAE, sizes: list[int]) -> None:
+    frames = torch.rand(1, 81, 3, 32, 32) * 2 - 1
+    latents = encode(vae, frames, [81])
+    frame_sizes = [4 * sizes[0] - 3] + [4 * n for n in sizes[1:]]
+    assert torch.allclose(encode(vae, frames, frame_sizes), latents, atol=1e-5)
+    whole = decode(vae, latents, frames[:, 0], [21])
+    assert torch.allclose(decode(vae, latents, frames[:, 0], sizes), whole, atol=1e-5)
+
+
+def test_the_past_is_unchanged_by_the_future(vae: VAE) -> None:
+    latents = torch.randn(1, 9, 24, 4, 4)
+    changed = latents.clone()
+    changed[:, 5:] = torch.randn(1, 4, 24, 4, 4)
+    reference = torch.rand(1, 3, 32, 32)
+    one, other = (decode(vae, x, reference, [9]) for x in (latents, changed))
+    assert torch.equal(one[:, :17], other[:, :17])
+    assert not torch.equal(one[:, 17:], other[:, 17:])
+
+
+def test_two_interleaved_sessions_equal_two_alone(vae: VAE) -> None:
+    streams = [torch.randn(1, 9, 24, 4, 4) for _ in range(2)]
+    references = [torch.rand(1, 3, 32, 32) for _ in range(2)]
+    alone = [decode(vae, s, r, [3, 3, 3]) for s, r in zip(streams, references, strict=True)]
+    states = [vae.init_decoder(r) for r in references]
+    mixed: list[list[torch.Tensor]] = [[], []]
+    for n in range(3):
+        for i in range(2):
+            frames, states[i] = vae.decode(streams[i][:, 3 * n : 3 * n + 3], states[i])
+            mixed[i].append(frames)
+    for i in range(2):
+        assert torch.equal(torch.cat(mixed[i], 1), alone[i])
+
+
+def test_a_wrong_number_of_frames_is_refused(vae: VAE) -> None:
+    with pytest.raises(ValueError, match="8 frames given, 1 \\+ 4k at the beginning"):
+        vae.encode(torch.zeros(1, 8, 3, 32, 32), EncoderState())

@@ -1,0 +1,34 @@
+"""The recipe of the default avatar, as one value."""
+
+from dataclasses import dataclass, field
+
+from training.trainer import Schedule
+
+
+@dataclass(frozen=True)
+class TinyRecipe:
+    """Data, and one schedule for each network, in the order in which they are trained.
+
+    piper's voice is never heard in training: it is kept for measuring.
+    """
+
+    seed: int = 1
+    engines: tuple[str, ...] = ("hibari", "hibari", "espeak", "espeak")
+    speech_hours: float = 1.5
+    clips_per_character: int = 50
+    clip_seconds: float = 6.0
+    audio_encoder: Schedule = field(
+        default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3)
+    )
+    mouth_reader: Schedule = field(default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3))
+    vae: Schedule = field(
+        default_factory=lambda: Schedule(
+            steps=4000, learning_rate=1.2e-3, weight_decay=1e-3, ema_decay=0.995
+        )
+    )
+    latent_reader: Schedule = field(
+        default_factory=lambda: Schedule(steps=2500, learning_rate=1.5e-3, weight_decay=5e-2)
+    )
+    dit: Schedule = field(
+        default_factory=lambda: Schedule(steps=3000, learning_rate=1.2e-3, betas=(0.9, 0.97))
+    )

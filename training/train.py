@@ -1,0 +1,209 @@
+"""`make train`: everything from an empty folder to the shipped weights, stage by stage.
+
+Each stage leaves its result in the run's folder and is skipped when it is there; a stage that was
+interrupted goes on from its last checkpoint.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from avatar.models.audio_encoder import AudioEncoder, AudioEncoderConfig
+from avatar.models.vae import VAE, VAEConfig
+from avatar.telemetry.logging import configure, get_logger
+from training.recipes.tiny import TinyRecipe
+from training.trainer import Schedule, Task, fit
+
+log = get_logger(__name__)
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/tiny"))
+    parser.add_argument("--until", choices=list(STAGES), default="export")
+    parser.add_argument("--only", choices=list(STAGES))
+    parser.add_argument("--quick", action="store_true", help="a few steps of each stage")
+    args = parser.parse_args()
+    configure(logging.INFO, sys.stderr)
+    torch.set_num_threads(1)
+    recipe = shortened(TinyRecipe()) if args.quick else TinyRecipe()
+    args.run.mkdir(parents=True, exist_ok=True)
+    for name, stage in STAGES.items():
+        if args.only in (None, name):
+            log.info("stage", stage=name)
+            stage(recipe, args.run)
+        if name == args.until:
+            break
+
+
+def shortened(recipe: TinyRecipe) -> TinyRecipe:
+    """The same stages with almost no work: to see that the whole recipe runs."""
+    steps = {
+        f.name: dataclasses.replace(getattr(recipe, f.name), steps=4, warmup_steps=1)
+        for f in dataclasses.fields(recipe)
+        if isinstance(getattr(recipe, f.name), Schedule)
+    }
+    return dataclasses.replace(
+        recipe, speech_hours=0.02, clips_per_character=3, clip_seconds=2.0, **steps
+    )
+
+
+def speech(recipe: TinyRecipe, run: Path) -> None:
+    from training.tasks.audio_encoder import make_speech
+
+    make_speech(run / "speech.npz", recipe.speech_hours, recipe.seed, recipe.engines)
+
+
+def audio_encoder(recipe: TinyRecipe, run: Path) -> None:
+    from training.tasks.audio_encoder import AudioEncoderTask
+
+    task = AudioEncoderTask(run / "speech.npz")
+    train(task, recipe.audio_encoder, run, "audio_encoder", task.validate)
+
+
+def clips(recipe: TinyRecipe, run: Path) -> None:
+    from avatar.cast.characters import CAST
+    from training.data.clips import load_engines, make_clips
+
+    engines = load_engines(recipe.engines)
+    for member in CAST:
+        make_clips(
+            run / "clips",
+            member,
+            recipe.clips_per_character,
+            recipe.clip_seconds,
+            recipe.seed,
+            engines,
+            on_clip=lambda i, ms, who=member.id: log.info(  # type: ignore[misc]  # bound now
+                "clip", character=who, clip=i, ms_a_frame=round(ms, 1)
+            ),
+        )
+
+
+def mouth_reader(recipe: TinyRecipe, run: Path) -> None:
+    from training.data.dataset import read_clips
+    from training.meters.mouth_reader import MouthReaderTask, crop_mouth, validate
+
+    found = read_clips(run / "clips")
+    crops = torch.cat([crop_mouth(clip.frames, clip.mouth_box) for clip in found.train])
+    curves = torch.cat([torch.from_numpy(clip.curves) for clip in found.train])
+    task = MouthReaderTask(crops, curves)
+    train(
+        task, recipe.mouth_reader, run, "mouth_reader", lambda: validate(task.model, found.held_out)
+    )
+
+
+def vae(recipe: TinyRecipe, run: Path) -> None:
+    import numpy as np
+
+    from training.data.dataset import read_clips
+    from training.tasks.vae import VAETask, init_from_pca, set_latent_statistics
+
+    found = read_clips(run / "clips")
+    task = VAETask(found)
+    if not (run / "vae" / "checkpoint.safetensors").exists():
+        init_from_pca(task.vae, found, np.random.default_rng(recipe.seed))
+    train(
+        task, recipe.vae, run, "vae", lambda: set_latent_statistics(task.vae, found.held_out)
+    )
+
+
+def latents(recipe: TinyRecipe, run: Path) -> None:
+    from training.data.dataset import read_clips
+    from training.data.latents import encode_clips
+
+    encode_clips(
+        read_clips(run / "clips"), trained_vae(run), trained_encoder(run), run / "latents.safetensors"
+    )
+
+
+def latent_reader(recipe: TinyRecipe, run: Path) -> None:
+    from training.data.latents import read_latents
+    from training.tasks.latent_reader import LatentReaderTask
+
+    task = LatentReaderTask(read_latents(run / "latents.safetensors"))
+    train(task, recipe.latent_reader, run, "latent_reader", task.validate)
+
+
+def dit(recipe: TinyRecipe, run: Path) -> None:
+    from avatar.sampling.policy import NATIVE_2_STEP
+    from training.data.latents import read_latents
+    from training.export import face_masks
+    from training.tasks.dit import DiTTask
+    from training.tasks.latent_reader import LatentReader
+
+    stored = read_latents(run / "latents.safetensors")
+    reader = restored(LatentReader(stored.latents[0].shape[1]), run, "latent_reader")
+    task = DiTTask(stored, reader, NATIVE_2_STEP, face_masks())
+    train(task, recipe.dit, run, "dit", lambda: {})
+
+
+def export(recipe: TinyRecipe, run: Path) -> None:
+    from training.export import export_assets
+
+    export_assets(run, trained_encoder(run), trained_vae(run))
+
+
+STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
+    "speech": speech,
+    "audio_encoder": audio_encoder,
+    "clips": clips,
+    "mouth_reader": mouth_reader,
+    "vae": vae,
+    "latents": latents,
+    "latent_reader": latent_reader,
+    "dit": dit,
+    "export": export,
+}
+
+
+def train(
+    task: Task,
+    schedule: Schedule,
+    run: Path,
+    name: str,
+    validate: Callable[[], dict[str, float]],
+) -> None:
+    """Fit, load the averaged weights, measure them, and leave both in the run's folder."""
+    final = run / f"{name}.safetensors"
+    if final.exists():
+        return
+    averaged = fit(task, schedule, run / name)
+    task.model.load_state_dict(averaged)
+    task.model.eval()
+    figures = validate()
+    log.info("trained", run=name, **figures)
+    (run / f"{name}.json").write_text(
+        json.dumps({"schedule": dataclasses.asdict(schedule), "figures": figures}, indent=1)
+    )
+    save_file({k: v.contiguous() for k, v in task.model.state_dict().items()}, final)
+
+
+def restored(model: Model, run: Path, name: str, prefix: str = "") -> Model:
+    """`model` with the averaged weights of a finished stage."""
+    tensors: dict[str, Tensor] = load_file(run / f"{name}.safetensors")
+    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    model.load_state_dict(own)
+    return model.eval().requires_grad_(False)
+
+
+def trained_vae(run: Path) -> VAE:
+    return restored(VAE(VAEConfig()), run, "vae", "vae.")
+
+
+def trained_encoder(run: Path) -> AudioEncoder:
+    return restored(AudioEncoder(AudioEncoderConfig()), run, "audio_encoder")
+
+
+if __name__ == "__main__":
+    main()
