@@ -81,7 +81,7 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
     """Send this project's events, and only them, to `stream` (standard error) as JSON lines."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name in ("avatar", "services"):
+    for name in ("avatar", "services", "training", "__main__"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

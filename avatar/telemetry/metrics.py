@@ -1,6 +1,14 @@
 """Prometheus histograms and gauges of the latency budget; labels name a stage, never a session."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.48, 0.75, 1.0, 2.5, 5.0, 10.0)
 """Bucket edges, in seconds; 0.48 is one chunk of the default avatar."""
@@ -38,6 +46,16 @@ first_chunk_seconds = Histogram(
     ["request"],
     buckets=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, 20.0),
 )
-requests_total = Counter(
-    "avatar_requests_total", "Finished requests.", ["request", "outcome"]
-)
+requests_total = Counter("avatar_requests_total", "Finished requests.", ["request", "outcome"])
+
+
+def exposition(folder: str = "") -> bytes:
+    """All metrics as Prometheus reads them; with `folder`, those of every process that shares it.
+
+    Processes share PROMETHEUS_MULTIPROC_DIR if it was set before this module was imported.
+    """
+    if not folder:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=folder)
+    return generate_latest(registry)

@@ -1,0 +1,173 @@
+"""Hears, thinks and speaks: the deployment that turns a question or a text into speech."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatar.bus import Lease
+from avatar.cast.characters import CAST, character_of
+from avatar.errors import InvalidInput, TooLarge
+from avatar.media import SPEECH_RATE, AudioChunk, StageName, Stamp, TurnEvent, TurnKind
+from avatar.speech.asr import RemoteRecognizer, WhisperRecognizer
+from avatar.speech.chat import ChatClient
+from avatar.speech.hibari_tts import HibariSynthesizer
+from avatar.speech.local_chat import open_local_chat
+from avatar.speech.remote import ModelServer
+from avatar.speech.tts import RemoteSynthesizer
+from avatar.speech.vad import VoiceDetector
+from avatar.transport import Inbound
+from services.audio_llm.cascade import Cascade, Heard, TurnPiece
+from services.audio_llm.conversation import Conversation
+from services.replica import Wiring, new_worker_id
+from services.settings import AppConfig, Environment
+from services.worker import SessionHost
+
+Load = Callable[[AppConfig, Environment, Executor], Cascade]
+
+
+class AudioLlm:
+    """One conversation a session: questions and texts in, sentences and their speech out."""
+
+    stage: ClassVar[StageName] = "audio_llm"
+
+    def __init__(
+        self,
+        config: AppConfig,
+        environment: Environment,
+        wiring: Wiring,
+        load: Load | None = None,
+    ) -> None:
+        self._config = config
+        self._environment = environment
+        self._wiring = wiring
+        self._load = load or load_cascade
+        self._cascade: Cascade | None = None
+        self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="speech")
+        worker = new_worker_id(self.stage)
+        self.host = SessionHost(
+            self.stage, worker, wiring.bus, wiring.transport, slots=config.slots
+        )
+
+    async def start(self) -> None:
+        self._cascade = await asyncio.to_thread(
+            self._load, self._config, self._environment, self._threads
+        )
+        first = CAST[0]
+        await self._cascade.warm([character.persona for character in CAST], first.voice)
+        await self.host.start(self.serve)
+
+    def check_health(self) -> None:
+        self.host.check_health()
+
+    async def close(self) -> None:
+        await self.host.close()
+        if self._cascade is not None:
+            await self._cascade.close()
+            self._cascade = None
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await self._wiring.close()
+
+    async def serve(self, inbound: Inbound, lease: Lease) -> None:
+        """Serve one session's conversation until its gateway has finished.
+
+        Raises:
+            NotFound: There is no avatar of that name.
+            InvalidInput: A piece does not belong into a conversation; TooLarge, NoSpeech.
+            ModelServerUnreachable: The server that hears or speaks does not answer.
+        """
+        assert self._cascade is not None, "serve() before start()"
+        character = character_of(inbound.request.avatar)
+        conversation = Conversation(self._cascade, character.persona, character.voice)
+        reply = _Reply(inbound, lease, self._cascade.labels)
+        question = _Question(self._config.limits.question_s)
+        while (piece := await inbound.receive()) is not None:
+            match piece:
+                case AudioChunk():
+                    question.add(piece)
+                case TurnEvent(kind="text", text=text):
+                    await reply.send(conversation.say(text))
+                case TurnEvent(kind="prompt", text=text):
+                    await reply.send(conversation.reply(text))
+                case TurnEvent(kind="end_of_question"):
+                    await reply.send(conversation.answer(question.take()))
+                case TurnEvent(kind=kind):
+                    raise InvalidInput(f"audio_llm says {kind}, it is not told it")
+                case _:
+                    raise InvalidInput(
+                        f"audio_llm takes AudioChunk and TurnEvent, {type(piece).__name__} given"
+                    )
+
+
+class _Question:
+    """A question's sound, as it comes in."""
+
+    def __init__(self, max_seconds: float) -> None:
+        self._max_seconds = max_seconds
+        self._pieces: list[NDArray[np.float32]] = []
+        self._num_samples = 0
+
+    def add(self, piece: AudioChunk) -> None:
+        if piece.sample_rate != SPEECH_RATE:
+            raise InvalidInput(f"{piece.sample_rate} Hz given, {SPEECH_RATE} Hz expected")
+        self._pieces.append(piece.samples)
+        self._num_samples += piece.samples.size
+        if self._num_samples > self._max_seconds * SPEECH_RATE:
+            raise TooLarge(f"the question is longer than {self._max_seconds:g} s")
+
+    def take(self) -> NDArray[np.float32]:
+        pieces, self._pieces, self._num_samples = self._pieces, [], 0
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+class _Reply:
+    """The way back: each sentence, then its speech, and at the end which models made them."""
+
+    def __init__(self, inbound: Inbound, lease: Lease, labels: tuple[str, ...]) -> None:
+        self._inbound = inbound
+        self._lease = lease
+        self._labels = labels
+        self._num_sent = 0
+
+    async def send(self, turn: AsyncGenerator[TurnPiece]) -> None:
+        async with aclosing(turn) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Heard):
+                    await self._tell("transcript", piece.text)
+                    continue
+                await self._tell("reply", piece.text)
+                speech = piece.speech
+                await self._inbound.send(
+                    AudioChunk(self._stamp(), speech.samples, sample_rate=speech.sample_rate)
+                )
+        await self._tell("end_of_reply", "\n".join(self._labels))
+
+    async def _tell(self, kind: TurnKind, text: str) -> None:
+        await self._inbound.send(TurnEvent(self._stamp(), kind, text))
+
+    def _stamp(self) -> Stamp:
+        seq, self._num_sent = self._num_sent, self._num_sent + 1
+        request = self._inbound.request
+        return Stamp(request.session, self._inbound.epoch, seq, self._lease.fence, pts=0)
+
+
+def load_cascade(config: AppConfig, environment: Environment, executor: Executor) -> Cascade:
+    """The engines that the settings name: local ones, or those of an OpenAI-compatible server."""
+    chat = environment.chat
+
+    def server(model: str) -> ModelServer:
+        return ModelServer(chat.base_url, model, chat.api_key.get_secret_value())
+
+    return Cascade(
+        RemoteRecognizer(server(chat.asr_model)) if chat.asr_model else WhisperRecognizer(),
+        ChatClient(server(chat.chat_model))
+        if chat.chat_model
+        else open_local_chat(slots=config.slots),
+        RemoteSynthesizer(server(chat.tts_model)) if chat.tts_model else HibariSynthesizer(),
+        VoiceDetector(),
+        executor,
+    )

@@ -1,0 +1,308 @@
+"""Sessions, as the gateway that owns them sees them: leases, edges, deadlines, release."""
+
+import asyncio
+import secrets
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from avatar.bus import LEASE_TTL_S, Bus, Lease, WorkerInfo
+from avatar.errors import (
+    AvatarError,
+    Busy,
+    DeadlineExceeded,
+    Fenced,
+    InvalidInput,
+    SessionLost,
+    Unavailable,
+)
+from avatar.media import STAGES, AudioChunk, Chunk, FrameChunk, SessionId, StageName, WorkerId
+from avatar.telemetry import metrics
+from avatar.telemetry.logging import bound, get_logger
+from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
+from services.worker import Heartbeat, task_group, until_done
+
+log = get_logger(__name__)
+
+BUS_GRACE_S = 10.0
+"""How long sessions go on while the bus is unreachable."""
+
+Owned = dict[StageName, tuple[WorkerInfo, Lease]]
+
+
+class Session:
+    """One caller with one avatar, while it lasts; made by `Coordinator.session`."""
+
+    def __init__(self, id: SessionId, owned: Owned, chunk_deadline_s: float) -> None:
+        self.id = id
+        self.fence = owned["gateway"][1].fence
+        self._frames_fence = owned["vae_decoder"][1].fence
+        self._chunk_deadline_s = chunk_deadline_s
+        loop = asyncio.get_running_loop()
+        self._attached: asyncio.Future[Inbound] = loop.create_future()
+        self._closed = asyncio.Event()
+        self._llm: asyncio.Task[Channel]
+        self._chain: asyncio.Task[Channel]
+        self._watching: asyncio.Task[None]
+        self._patience: asyncio.Timeout | None = None
+        self._num_sent = 0
+        self._num_received = 0
+
+    async def tell(self, chunk: Chunk) -> None:
+        """Send a piece of the question, or a turn event, to audio_llm."""
+        await (await asyncio.shield(self._llm)).send(chunk)
+
+    async def hear(self) -> Chunk | None:
+        """The next piece of the reply, or turn event, from audio_llm; None after the last one."""
+        return await (await asyncio.shield(self._llm)).receive()
+
+    async def send(self, chunk: AudioChunk) -> None:
+        """Send speech into the chain; waits for its credit."""
+        await (await asyncio.shield(self._chain)).send(chunk)
+        self._num_sent += 1
+        self._set_deadline()
+
+    async def finish(self) -> None:
+        """No more speech follows."""
+        await (await asyncio.shield(self._chain)).finish()
+
+    async def next_frames(self) -> FrameChunk | None:
+        """The next chunk of video, or None after the last one.
+
+        Raises:
+            DeadlineExceeded: A chunk that was sent did not come out in time.
+            SessionLost: A chunk is missing.
+        """
+        inbound = await asyncio.shield(self._attached)
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                self._set_deadline()
+                chunk = await inbound.receive()
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"chunk {self._num_received} was not out of the graph within "
+                f"{self._chunk_deadline_s:g} s; the machine is too slow or a stage hangs"
+            ) from error
+        finally:
+            self._patience = None
+        if chunk is None:
+            return None
+        if not isinstance(chunk, FrameChunk):
+            raise InvalidInput(f"the gateway takes FrameChunk, {type(chunk).__name__} given")
+        if chunk.stamp.fence != self._frames_fence:
+            raise Fenced(f"frames of fence {chunk.stamp.fence}, {self._frames_fence} expected")
+        if chunk.stamp.seq != self._num_received:
+            raise SessionLost(f"chunk {chunk.stamp.seq} came, {self._num_received} was expected")
+        self._num_received += 1
+        return chunk
+
+    def open(
+        self, tasks: asyncio.TaskGroup, transport: Transport, owned: Owned, request: OpenRequest
+    ) -> None:
+        """Begin to open both edges; an edge that fails ends the group with its error."""
+        self._llm = tasks.create_task(_connect(transport, owned, request, "audio_llm"))
+        self._chain = tasks.create_task(
+            _connect(
+                transport,
+                owned,
+                request,
+                "audio_encoder",
+                "score_worker",
+                "vae_decoder",
+                "gateway",
+            )
+        )
+        self._watching = tasks.create_task(self._watch_chain())
+
+    async def take(self, inbound: Inbound) -> None:
+        """Serve the chain's last edge, which brings the frames, until the session closes."""
+        if self._attached.done():
+            raise Fenced("this session has an edge for its frames already")
+        self._attached.set_result(inbound)
+        await self._closed.wait()
+
+    async def close(self) -> None:
+        """Idempotent."""
+        self._watching.cancel()  # from here on, edges end because we close them
+        self._closed.set()
+        for opening in (self._chain, self._llm):
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
+
+    async def _watch_chain(self) -> None:
+        await until_done(await asyncio.shield(self._chain))
+
+    def _set_deadline(self) -> None:
+        """Give the oldest chunk that is on its way its time, from now on."""
+        is_waiting = self._patience is not None and self._patience.when() is None
+        if self._patience is not None and is_waiting and self._num_sent > self._num_received:
+            now = asyncio.get_running_loop().time()
+            self._patience.reschedule(now + self._chunk_deadline_s)
+
+
+class Coordinator:
+    """Opens sessions on this gateway: all leases or none, and everything released at the end."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        transport: Transport,
+        worker: WorkerId,
+        *,
+        slots: int,
+        chunk_deadline_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        new_seed: Callable[[], int] = lambda: secrets.randbits(63),
+        renew_interval_s: float = LEASE_TTL_S / 3,
+    ) -> None:
+        self.sessions: dict[SessionId, Session] = {}
+        self._bus = bus
+        self._transport = transport
+        self._worker = worker
+        self._slots = slots
+        self._chunk_deadline_s = chunk_deadline_s
+        self._clock = clock
+        self._new_seed = new_seed
+        self._renew_interval_s = renew_interval_s
+        self._heartbeat: Heartbeat | None = None
+        self._cleaning: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        address = await self._transport.listen(self.serve)
+        info = WorkerInfo(self._worker, "gateway", address, self._slots)
+        self._heartbeat = Heartbeat(self._bus, info)
+        await self._heartbeat.start()
+
+    def check_health(self) -> None:
+        if self._heartbeat is None:
+            raise RuntimeError("the gateway is not started")
+        self._heartbeat.check()
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._heartbeat is not None:
+            await self._heartbeat.stop()
+            self._heartbeat = None
+        await asyncio.gather(*self._cleaning)
+        await self._transport.close()
+
+    async def missing(self) -> list[StageName]:
+        """Stages that have no worker to take a session."""
+        return [stage for stage in STAGES if not await self._candidates(stage)]
+
+    async def serve(self, inbound: Inbound) -> None:
+        """Handler of the gateway's own edges: the frames of its sessions come in here."""
+        request = inbound.request
+        session = self.sessions.get(request.session)
+        if session is None or request.fence != session.fence:
+            raise Fenced("this gateway does not own that session")
+        await session.take(inbound)
+
+    @asynccontextmanager
+    async def session(self, avatar: str) -> AsyncIterator[Session]:
+        """One session, from its leases to their release, whatever ends it.
+
+        Raises:
+            Busy: A stage has no free slot.
+            Unavailable: A stage has no live worker.
+        """
+        id = SessionId(uuid.uuid4().hex)
+        with bound(session=id):
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._shielded, self._forget, id)
+                owned = await self._acquire_all(id, stack)
+                session = Session(id, owned, self._chunk_deadline_s)
+                self.sessions[id] = session
+                stack.callback(self.sessions.pop, id)
+                metrics.sessions.labels("gateway").inc()
+                stack.callback(metrics.sessions.labels("gateway").dec)
+                request = OpenRequest(id, session.fence, avatar, self._new_seed())
+                async with task_group() as tasks:
+                    keeping = tasks.create_task(self._keep(owned))
+                    session.open(tasks, self._transport, owned, request)
+                    stack.push_async_callback(self._shielded, session.close)
+                    yield session
+                    await session.close()
+                    keeping.cancel()
+
+    async def _acquire_all(self, session: SessionId, stack: AsyncExitStack) -> Owned:
+        owned: Owned = {}
+        for stage in reversed(STAGES):  # ours first: whether this gateway is full is known here
+            worker, lease = await self._acquire(session, stage)
+            stack.push_async_callback(self._shielded, self._release, lease)
+            owned[stage] = worker, lease
+        return owned
+
+    async def _acquire(self, session: SessionId, stage: StageName) -> tuple[WorkerInfo, Lease]:
+        candidates = await self._candidates(stage)
+        if not candidates:
+            raise Unavailable(f"no live {stage} worker; try again when /readyz says 200")
+        for worker in candidates:
+            lease = await self._bus.acquire(session, worker)
+            if lease is not None:
+                return worker, lease
+        slots = sum(worker.slots for worker in candidates)
+        raise Busy(f"all {slots} slots of {stage} are taken; try again in a few seconds")
+
+    async def _candidates(self, stage: StageName) -> list[WorkerInfo]:
+        """Workers to ask for a slot, the one with most free first."""
+        workers = [worker for worker in await self._bus.workers(stage) if not worker.draining]
+        if stage == "gateway":  # a session stays with the gateway that was asked
+            workers = [worker for worker in workers if worker.worker == self._worker]
+        loads = {worker.worker: await self._bus.load(worker.worker) for worker in workers}
+        return sorted(workers, key=lambda worker: loads[worker.worker] - worker.slots)
+
+    async def _keep(self, owned: Owned) -> None:
+        """Renew the leases until cancelled.
+
+        Raises:
+            SessionLost: One was lost, or the bus was away for too long.
+        """
+        renewed_at = self._clock()
+        while True:
+            await asyncio.sleep(self._renew_interval_s)
+            try:
+                kept = {stage: await self._bus.renew(lease) for stage, (_, lease) in owned.items()}
+            except (AvatarError, OSError) as error:
+                log.warning("renew_failed", error=str(error))
+                if self._clock() - renewed_at > BUS_GRACE_S:
+                    raise SessionLost(f"the bus is away for over {BUS_GRACE_S:g} s") from error
+                continue
+            if lost := [stage for stage, is_kept in kept.items() if not is_kept]:
+                raise SessionLost(f"the lease of {', '.join(lost)} was lost; start again")
+            renewed_at = self._clock()
+
+    async def _release(self, lease: Lease) -> None:
+        try:
+            await self._bus.release(lease)
+        except (AvatarError, OSError) as error:  # it runs out by itself
+            log.warning("release_failed", stage=lease.stage, error=str(error))
+
+    async def _forget(self, session: SessionId) -> None:
+        try:
+            await self._bus.forget(session)
+        except (AvatarError, OSError) as error:
+            log.warning("forget_failed", error=str(error))
+
+    async def _shielded(
+        self, clean: Callable[..., Coroutine[Any, Any, None]], *args: object
+    ) -> None:
+        """Clean up even if the caller is cancelled again meanwhile."""
+        task = asyncio.create_task(clean(*args))
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+        await asyncio.shield(task)
+
+
+async def _connect(
+    transport: Transport, owned: Owned, request: OpenRequest, *stages: StageName
+) -> Channel:
+    """Open an edge to the first of `stages`, which goes on along the others."""
+    hops = [Hop(stage, owned[stage][0].address, owned[stage][1].fence) for stage in stages]
+    first, *rest = hops
+    onward = OpenRequest(
+        request.session, first.fence, request.avatar, request.seed, request.epoch, tuple(rest)
+    )
+    return await transport.connect(first.address, onward)

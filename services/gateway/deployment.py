@@ -1,0 +1,102 @@
+"""The edge: people connect here; owns the sessions and their media timeline."""
+
+import asyncio
+from typing import ClassVar
+
+from avatar.cast.characters import CAST
+from avatar.errors import AvatarError
+from avatar.media import StageName
+from avatar.telemetry.logging import get_logger
+from services.gateway.coordinator import Coordinator
+from services.gateway.http import HttpServer, make_app
+from services.gateway.talk import TalkServer
+from services.gateway.talker import Talker, TalkStep
+from services.ports import listen_shared
+from services.replica import LAUNCHER, Wiring, new_worker_id
+from services.settings import AppConfig, Environment
+
+log = get_logger(__name__)
+
+POLL_S = 0.25
+WARM_UP_TEXT = "Hello."
+
+
+class Gateway:
+    """HTTP, the page and the talk service; ready once the whole graph has made a video."""
+
+    stage: ClassVar[StageName] = "gateway"
+
+    def __init__(self, config: AppConfig, environment: Environment, wiring: Wiring) -> None:
+        self._config = config
+        self._environment = environment
+        self._wiring = wiring
+        self.coordinator = Coordinator(
+            wiring.bus,
+            wiring.transport,
+            new_worker_id(self.stage),
+            slots=config.slots,
+            chunk_deadline_s=config.limits.chunk_s,
+        )
+        self.talker = Talker(self.coordinator, config)
+        self.waiting_for: list[str] = ["the gateway"]
+        self.grpc_port = 0
+        self._talk = TalkServer(self.talker, config.limits)
+        self._http: HttpServer | None = None
+        self._warming: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen at once; readiness follows when the other stages are there."""
+        config = self._config
+        app = make_app(self.talker, config, self._environment, lambda: self.waiting_for)
+        self._http = HttpServer(app, listen_shared(config.host, config.port))
+        self._http.start()
+        self.grpc_port = await self._talk.start(config.host, config.grpc_port)
+        await self.coordinator.start()
+        self._warming = asyncio.create_task(self._become_ready())
+
+    def check_health(self) -> None:
+        self.coordinator.check_health()
+
+    async def close(self) -> None:
+        """Idempotent."""
+        self.waiting_for = ["the end"]
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait({self._warming})
+        await self._talk.close()
+        if self._http is not None:
+            await self._http.close()
+        await self.coordinator.close()
+        await self._wiring.close()
+
+    async def _become_ready(self) -> None:
+        """Wait for the stages, warm them with one short video, then keep watching."""
+        is_warm = False
+        while True:
+            try:
+                missing: list[str] = list(await self.coordinator.missing())
+                if await self._is_launcher_listening():
+                    missing.append("the launcher's port")
+                if not missing and not is_warm:
+                    self._wait_for(["the first video"])
+                    await self.talker.say(CAST[0].id, WARM_UP_TEXT, _ignore)
+                    is_warm = True
+                self._wait_for(missing)
+            except (AvatarError, OSError) as error:
+                log.warning("not_ready", error=str(error))
+                self._wait_for([f"{type(error).__name__}: {error}"])
+            await self._talk.set_ready(not self.waiting_for)
+            await asyncio.sleep(POLL_S if self.waiting_for else 4 * POLL_S)
+
+    async def _is_launcher_listening(self) -> bool:
+        workers = await self._wiring.bus.workers("gateway")
+        return any(worker.worker == LAUNCHER for worker in workers)
+
+    def _wait_for(self, missing: list[str]) -> None:
+        if missing != self.waiting_for:
+            log.info("readiness", waiting_for=", ".join(missing))
+        self.waiting_for = missing
+
+
+async def _ignore(step: TalkStep) -> None:
+    pass

@@ -1,0 +1,279 @@
+"""The gateway's HTTP: the page, the same two requests as gRPC, health, readiness, metrics."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.exceptions import HTTPException
+
+from avatar.cast.characters import CAST
+from avatar.errors import AvatarError, Busy, DeadlineExceeded, InvalidInput, NotFound, TooLarge
+from avatar.telemetry import metrics
+from avatar.telemetry.logging import get_logger
+from services.gateway.talker import (
+    ChunkReady,
+    Emit,
+    ReplySentence,
+    Summary,
+    Talker,
+    TalkStep,
+    Transcript,
+    VideoPiece,
+    find_avatar,
+)
+from services.settings import AppConfig, Environment, Limits
+
+log = get_logger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WEB = ROOT / "web"
+PORTRAITS = ROOT / "avatar" / "assets"
+MAX_JSON_BYTES = 64 << 10
+
+SECURITY_HEADERS = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+]
+
+
+class SayBody(BaseModel):
+    """What POST /v1/say takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+    avatar: str = ""
+
+
+def make_app(
+    talker: Talker,
+    config: AppConfig,
+    environment: Environment,
+    waiting_for: Callable[[], list[str]],
+) -> FastAPI:
+    """The application; `waiting_for` says what it is not ready without."""
+    app = FastAPI(title="TalkingMachines", docs_url=None, redoc_url=None)
+    app.add_exception_handler(AvatarError, _problem_of_error)
+    app.add_exception_handler(HTTPException, _problem_of_http)
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        if missing := waiting_for():
+            return problem(503, "NOT_READY", f"waiting for {', '.join(missing)}", missing)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        text = await asyncio.to_thread(metrics.exposition, environment.metrics_dir)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/")
+    async def page() -> FileResponse:
+        return FileResponse(WEB / "index.html")
+
+    @app.get("/web/{name}")
+    async def web(name: str) -> FileResponse:
+        if name not in ("page.js", "style.css"):
+            raise NotFound(f"there is no {name[:64]!r} here")
+        return FileResponse(WEB / name)
+
+    @app.get("/v1/avatars")
+    async def avatars() -> list[dict[str, str]]:
+        return [
+            {
+                "id": character.id,
+                "display_name": character.display_name,
+                "description": character.description,
+                "portrait": f"/v1/avatars/{character.id}/portrait.png",
+            }
+            for character in CAST
+        ]
+
+    @app.get("/v1/avatars/{name}/portrait.png")
+    async def portrait(name: str) -> FileResponse:
+        path = PORTRAITS / config.profile / find_avatar(name).id / "portrait.png"
+        if not path.is_file():
+            raise NotFound(f"{name} has no portrait in profile {config.profile}")
+        return FileResponse(path, headers={"cache-control": "max-age=3600"})
+
+    @app.post("/v1/say")
+    async def say(request: Request) -> Response:
+        _expect(request, "application/json")
+        try:
+            body = SayBody.model_validate_json(await _body(request, MAX_JSON_BYTES, config.limits))
+        except ValidationError as error:
+            raise InvalidInput(f"send JSON with text and avatar: {_first(error)}") from error
+        return await _video(request, lambda emit: talker.say(body.avatar, body.text, emit))
+
+    @app.post("/v1/ask")
+    async def ask(request: Request, avatar: str = "") -> Response:
+        _expect(request, "audio/", "video/", "application/octet-stream")
+        find_avatar(avatar)  # before 16 MiB are read
+        question = await _body(request, config.limits.question_bytes, config.limits)
+        return await _video(request, lambda emit: talker.ask(avatar, question, emit))
+
+    return app
+
+
+class HttpServer:
+    """uvicorn on a socket of ours, inside an event loop that is not its own."""
+
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        self._server = _QuietServer(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                headers=SECURITY_HEADERS,
+                timeout_graceful_shutdown=2,
+                ws="none",
+            )
+        )
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+
+    async def close(self) -> None:
+        """Idempotent."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+            self._task = None
+        self._listener.close()
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves signals to whoever runs the process."""
+
+    def install_signal_handlers(self) -> None:
+        pass
+
+
+def problem(
+    status: int, reason: str, detail: str, waiting_for: list[str] | None = None
+) -> Response:
+    """An error as RFC 9457 has it, with the reason that gRPC callers get too."""
+    body: dict[str, object] = {
+        "type": f"urn:talkingmachines:{reason.lower().replace('_', '-')}",
+        "title": reason.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+    }
+    if waiting_for is not None:
+        body["waiting_for"] = waiting_for
+    return JSONResponse(body, status, media_type="application/problem+json")
+
+
+async def _problem_of_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AvatarError)
+    response = problem(error.http_status, error.reason, str(error))
+    if isinstance(error, Busy):
+        response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return response
+
+
+async def _problem_of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = problem(error.status_code, "HTTP_ERROR", str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _video(request: Request, talk: Callable[[Emit], Awaitable[None]]) -> Response:
+    """Run a request to its video; a browser that goes away cancels it."""
+    content = bytearray()
+    heard: list[str] = []
+    said: list[str] = []
+    summary: Summary | None = None
+
+    async def emit(step: TalkStep) -> None:
+        nonlocal summary
+        match step:
+            case VideoPiece(piece):
+                content.extend(piece)
+            case Transcript(text):
+                heard.append(text)
+            case ReplySentence(text):
+                said.append(text)
+            case Summary():
+                summary = step
+            case ChunkReady():
+                pass  # HTTP has no way to tell progress
+
+    talking = asyncio.ensure_future(talk(emit))
+    leaving = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({talking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not talking.done():
+            return Response(status_code=499)  # nobody reads it
+        talking.result()
+    finally:
+        for task in (talking, leaving):
+            task.cancel()
+            with suppress(asyncio.CancelledError, AvatarError):
+                await task
+    assert summary is not None
+    headers = {
+        "server-timing": f"first;dur={1000 * summary.first_chunk_s:.0f}, "
+        f"total;dur={1000 * summary.total_s:.0f}",
+        "avatar-models": quote("\n".join(summary.models)),
+        # percent-encoded: headers are ASCII
+        "avatar-transcript": quote(" ".join(heard)),
+        "avatar-reply": quote(" ".join(said)[:2000]),
+    }
+    return Response(bytes(content), media_type="video/mp4", headers=headers)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(request: Request, max_bytes: int, limits: Limits) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.upload_s):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > max_bytes:
+                    raise TooLarge(f"the request is over {max_bytes} bytes; send a shorter one")
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"the request was not complete within {limits.upload_s:g} s"
+        ) from error
+    return bytes(body)
+
+
+def _expect(request: Request, *types: str) -> None:
+    """Refuse bodies that a foreign web page could send without being asked first."""
+    given = request.headers.get("content-type", "")
+    if not given.startswith(types):
+        raise HTTPException(415, f"send Content-Type {types[0]}*; {given[:64]!r} was sent")
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}"

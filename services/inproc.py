@@ -1,0 +1,40 @@
+"""The whole graph in one process, without Ray or Redis: the same workers, wired by memory."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from avatar.bus.memory import MemoryBus
+from avatar.media import STAGES, StageName
+from avatar.transport.memory import MemoryNetwork, MemoryTransport
+from services.gateway.deployment import Gateway
+from services.replica import Wiring, Worker, worker_class
+from services.settings import AppConfig, Environment
+
+Make = Callable[[AppConfig, Environment, Wiring], Worker]
+
+
+@asynccontextmanager
+async def inproc_graph(
+    config: AppConfig,
+    environment: Environment,
+    makers: Mapping[StageName, Make] | None = None,
+) -> AsyncIterator[Gateway]:
+    """Run all stages until the block ends; `makers` replaces workers, by stage.
+
+    The gateway comes first: it answers while the models are being loaded.
+    """
+    bus, network = MemoryBus(), MemoryNetwork()
+
+    def wiring() -> Wiring:
+        return Wiring(bus, MemoryTransport(network))
+
+    async with AsyncExitStack() as stack:
+        gateway = Gateway(config, environment, wiring())
+        stack.push_async_callback(gateway.close)
+        await gateway.start()
+        for stage in (stage for stage in STAGES if stage != "gateway"):
+            make = (makers or {}).get(stage) or worker_class(stage)
+            worker = make(config, environment, wiring())
+            stack.push_async_callback(worker.close)
+            await worker.start()
+        yield gateway

@@ -1,0 +1,155 @@
+"""A stage as one worker process: how it is wired, started, checked and closed, on Ray or not."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar, Generic, Protocol
+
+from avatar.bus import Bus
+from avatar.media import StageName, WorkerId
+from avatar.telemetry import logging
+from avatar.transport import Transport
+from services.settings import AppConfig, Environment
+from services.stage import Engine, In, Out, Stage, StageKind, State
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How a worker reaches the others."""
+
+    bus: Bus
+    transport: Transport
+
+    async def close(self) -> None:
+        await self.transport.close()
+        await self.bus.close()
+
+
+class Worker(Protocol):
+    """What runs one stage; the same object on Ray and in one process."""
+
+    async def start(self) -> None:
+        """Load the model, listen, and become known on the bus."""
+        ...
+
+    def check_health(self) -> None:
+        """Raise if the worker should be replaced."""
+        ...
+
+    async def close(self) -> None:
+        """Idempotent."""
+        ...
+
+
+class MakeWorker(Protocol):
+    """A worker's class, as a deployment names it."""
+
+    stage: ClassVar[StageName]
+
+    def __call__(self, config: AppConfig, environment: Environment, wiring: Wiring) -> Worker: ...
+
+
+class ComputeWorker(Generic[State, In, Out]):
+    """A worker whose stage is an engine; subclasses name the engine and the kind of stage."""
+
+    stage: ClassVar[StageName]
+
+    def __init__(
+        self,
+        config: AppConfig,
+        environment: Environment,
+        wiring: Wiring,
+        kind: StageKind[In],
+        load: Callable[[str], Engine[State, In, Out]],
+    ) -> None:
+        self.serving: Stage[State, In, Out] | None = None
+        self._config = config
+        self._wiring = wiring
+        self._kind = kind
+        self._load = load
+
+    async def start(self) -> None:
+        engine = await asyncio.to_thread(self._load, self._config.profile)
+        self.serving = Stage(
+            self._kind,
+            engine,
+            self._wiring.bus,
+            self._wiring.transport,
+            new_worker_id(self._kind.name),
+            slots=self._config.slots,
+        )
+        await self.serving.start()
+
+    def check_health(self) -> None:
+        if self.serving is None:
+            raise RuntimeError(f"{self._kind.name} is not started")
+        self.serving.host.check_health()
+
+    async def close(self) -> None:
+        if self.serving is not None:
+            await self.serving.close()
+        await self._wiring.close()
+
+
+WORKERS: dict[str, str] = {
+    "audio_llm": "services.audio_llm.deployment:AudioLlm",
+    "audio_encoder": "services.audio_encoder.deployment:AudioEncoder",
+    "score_worker": "services.score_worker.deployment:ScoreWorker",
+    "vae_decoder": "services.vae_decoder.deployment:VaeDecoder",
+    "gateway": "services.gateway.deployment:Gateway",
+}
+"""Where each stage's worker is; by name, so that a process loads only the libraries of its own."""
+
+LAUNCHER = WorkerId("launcher")
+"""On the bus while services/run.py still answers on the gateway's port."""
+
+
+def worker_class(name: str) -> MakeWorker:
+    module, _, cls = WORKERS[name].partition(":")
+    made: MakeWorker = getattr(import_module(module), cls)
+    return made
+
+
+class ServeReplica:
+    """What Ray Serve creates for each replica of a deployment; carries no media itself.
+
+    `upstream` holds handles of other deployments: it tells Serve that they belong to the graph.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, name: str, config: dict[str, Any], *upstream: object
+    ) -> None:
+        logging.configure()
+        settings = AppConfig.model_validate(config).with_environment()
+        environment = Environment.read()
+        make = await asyncio.to_thread(worker_class, name)
+        self._worker = make(settings, environment, connect(settings, environment, make.stage))
+        await self._worker.start()
+
+    async def __call__(self, request: object) -> dict[str, str]:
+        """Serve's own HTTP proxy asks the ingress whether it lives; people use the gateway's."""
+        self._worker.check_health()
+        return {"status": "ok"}
+
+    async def check_health(self) -> None:
+        self._worker.check_health()
+
+    async def __del__(self) -> None:  # Serve awaits it
+        worker: Worker | None = getattr(self, "_worker", None)
+        if worker is not None:  # the constructor may have failed
+            await worker.close()
+
+
+def connect(config: AppConfig, environment: Environment, stage: StageName) -> Wiring:
+    """Wiring between processes: Redis and gRPC."""
+    from avatar.bus.redis import RedisBus
+    from avatar.transport.grpc import GrpcTransport
+
+    return Wiring(RedisBus(environment.redis_url), GrpcTransport(config.stage_host, stage=stage))
+
+
+def new_worker_id(stage: StageName) -> WorkerId:
+    return WorkerId(f"{stage}-{os.getpid()}-{uuid.uuid4().hex[:8]}")

@@ -1,0 +1,24 @@
+"""Denoises each chunk: the deployment of the diffusion transformer."""
+
+from typing import Any, ClassVar
+
+from avatar.media import AudioEmbedding, LatentChunk, StageName
+from services.replica import ComputeWorker, Wiring
+from services.settings import AppConfig, Environment
+from services.stage import SCORE_WORKER, Engine
+
+
+class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
+    """AudioEmbedding in, LatentChunk out."""
+
+    stage: ClassVar[StageName] = "score_worker"
+
+    def __init__(self, config: AppConfig, environment: Environment, wiring: Wiring) -> None:
+        super().__init__(config, environment, wiring, SCORE_WORKER, _load)
+
+
+def _load(profile: str) -> Engine[Any, AudioEmbedding, LatentChunk]:
+    # not at the top: who builds the graph has no use for the libraries of every model
+    from avatar.engines.score import ScoreEngine
+
+    return ScoreEngine.load(profile)

@@ -1,0 +1,237 @@
+"""What every compute stage does alike: credit, epoch, order, compute, commit."""
+
+import asyncio
+import time
+from asyncio import Future
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Generic, ParamSpec, Protocol, TypeVar
+
+from avatar import wire
+from avatar.bus import LEDGER_LENGTH, Bus, Lease, WorkerInfo
+from avatar.errors import AvatarError, Fenced, InvalidInput, SessionLost
+from avatar.media import (
+    AudioChunk,
+    AudioEmbedding,
+    FrameChunk,
+    LatentChunk,
+    StageName,
+    Stamp,
+    WorkerId,
+)
+from avatar.telemetry import metrics
+from avatar.telemetry.logging import get_logger
+from avatar.transport import Channel, Inbound, OpenRequest, Transport
+from services.worker import SessionHost, task_group, until_done
+
+log = get_logger(__name__)
+
+Media = AudioChunk | AudioEmbedding | LatentChunk | FrameChunk
+State = TypeVar("State")
+In = TypeVar("In", bound=Media)
+Out = TypeVar("Out", bound=Media)
+In_contra = TypeVar("In_contra", bound=Media, contravariant=True)
+Out_co = TypeVar("Out_co", bound=Media, covariant=True)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Engine(Protocol[State, In_contra, Out_co]):
+    """The computation of a stage: pure, synchronous, one chunk in, one chunk out.
+
+    It runs in the stage's only compute thread. The state is a value that the session owns:
+    `step` returns a new one and leaves the one given as it was.
+    """
+
+    def init_state(self, request: OpenRequest, /) -> State:
+        """State before the first chunk; whatever is computed once a session is computed here.
+
+        Raises:
+            NotFound: This engine has no avatar of that name.
+        """
+        ...
+
+    def step(self, chunk: In_contra, state: State, /) -> tuple[Out_co, State]: ...
+
+
+@dataclass(frozen=True)
+class StageKind(Generic[In]):
+    """What tells one compute stage from another, besides its engine."""
+
+    name: StageName
+    takes: type[In]
+    keeps_ledger: bool  # never decoded frames: the latents before them are in the ledger
+
+
+AUDIO_ENCODER = StageKind("audio_encoder", AudioChunk, keeps_ledger=True)
+SCORE_WORKER = StageKind("score_worker", AudioEmbedding, keeps_ledger=True)
+VAE_DECODER = StageKind("vae_decoder", LatentChunk, keeps_ledger=False)
+
+
+class Stage(Generic[State, In, Out]):
+    """Serves the sessions of one worker: one engine, one compute thread, `slots` sessions.
+
+    `start` makes the worker known, `close` takes it away; `serve` is the handler of its edges.
+    """
+
+    def __init__(
+        self,
+        kind: StageKind[In],
+        engine: Engine[State, In, Out],
+        bus: Bus,
+        transport: Transport,
+        worker: WorkerId,
+        *,
+        slots: int,
+        avatars: tuple[str, ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.kind = kind
+        self.host = SessionHost(kind.name, worker, bus, transport, slots=slots, avatars=avatars)
+        self._engine = engine
+        self._bus = bus
+        self._transport = transport
+        self._clock = clock
+        self._compute = ThreadPoolExecutor(1, thread_name_prefix=kind.name)
+
+    async def start(self) -> WorkerInfo:
+        return await self.host.start(self.serve)
+
+    async def close(self) -> None:
+        """Idempotent."""
+        await self.host.close()
+        await asyncio.to_thread(self._compute.shutdown, cancel_futures=True)
+
+    async def serve(self, inbound: Inbound, lease: Lease) -> None:
+        """Serve one edge until its sender finishes.
+
+        Raises:
+            Fenced: The session has a newer owner.
+            SessionLost: A chunk is missing.
+        """
+        opening = self._run(self._engine.init_state, inbound.request)
+        try:
+            downstream = await self._open_next(inbound.request)
+            try:
+                await self._serve_session(inbound, downstream, lease, await opening)
+            finally:
+                await downstream.close()
+        finally:
+            opening.add_done_callback(_let_go)
+
+    async def _open_next(self, request: OpenRequest) -> Channel:
+        if not request.route:
+            raise InvalidInput(f"the route ends at {self.kind.name}; one more hop is needed")
+        hop, *rest = request.route
+        onward = replace(request, fence=hop.fence, route=tuple(rest))
+        return await self._transport.connect(hop.address, onward)
+
+    async def _serve_session(
+        self, inbound: Inbound, downstream: Channel, lease: Lease, state: State
+    ) -> None:
+        commits: asyncio.Queue[Out | None] = asyncio.Queue(LEDGER_LENGTH)
+        async with task_group() as tasks:
+            tasks.create_task(until_done(downstream))
+            tasks.create_task(self._commit(lease, commits))
+            await self._pump(inbound, downstream, lease, state, commits)
+            await commits.put(None)
+
+    async def _pump(
+        self,
+        inbound: Inbound,
+        downstream: Channel,
+        lease: Lease,
+        state: State,
+        commits: "asyncio.Queue[Out | None]",
+    ) -> None:
+        last: Stamp | None = None
+        while (chunk := await inbound.receive()) is not None:
+            if not isinstance(chunk, self.kind.takes):
+                raise InvalidInput(
+                    f"{self.kind.name} takes {self.kind.takes.__name__}, "
+                    f"{type(chunk).__name__} given"
+                )
+            if not self._is_next(chunk.stamp, last):
+                continue
+            output, advanced = await self._step(chunk, state)
+            if chunk.stamp.epoch < inbound.epoch:
+                self._drop("stale")
+                continue
+            output = replace(output, stamp=replace(chunk.stamp, fence=lease.fence), last=chunk.last)
+            started = self._clock()
+            await downstream.send(output)
+            metrics.stage_send_seconds.labels(self.kind.name).observe(self._clock() - started)
+            state, last = advanced, chunk.stamp
+            if self.kind.keeps_ledger:
+                self._keep(output, commits)
+        await downstream.finish()
+
+    def _keep(self, chunk: Out, commits: "asyncio.Queue[Out | None]") -> None:
+        try:
+            commits.put_nowait(chunk)
+        except asyncio.QueueFull:  # the bus is slow or gone; media does not wait for it
+            metrics.commit_failures_total.labels(self.kind.name).inc()
+
+    def _is_next(self, stamp: Stamp, last: Stamp | None) -> bool:
+        """Whether to compute the chunk; False drops it.
+
+        Raises:
+            SessionLost: One before it never came.
+        """
+        if last is None:
+            return True
+        if stamp.fence < last.fence or stamp.epoch < last.epoch:
+            self._drop("stale")
+            return False
+        if stamp.seq <= last.seq:
+            self._drop("duplicate")
+            return False
+        if stamp.epoch == last.epoch and stamp.seq != last.seq + 1:
+            raise SessionLost(
+                f"{self.kind.name} got chunk {stamp.seq} after chunk {last.seq}; open a new session"
+            )
+        return True
+
+    def _drop(self, cause: str) -> None:
+        metrics.stage_dropped_total.labels(self.kind.name, cause).inc()
+
+    async def _step(self, chunk: In, state: State) -> tuple[Out, State]:
+        asked = self._clock()
+
+        def timed() -> tuple[tuple[Out, State], float, float]:
+            started = self._clock()
+            return self._engine.step(chunk, state), started - asked, self._clock() - started
+
+        result, waited_s, took_s = await self._run(timed)
+        metrics.stage_wait_seconds.labels(self.kind.name).observe(waited_s)
+        metrics.stage_seconds.labels(self.kind.name).observe(took_s)
+        return result
+
+    def _run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Start `function` in the compute thread; chunks of several sessions take turns there."""
+        call = partial(function, *args, **kwargs)
+        return asyncio.get_running_loop().run_in_executor(self._compute, call)
+
+    async def _commit(self, lease: Lease, commits: "asyncio.Queue[Out | None]") -> None:
+        """Write chunks to the ledger, beside the way of the media.
+
+        Raises:
+            Fenced: Another worker owns the session's stage now.
+        """
+        while (chunk := await commits.get()) is not None:
+            try:
+                result = await self._bus.commit(lease, chunk.stamp.seq, wire.encode(chunk))
+            except (AvatarError, OSError) as error:  # the ledger has a hole; the call goes on
+                metrics.commit_failures_total.labels(self.kind.name).inc()
+                log.warning("commit_failed", seq=chunk.stamp.seq, error=str(error))
+                continue
+            if result == "fenced":
+                raise Fenced(f"{self.kind.name} of this session has a newer owner")
+
+
+def _let_go(unwanted: "Future[R]") -> None:
+    """Look at a result that nobody waits for any more, or asyncio complains of a lost error."""
+    if not unwanted.cancelled():
+        unwanted.exception()

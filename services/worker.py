@@ -1,0 +1,183 @@
+"""What every worker does alike: heartbeat, leases checked at the door, no more than its slots."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from avatar.bus import WORKER_TTL_S, Bus, Lease, WorkerInfo
+from avatar.errors import AvatarError, Busy, ChannelClosed, Fenced
+from avatar.media import StageName, WorkerId
+from avatar.telemetry import metrics
+from avatar.telemetry.logging import bound, get_logger
+from avatar.transport import Channel, Inbound, OpenRequest, Transport
+
+log = get_logger(__name__)
+
+SLOT_WAIT_S = 2.0
+"""How long a new session waits for the compute of one whose lease has just ended."""
+
+Serve = Callable[[Inbound, Lease], Awaitable[None]]
+"""Serves one edge of a session whose lease is ours."""
+
+
+class Heartbeat:
+    """Says on the bus, again and again, that a worker is there."""
+
+    def __init__(self, bus: Bus, info: WorkerInfo, interval_s: float = WORKER_TTL_S / 3) -> None:
+        self.info = info
+        self._bus = bus
+        self._interval_s = interval_s
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._bus.advertise(self.info)
+        self._task = asyncio.create_task(self._beat())
+
+    def check(self) -> None:
+        """Raise if the heart has stopped.
+
+        Raises:
+            RuntimeError: So that Serve replaces the replica.
+        """
+        if self._task is None or self._task.done():
+            raise RuntimeError(f"the heartbeat of {self.info.worker} has stopped")
+
+    async def drain(self) -> None:
+        """Take no new sessions from now on."""
+        self.info = replace(self.info, draining=True)
+        await self._bus.advertise(self.info)
+
+    async def stop(self) -> None:
+        self._stopped.set()
+        if self._task is not None:
+            await self._task
+            with suppress(AvatarError, OSError):  # an unreachable bus forgets us by itself
+                await self._bus.withdraw(self.info.worker)
+        self._task = None
+
+    async def _beat(self) -> None:
+        while not self._stopped.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), self._interval_s)
+                return
+            try:
+                await self._bus.advertise(self.info)
+            except (AvatarError, OSError) as error:  # the bus may come back; media goes on
+                log.warning("heartbeat_failed", worker=self.info.worker, error=str(error))
+
+
+class SessionHost:
+    """Listens for the edges of one worker, and lets in those that hold its lease."""
+
+    def __init__(
+        self,
+        stage: StageName,
+        worker: WorkerId,
+        bus: Bus,
+        transport: Transport,
+        *,
+        slots: int,
+        avatars: tuple[str, ...] = (),
+    ) -> None:
+        self.stage = stage
+        self.num_sessions = 0
+        self._worker = worker
+        self._bus = bus
+        self._transport = transport
+        self._slots = slots
+        self._avatars = avatars
+        self._free = asyncio.Semaphore(slots)
+        self._heartbeat: Heartbeat | None = None
+
+    async def start(self, serve: Serve) -> WorkerInfo:
+        """Listen, and become known on the bus."""
+
+        async def let_in(inbound: Inbound) -> None:
+            with bound(stage=self.stage, session=inbound.request.session):
+                lease = await self._claim(inbound.request)
+                async with self._slot():
+                    await serve(inbound, lease)
+
+        address = await self._transport.listen(let_in)
+        info = WorkerInfo(self._worker, self.stage, address, self._slots, self._avatars)
+        self._heartbeat = Heartbeat(self._bus, info)
+        await self._heartbeat.start()
+        log.info("worker_started", stage=self.stage, worker=self._worker, address=address)
+        return info
+
+    def check_health(self) -> None:
+        if self._heartbeat is None:
+            raise RuntimeError(f"{self.stage} is not started")
+        self._heartbeat.check()
+
+    async def drain(self) -> None:
+        if self._heartbeat is not None:
+            await self._heartbeat.drain()
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._heartbeat is not None:
+            await self._heartbeat.stop()
+            self._heartbeat = None
+        await self._transport.close()
+
+    async def _claim(self, request: OpenRequest) -> Lease:
+        lease = Lease(request.session, self.stage, self._worker, request.fence)
+        if not await self._bus.renew(lease):
+            raise Fenced(
+                f"{self._worker} holds no lease with fence {request.fence} for this session; "
+                "acquire one first"
+            )
+        return lease
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(SLOT_WAIT_S):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise Busy(f"all {self._slots} slots of {self._worker} are computing") from error
+        self.num_sessions += 1
+        metrics.sessions.labels(self.stage).inc()
+        try:
+            yield
+        finally:
+            self.num_sessions -= 1
+            metrics.sessions.labels(self.stage).dec()
+            self._free.release()
+
+
+async def until_done(channel: Channel) -> None:
+    """Wait for the other end to be done; its error, if it has one, is raised here."""
+    while await channel.receive() is not None:
+        pass
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """A TaskGroup that raises the one error that says most instead of a group of them."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        raise telling(group) from None
+
+
+def telling(group: "BaseExceptionGroup[BaseException]") -> BaseException:
+    """The error of a group to tell: what was raised on purpose before what merely followed."""
+
+    def rank(error: BaseException) -> int:
+        if isinstance(error, ChannelClosed):
+            return 2  # a channel closes because something else went wrong
+        return 0 if isinstance(error, AvatarError) else 1
+
+    return min(_leaves(group), key=rank)
+
+
+def _leaves(group: "BaseExceptionGroup[BaseException]") -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves

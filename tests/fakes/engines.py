@@ -1,0 +1,65 @@
+"""Small numpy engines of the three compute stages: stateful, deterministic, quick."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from avatar.errors import NotFound
+from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding, FrameChunk, LatentChunk
+from avatar.timebase import ChunkClock
+from avatar.transport import OpenRequest
+
+CLOCK = ChunkClock()
+SIDE = 32
+
+
+@dataclass(frozen=True)
+class Loudness:
+    """What each engine carries from chunk to chunk: a fading memory of what it has seen."""
+
+    level: float
+    num_steps: int = 0
+
+
+class LoudnessEncoder:
+    """The embedding of a latent is its loudness, mixed with a fading memory of what was before."""
+
+    def init_state(self, request: OpenRequest, /) -> Loudness:
+        if request.avatar == "nobody":
+            raise NotFound("no avatar is called 'nobody'")
+        return Loudness(0.0)
+
+    def step(self, chunk: AudioChunk, state: Loudness, /) -> tuple[AudioEmbedding, Loudness]:
+        size = CLOCK.samples_per_latent(SPEECH_RATE)
+        levels = np.sqrt((chunk.samples.reshape(-1, size) ** 2).mean(1))
+        tokens = (levels + 0.5 * state.level).astype(np.float32)[:, None, None]
+        ahead = np.zeros((2, 1, 1), np.float32)
+        output = AudioEmbedding(chunk.stamp, tokens, ahead, last=chunk.last)
+        return output, Loudness(float(levels[-1]), state.num_steps + 1)
+
+
+class LoudnessPainter:
+    """The latents of a chunk are its embedding, and a trace of the chunk before."""
+
+    def init_state(self, request: OpenRequest, /) -> Loudness:
+        return Loudness(0.0)
+
+    def step(self, chunk: AudioEmbedding, state: Loudness, /) -> tuple[LatentChunk, Loudness]:
+        levels = chunk.tokens[:, 0, 0] + 0.25 * state.level
+        latents = np.broadcast_to(levels[:, None, None, None], (3, 1, SIDE, SIDE)).copy()
+        output = LatentChunk(chunk.stamp, latents, last=chunk.last)
+        return output, Loudness(float(levels[-1]), state.num_steps + 1)
+
+
+class LoudnessDecoder:
+    """Grey frames, as bright as their latent."""
+
+    def init_state(self, request: OpenRequest, /) -> Loudness:
+        return Loudness(0.0)
+
+    def step(self, chunk: LatentChunk, state: Loudness, /) -> tuple[FrameChunk, Loudness]:
+        grey = np.clip(chunk.latents[:, 0] * 255, 0, 255).astype(np.uint8)
+        frames = np.repeat(grey, CLOCK.frames_per_latent, axis=0)[..., None].repeat(3, axis=3)
+        return FrameChunk(chunk.stamp, frames, last=chunk.last), replace(
+            state, num_steps=state.num_steps + 1
+        )
