@@ -210,7 +210,7 @@ def draw_mouth(canvas: skia.Canvas, look: Look, tones: Palette, mouth: Mouth, sm
     up, down = 0.24 * gap, 0.76 * gap
     upper = look.upper_lip * (1.0 + 0.45 * pucker - 0.12 * smile)
     lower = look.lower_lip * (1.0 + 0.35 * pucker - 0.08 * mouth.open)
-    corner = -6.5 * smile * (1.0 - 0.6 * pucker) + 0.8 - 0.5 * mouth.wide + 0.16 * gap
+    corner = -9.0 * smile * (1.0 - 0.6 * pucker) + 0.8 - 0.5 * mouth.wide + 0.16 * gap
 
     def reach(y: float) -> float:
         """Height of the controls of a cubic between the corners that passes its middle at y."""
@@ -235,7 +235,7 @@ def draw_mouth(canvas: skia.Canvas, look: Look, tones: Palette, mouth: Mouth, sm
     glow(canvas, (0, bow - 6.5), 5.0, 7.0, tones.deep, 0.16)
     for side in (-1, 1):
         glow(canvas, (side * (w + 1.5), corner), 5.0, 5.0, tones.deep, 0.45)
-    lip_dark = mix(look.lip, (0.25, 0.02, 0.06), 0.30)
+    lip_dark = mix(look.lip, (0.25, 0.02, 0.06), 0.26)
     lip_light = mix(look.lip, (1.0, 0.80, 0.76), 0.22)
     canvas.drawPath(outline, linear((0, bow), (0, down + lower), [lip_dark, lip_light]))
     # Upper lip in shade, lower lip with a soft shine.
@@ -273,7 +273,7 @@ def _draw_inner_mouth(canvas: skia.Canvas, mouth: Mouth, w: float, up: float, do
         rise = (1.0 + 4.2 * (mouth.teeth - 0.3)) * min(1.0, down / 6.0)
         lower = skia.Rect.MakeLTRB(-w * 0.56, down - rise, w * 0.56, down + 8.0)
         canvas.drawRoundRect(lower, 2.5, 2.5, fill((0.87, 0.85, 0.82)))
-    edge = -up + 2.0 + 6.4 * mouth.teeth * min(1.0, 0.35 + mouth.gap / 16.0)
+    edge = -up + 3.0 + 6.0 * mouth.teeth * min(1.0, 0.35 + mouth.gap / 16.0)
     upper = skia.Rect.MakeLTRB(-w * 0.74, -up - 8.0, w * 0.74, edge)
     teeth = linear((0, edge - 7), (0, edge), [(0.86, 0.84, 0.82), (0.985, 0.98, 0.96)])
     canvas.drawRoundRect(upper, 3.0, 3.0, teeth)

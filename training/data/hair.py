@@ -168,11 +168,11 @@ def _draw_waves_front(canvas: skia.Canvas, look: Look, tones: Palette, view: Vie
         with clipped(canvas, lock):
             glow(canvas, (side * (look.face_width - 6), -62), 34, 18, tones.hair_light, 0.5)
             glow(canvas, (side * (look.face_width + 12), 36), 16, 26, tones.hair_light, 0.35)
-            for _ in range(15):
-                inset = rng.uniform(0.06, 0.94)
-                tone = rng.choice([tones.hair_light, tones.hair_dark, tones.hair_dark])
-                paint = stroke(tone, rng.uniform(0.9, 2.4), rng.uniform(0.25, 0.55))
-                canvas.drawPath(_flow(_waves_edges(look, view, side, inset)), paint)
+        for _ in range(13):
+            inset = rng.uniform(0.06, 0.94)
+            tone = rng.choice([tones.hair_light, tones.hair_dark, tones.hair_dark])
+            paint = stroke(tone, rng.uniform(0.9, 2.4), rng.uniform(0.25, 0.55))
+            canvas.drawPath(_flow(_waves_edges(look, view, side, inset)), paint)
         canvas.drawPath(lock, stroke(tones.hair_dark, 1.0, 0.5))
 
 
@@ -270,18 +270,20 @@ def _draw_tousled(canvas: skia.Canvas, look: Look, tones: Palette, view: View) -
         tufts.append(((-w + 5, -26), (-w + 1, -12), (-w - 2, 4)))
         return tufts
 
-    for index in range(11):  # tips above the crown
-        angle = pi * (0.14 + 0.72 * index / 10)
-        base_x, base_y = -cos(angle) * (w - 2), -sin(angle) * 82 - 12
-        lean = rng.uniform(-10, 14)
-        tip = (base_x * 1.2 + lean, base_y - rng.uniform(14, 25))
+    for index in range(12):  # tufts above the crown, combed towards the light
+        angle = pi * (0.27 + 0.46 * index / 11)
+        base = (-cos(angle) * (w - 4), -sin(angle) * 84 - 10)
+        lean = look.light * rng.uniform(4, 16)
+        tip = (base[0] * 1.14 + lean, base[1] - rng.uniform(9, 19))
         tuft = curve(
-            (base_x - 13, base_y + 10),
-            ((base_x - 10, base_y - 4), (tip[0] - 6, tip[1] + 2), tip),
-            ((tip[0] + 2, tip[1] + 8), (base_x + 10, base_y), (base_x + 13, base_y + 10)),
+            (base[0] - 17, base[1] + 12),
+            ((base[0] - 15, base[1] - 7), (tip[0] - 9, tip[1] - 1), tip),
+            ((tip[0] - 2, tip[1] + 9), (base[0] + 14, base[1] + 2), (base[0] + 16, base[1] + 12)),
             close=True,
         )
-        canvas.drawPath(tuft, fill(mix(tones.hair, tones.hair_dark, rng.uniform(0.0, 0.4))))
+        canvas.drawPath(tuft, _gloss(look, tones))
+        ridge = curve(base, ((base[0], base[1] - 5), (tip[0] - 5, tip[1] + 3), tip))
+        canvas.drawPath(ridge, stroke(tones.hair_light, 1.1, 0.4))
     cap = _cap(look, view, hairline, height=103, side_y=4, puff=8)
     canvas.drawPath(cap, _gloss(look, tones))
     with clipped(canvas, cap):

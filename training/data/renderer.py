@@ -116,7 +116,7 @@ class PortraitRenderer:
             rim = mix(self.look.background[0], (1.0, 1.0, 1.0), 0.4)
             canvas.save()
             canvas.translate(1.5 * look.light, -0.5)
-            canvas.drawPath(outline, stroke(rim, 4.0, 0.16))
+            canvas.drawPath(outline, stroke(rim, 4.0, 0.09))
             canvas.restore()
         canvas.drawPath(outline, stroke(tones.deep, 1.0, 0.35))
 
