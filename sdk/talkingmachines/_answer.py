@@ -107,6 +107,8 @@ def _steps(begin: Callable[[], Call], exchange: Exchange, switch: _Switch) -> It
     while not switch.closed.wait(delay_s):
         call = switch.call = begin()
         try:
+            if switch.closed.is_set():  # while the call began
+                return
             for response in call:
                 if (event := exchange.read(response.event)) is not None:
                     yield event

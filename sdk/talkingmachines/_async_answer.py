@@ -111,6 +111,8 @@ async def _steps(
     while not await switch.closed_within(delay_s):
         call = switch.call = await begin()
         try:
+            if switch.closed.is_set():  # while the call began
+                return
             async for response in call:
                 if (event := exchange.read(response.event)) is not None:
                     yield event

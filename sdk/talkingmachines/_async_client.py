@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from talkingmachines._async_answer import AsyncAnswer, AsyncCall
 from talkingmachines._connection import channel_options, server_address
@@ -12,10 +13,15 @@ from talkingmachines._events import Avatar
 from talkingmachines._exchange import Exchange, Readiness
 from talkingmachines._input import AudioSource, check_avatar, check_text, read_audio
 from talkingmachines._status import CallContext, error_of
-from talkingmachines._wire import ask_requests, avatars_of, say_request
-from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
-
-_LIST = talk_pb2.ListAvatarsRequest()
+from talkingmachines._wire import (
+    HEALTH,
+    LIST_AVATARS,
+    ask_requests,
+    avatars_of,
+    is_serving,
+    say_request,
+)
+from talkingmachines_api.v1 import talk_pb2_grpc
 
 
 class AsyncClient:
@@ -79,7 +85,7 @@ class AsyncClient:
         request = say_request(check_text(text), check_avatar(avatar))
 
         async def begin() -> AsyncCall:
-            return self._stub().Say(request, timeout=self._deadline_s)
+            return self._talk().Say(request, timeout=self._deadline_s)
 
         return AsyncAnswer(begin, self._exchange())
 
@@ -98,14 +104,16 @@ class AsyncClient:
 
         async def begin() -> AsyncCall:
             requests = ask_requests(await asyncio.to_thread(read_audio, audio), avatar)
-            return self._stub().Ask(requests, timeout=self._deadline_s)
+            return self._talk().Ask(requests, timeout=self._deadline_s)
 
         return AsyncAnswer(begin, self._exchange())
 
     async def avatars(self) -> list[Avatar]:
         """The characters this server can show; the first is its default."""
         try:
-            return avatars_of(await self._stub().ListAvatars(_LIST, timeout=self._deadline_s))
+            return avatars_of(
+                await self._talk().ListAvatars(LIST_AVATARS, timeout=self._deadline_s)
+            )
         except grpc.RpcError as error:
             raise error_of(error, CallContext(self._server, self._deadline_s)) from error
 
@@ -118,18 +126,24 @@ class AsyncClient:
         readiness = Readiness(self._server, timeout_s)
         while True:
             try:
-                await self._stub().ListAvatars(_LIST, timeout=readiness.left_s, wait_for_ready=True)
-                return
+                health = HealthStub(self._open_channel())
+                check = health.Check(HEALTH, timeout=readiness.left_s, wait_for_ready=True)
+                if is_serving(await check):
+                    return
+                delay_s = readiness.delay_while_starting_s()
             except grpc.RpcError as error:
-                await asyncio.sleep(readiness.delay_before_retry_s(error))
+                delay_s = readiness.delay_after_error_s(error)
+            await asyncio.sleep(delay_s)
 
-    def _stub(self) -> "talk_pb2_grpc.TalkServiceAsyncStub":
-        # Made at the first call: a channel belongs to the event loop that is running then.
+    def _talk(self) -> "talk_pb2_grpc.TalkServiceAsyncStub":
+        return talk_pb2_grpc.TalkServiceStub(self._open_channel())
+
+    def _open_channel(self) -> grpc.aio.Channel:
         if self._is_closed:
             raise ValueError("The client is closed: make a new one.")
-        if self._channel is None:
+        if self._channel is None:  # made at the first call: it belongs to the loop running then
             self._channel = grpc.aio.insecure_channel(self._server, channel_options(self._server))
-        return talk_pb2_grpc.TalkServiceStub(self._channel)
+        return self._channel
 
     def _exchange(self) -> Exchange:
         return Exchange(self._server, self._deadline_s, self._retry_busy_s)

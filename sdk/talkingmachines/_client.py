@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from talkingmachines._answer import Answer, Call
 from talkingmachines._connection import channel_options, server_address
@@ -12,10 +13,15 @@ from talkingmachines._events import Avatar
 from talkingmachines._exchange import Exchange, Readiness
 from talkingmachines._input import AudioSource, check_avatar, check_text, read_audio
 from talkingmachines._status import CallContext, error_of
-from talkingmachines._wire import ask_requests, avatars_of, say_request
-from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
-
-_LIST = talk_pb2.ListAvatarsRequest()
+from talkingmachines._wire import (
+    HEALTH,
+    LIST_AVATARS,
+    ask_requests,
+    avatars_of,
+    is_serving,
+    say_request,
+)
+from talkingmachines_api.v1 import talk_pb2_grpc
 
 
 class Client:
@@ -43,7 +49,6 @@ class Client:
         self._retry_busy_s = retry_busy_s
         self._closed = threading.Event()
         self._channel = grpc.insecure_channel(self._server, channel_options(self._server))
-        self._talk = talk_pb2_grpc.TalkServiceStub(self._channel)
 
     @property
     def server(self) -> str:
@@ -79,7 +84,7 @@ class Client:
         request = say_request(check_text(text), check_avatar(avatar))
 
         def begin() -> Call:
-            return self._stub().Say(request, timeout=self._deadline_s)
+            return self._talk().Say(request, timeout=self._deadline_s)
 
         return Answer(begin, self._exchange())
 
@@ -98,14 +103,14 @@ class Client:
 
         def begin() -> Call:
             requests = ask_requests(read_audio(audio), avatar)
-            return self._stub().Ask(requests, timeout=self._deadline_s)
+            return self._talk().Ask(requests, timeout=self._deadline_s)
 
         return Answer(begin, self._exchange())
 
     def avatars(self) -> list[Avatar]:
         """The characters this server can show; the first is its default."""
         try:
-            return avatars_of(self._stub().ListAvatars(_LIST, timeout=self._deadline_s))
+            return avatars_of(self._talk().ListAvatars(LIST_AVATARS, timeout=self._deadline_s))
         except grpc.RpcError as error:
             raise error_of(error, CallContext(self._server, self._deadline_s)) from error
 
@@ -118,15 +123,21 @@ class Client:
         readiness = Readiness(self._server, timeout_s)
         while True:
             try:
-                self._stub().ListAvatars(_LIST, timeout=readiness.left_s, wait_for_ready=True)
-                return
+                health = HealthStub(self._open_channel())
+                if is_serving(health.Check(HEALTH, timeout=readiness.left_s, wait_for_ready=True)):
+                    return
+                delay_s = readiness.delay_while_starting_s()
             except grpc.RpcError as error:
-                self._closed.wait(readiness.delay_before_retry_s(error))
+                delay_s = readiness.delay_after_error_s(error)
+            self._closed.wait(delay_s)
 
-    def _stub(self) -> talk_pb2_grpc.TalkServiceStub:
+    def _talk(self) -> talk_pb2_grpc.TalkServiceStub:
+        return talk_pb2_grpc.TalkServiceStub(self._open_channel())
+
+    def _open_channel(self) -> grpc.Channel:
         if self._closed.is_set():
             raise ValueError("The client is closed: make a new one.")
-        return self._talk
+        return self._channel
 
     def _exchange(self) -> Exchange:
         return Exchange(self._server, self._deadline_s, self._retry_busy_s)

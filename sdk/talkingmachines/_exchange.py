@@ -7,12 +7,12 @@ import grpc
 
 from talkingmachines._errors import Busy, ServerError, Unavailable
 from talkingmachines._events import Event, Summary
-from talkingmachines._status import CallContext, error_of, no_server
+from talkingmachines._status import CallContext, error_of, no_server, not_ours
 from talkingmachines._wire import event_of
 from talkingmachines_api.v1 import talk_pb2
 
 _SHORTEST_DELAY_S = 0.05
-_READY_POLL_S = 0.5
+_READY_POLL_S = 0.25
 
 
 class Exchange:
@@ -81,20 +81,31 @@ class Readiness:
     def left_s(self) -> float:
         return max(self._give_up_at - self._clock(), 0.0)
 
-    def delay_before_retry_s(self, error: grpc.RpcError) -> float:
-        """How long to wait before asking again.
+    def delay_after_error_s(self, error: grpc.RpcError) -> float:
+        """How long to wait before asking again, after no answer.
 
         Raises:
             Unavailable: If the time is up.
             TalkError: What `error` stands for, where waiting does not help.
         """
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            details = f"not ready within {self._timeout_s:g} s"
-            raise no_server(self._server, details) from error
+            raise no_server(self._server, f"no answer within {self._timeout_s:g} s") from error
+        if error.code() is grpc.StatusCode.NOT_FOUND:  # of the service, by its name
+            raise not_ours(self._server, error.details() or "unknown service") from error
         fault = error_of(error, CallContext(self._server, self._timeout_s))
-        if not isinstance(fault, Unavailable) or error.code() is grpc.StatusCode.CANCELLED:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE or self.left_s < _READY_POLL_S:
             raise fault from error
-        delay_s = max(fault.retry_after_s or _READY_POLL_S, _SHORTEST_DELAY_S)
-        if delay_s > self.left_s:
-            raise fault from error
-        return delay_s
+        return _READY_POLL_S
+
+    def delay_while_starting_s(self) -> float:
+        """How long to wait before asking again, after the server said that it is not ready.
+
+        Raises:
+            Unavailable: If the time is up.
+        """
+        if self.left_s < _READY_POLL_S:
+            raise Unavailable(
+                f"The server at {self._server} runs, but was not ready within"
+                f" {self._timeout_s:g} s: it is still loading, or a part of it fails; see its log."
+            )
+        return _READY_POLL_S

@@ -92,10 +92,7 @@ def _error_on_the_way(
                 " raise deadline_s (--deadline), or look at the server's load."
             )
         case grpc.StatusCode.UNIMPLEMENTED:
-            return ServerError(
-                f"What listens at {call.server} does not know this call: give the gRPC address of"
-                f" a TalkingMachines server of this version. ({details})"
-            )
+            return not_ours(call.server, details)
         case _:
             cls = _BY_CODE.get(code, ServerError)
             message = f"{call.server} failed with {code.name}: {details}"
@@ -106,6 +103,13 @@ def no_server(server: str, details: str) -> Unavailable:
     return Unavailable(
         f"No server answers at {server}: start it with `make run`, or name another one with"
         f" --server or TALKINGMACHINES_SERVER. ({details})"
+    )
+
+
+def not_ours(server: str, details: str) -> ServerError:
+    return ServerError(
+        f"What listens at {server} does not know this call: give the gRPC address of a"
+        f" TalkingMachines server of this version. ({details})"
     )
 
 

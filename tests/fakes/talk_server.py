@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # no stubs
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
@@ -40,7 +41,11 @@ class Hold:
     """Says nothing more until the caller is gone."""
 
 
-Step = talk_pb2.TalkEvent | Fail | Hold
+class NotReady:
+    """The answer of the health service while the models are being loaded."""
+
+
+Step = talk_pb2.TalkEvent | Fail | Hold | NotReady
 
 
 @dataclass
@@ -111,6 +116,7 @@ class FakeTalkServer:
         self._pool = ThreadPoolExecutor(max_workers=8)
         self._server = grpc.server(self._pool, options=[("grpc.so_reuseport", 0)])
         talk_pb2_grpc.add_TalkServiceServicer_to_server(_Servicer(self), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(_HealthServicer(self), self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
     def __enter__(self) -> Self:
@@ -164,7 +170,7 @@ class FakeTalkServer:
             elif isinstance(step, Hold):
                 gone.wait()
                 return
-            else:
+            elif isinstance(step, talk_pb2.TalkEvent):
                 yield step
         is_finished = True
 
@@ -212,6 +218,22 @@ class _Servicer(talk_pb2_grpc.TalkServiceServicer):
             for id_, name, description in AVATARS
         ]
         return talk_pb2.ListAvatarsResponse(avatars=avatars)
+
+
+class _HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # no stubs
+    def __init__(self, server: FakeTalkServer) -> None:
+        self._server = server
+
+    def Check(  # noqa: N802  # named by the proto
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        self._server.note(Heard("Check", text=request.service))
+        steps = self._server.take_script(otherwise=[])
+        for _ in self._server.play(steps, context):
+            raise AssertionError("Check answers with no event")
+        status = health_pb2.HealthCheckResponse
+        is_ready = not any(isinstance(step, NotReady) for step in steps)
+        return status(status=status.SERVING if is_ready else status.NOT_SERVING)
 
 
 def _check_avatar(avatar_id: str, context: grpc.ServicerContext) -> None:

@@ -4,7 +4,7 @@ import io
 import shutil
 import subprocess
 import sys
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, PathDistribution, distribution
 from pathlib import Path
 
 import av
@@ -37,7 +37,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root)], check=True)
     run_pip("--python", str(root / "bin/python"), "install", "--no-deps", "--no-index", str(wheel))
     (site_packages,) = root.glob("lib/python*/site-packages")
-    for name in requirements_of("talkingmachines"):
+    (facts,) = site_packages.glob("talkingmachines-*.dist-info")
+    for name in requirements_of(PathDistribution(facts)):
         link_distribution(name, site_packages)
     return root
 
@@ -84,13 +85,13 @@ def test_the_wheel_carries_its_types_and_its_licence(environment: Path) -> None:
     assert list(facts.glob("licenses/LICENSE"))
 
 
-def requirements_of(name: str) -> set[str]:
-    """What `name` requires, and what that requires, and so on."""
+def requirements_of(wanted: Distribution) -> set[str]:
+    """What `wanted` requires, and what that requires, and so on."""
     found: set[str] = set()
-    for text in distribution(name).requires or []:
+    for text in wanted.requires or []:
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            found |= {requirement.name} | requirements_of(requirement.name)
+            found |= {requirement.name} | requirements_of(distribution(requirement.name))
     return found
 
 

@@ -17,6 +17,7 @@ from tests.fakes.talk_server import (
     Fail,
     FakeTalkServer,
     Hold,
+    NotReady,
     Step,
     chunk_ready,
     reply,
@@ -534,36 +535,54 @@ async def test_a_server_is_waited_for_from_before_it_listens(open_client: Open) 
 async def test_a_server_that_loads_its_models_is_asked_until_it_is_ready(
     client: Opened, server: FakeTalkServer
 ) -> None:
-    server.script(Fail(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", retry_after_s=0.05))
-    server.script(Fail(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", retry_after_s=0.05))
+    server.script(NotReady())
+    server.script(Fail(grpc.StatusCode.UNAVAILABLE, message="The connection was reset."))
 
     await client.wait_ready(timeout_s=30.0)
 
-    assert len(server.heard) == 3
+    assert [heard.text for heard in server.heard] == ["talkingmachines_api.v1.TalkService"] * 3
 
 
 async def test_a_server_that_never_listens_is_given_up(open_client: Open) -> None:
     async with open_client(f"127.0.0.1:{free_port()}") as client:
-        with pytest.raises(tm.Unavailable, match=r"make run.*not ready within 0\.2 s"):
+        with pytest.raises(tm.Unavailable, match=r"make run.*no answer within 0\.2 s"):
             await client.wait_ready(timeout_s=0.2)
 
 
-async def test_a_server_that_never_gets_ready_is_given_up_in_its_own_words(
+async def test_a_server_that_never_gets_ready_is_given_up(
     client: Opened, server: FakeTalkServer
 ) -> None:
-    words = "The weights are still loading: try again in a minute."
-    server.script(Fail(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", words, retry_after_s=60.0))
+    server.script(NotReady())
 
-    with pytest.raises(tm.Unavailable, match="weights are still loading"):
-        await client.wait_ready(timeout_s=5.0)
+    with pytest.raises(tm.Unavailable, match=r"runs, but was not ready within 0\.2 s"):
+        await client.wait_ready(timeout_s=0.2)
+
+
+async def test_a_server_that_breaks_off_at_the_end_of_the_wait_is_given_up(
+    client: Opened, server: FakeTalkServer
+) -> None:
+    server.script(Fail(grpc.StatusCode.UNAVAILABLE, message="The connection was reset."))
+
+    with pytest.raises(tm.Unavailable, match="connection was reset"):
+        await client.wait_ready(timeout_s=0.2)
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED])
+async def test_waiting_does_not_help_where_another_server_listens(
+    client: Opened, server: FakeTalkServer, status: grpc.StatusCode
+) -> None:
+    server.script(Fail(status))
+
+    with pytest.raises(tm.ServerError, match="address of a TalkingMachines server"):
+        await client.wait_ready(timeout_s=30.0)
 
 
 async def test_waiting_does_not_help_against_a_broken_server(
     client: Opened, server: FakeTalkServer
 ) -> None:
-    server.script(Fail(grpc.StatusCode.DATA_LOSS, "CORRUPT_FILE", "vae.safetensors is corrupt."))
+    server.script(Fail(grpc.StatusCode.DATA_LOSS, "CORRUPT_FILE", "The weights are corrupt."))
 
-    with pytest.raises(tm.ServerError, match="is corrupt"):
+    with pytest.raises(tm.ServerError, match="weights are corrupt"):
         await client.wait_ready(timeout_s=30.0)
 
 

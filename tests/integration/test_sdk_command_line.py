@@ -16,6 +16,7 @@ from tests.fakes.talk_server import (
     Fail,
     FakeTalkServer,
     Hold,
+    NotReady,
     chunk_ready,
     reply,
     summary,
@@ -181,10 +182,10 @@ def test_a_file_that_cannot_be_written_is_named(
 
 
 def test_the_command_waits_for_a_server_that_is_starting(server: FakeTalkServer, out: Path) -> None:
-    server.script(Fail(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", retry_after_s=0.05))
+    server.script(NotReady())
 
     assert main(["say", "Hello.", "--wait", "30", "--out", str(out)]) == 0
-    assert [heard.rpc for heard in server.heard] == ["ListAvatars", "ListAvatars", "Say"]
+    assert [heard.rpc for heard in server.heard] == ["Check", "Check", "Say"]
 
 
 def test_the_command_waits_for_a_full_server(server: FakeTalkServer, out: Path) -> None:
