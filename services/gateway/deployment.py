@@ -29,7 +29,7 @@ class Gateway:
     def __init__(self, config: AppConfig, environment: Environment, wiring: Wiring) -> None:
         self._config = config
         self._environment = environment
-        self._wiring = wiring
+        self.wiring = wiring
         self.coordinator = Coordinator(
             wiring.bus,
             wiring.transport,
@@ -67,7 +67,7 @@ class Gateway:
         if self._http is not None:
             await self._http.close()
         await self.coordinator.close()
-        await self._wiring.close()
+        await self.wiring.close()
 
     async def _become_ready(self) -> None:
         """Wait for the stages, warm them with one short video, then keep watching."""
@@ -89,7 +89,7 @@ class Gateway:
             await asyncio.sleep(POLL_S if self.waiting_for else 4 * POLL_S)
 
     async def _is_launcher_listening(self) -> bool:
-        workers = await self._wiring.bus.workers("gateway")
+        workers = await self.wiring.bus.workers("gateway")
         return any(worker.worker == LAUNCHER for worker in workers)
 
     def _wait_for(self, missing: list[str]) -> None:

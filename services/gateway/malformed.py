@@ -19,7 +19,7 @@ class _Malformed:
     error: InvalidInput
 
 
-class MalformedRequests(grpc.aio.ServerInterceptor[Any, Any]):
+class MalformedRequests(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
     """Tells callers of one service, whose methods are coroutines, that their bytes are no request.
 
     By itself grpc.aio ends such a call with UNKNOWN and a traceback in the log.
