@@ -1,0 +1,278 @@
+"""The bus over Redis or Valkey: streams, hashes and sorted sets."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Final, get_args
+
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from avatar.bus import (
+    LEASE_TTL_S,
+    LEDGER_LENGTH,
+    MAX_LEDGER_ENTRY_BYTES,
+    WORKER_TTL_S,
+    CommitResult,
+    Control,
+    ControlKind,
+    Lease,
+    LedgerEntry,
+    WorkerInfo,
+    scripts,
+)
+from avatar.errors import TooLarge, Unavailable
+from avatar.media import STAGES, SessionId, StageName, WorkerId
+
+SESSION_TTL_S = 3600
+"""Keys of a session that nobody renews, writes or forgets go by themselves after this time."""
+CONTROL_LENGTH = 1000
+MAX_CONNECTIONS = 8
+ANSWER_S = 2.0
+"""Longer without an answer, and Redis counts as unreachable."""
+BLOCK_MS = 1000
+
+UNREACHABLE: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    OSError,
+)
+RESULTS: Final[dict[str, CommitResult]] = {result: result for result in get_args(CommitResult)}
+CONTROL_KINDS: Final[dict[str, ControlKind]] = {kind: kind for kind in get_args(ControlKind)}
+
+
+class RedisBus:
+    """A `Bus` over the server at `url`; connects at first use.
+
+    Keys name the session in a hash tag and no script touches two tags, so that a cluster may
+    spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
+    ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
+    (sorted set of leases by expiry).
+    """
+
+    def __init__(self, url: str) -> None:
+        self._name = _without_password(url)
+        self._is_closed = False
+        # Callers wait for a free connection; the default pool fails at its bound instead.
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=ANSWER_S,
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=ANSWER_S,
+            retry=Retry(NoBackoff(), 1),  # hides a connection that went stale
+        )
+        # Any: redis-py's reply types cover every mode of its clients at once.
+        self._redis: Any = Redis.from_pool(pool)
+        # Readers that block have a client of their own without socket_timeout: that timeout breaks
+        # BLOCK, and on Python 3.11 the wait_for behind it can swallow a cancellation.
+        self._readers: Any = Redis.from_url(
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=ANSWER_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        register = self._redis.register_script
+        self._look, self._take = register(scripts.LOOK), register(scripts.TAKE)
+        self._renew, self._release = register(scripts.RENEW), register(scripts.RELEASE)
+        self._reserve_slot = register(scripts.RESERVE_SLOT)
+        self._keep_slot = register(scripts.KEEP_SLOT)
+        self._count_slots = register(scripts.COUNT_SLOTS)
+        self._commit, self._post = register(scripts.COMMIT), register(scripts.POST)
+        self._forget = register(scripts.FORGET)
+
+    async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
+        with self._reachable():
+            await self._redis.set(
+                _worker_key(info.worker), json.dumps(asdict(info)), px=max(1, _ms(ttl_s))
+            )
+            await self._redis.sadd(f"wks:{info.stage}", info.worker)
+
+    async def withdraw(self, worker: WorkerId, /) -> None:
+        with self._reachable():
+            await self._redis.delete(_worker_key(worker))
+
+    async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
+        with self._reachable():
+            ids = sorted(await self._redis.smembers(f"wks:{stage}"))
+            found = [await self._redis.get(_worker_key(worker.decode())) for worker in ids]
+            dead = [worker for worker, content in zip(ids, found, strict=True) if content is None]
+            if dead:  # one that comes back this very moment is listed from its next heartbeat on
+                await self._redis.srem(f"wks:{stage}", *dead)
+        infos = [_worker(content) for content in found if content is not None]
+        return [info for info in infos if info.stage == stage]
+
+    async def load(self, worker: WorkerId, /) -> int:
+        with self._reachable():
+            return int(await self._count_slots(keys=[_slots_key(worker)]))
+
+    async def acquire(
+        self, session: SessionId, worker: WorkerInfo, /, ttl_s: float = LEASE_TTL_S
+    ) -> Lease | None:
+        # Slots and session lie under different hash tags, hence two steps. The slot comes first,
+        # and is reserved for the very fence that is taken next: slots are never overbooked, and
+        # what a crash leaves half done runs out with its ttl.
+        keys = _session_keys(session, worker.stage)
+        while True:
+            with self._reachable():
+                fence, owner, is_live = await self._look(keys=keys[:1])
+            before = Lease(session, worker.stage, WorkerId(owner.decode()), int(fence))
+            if is_live and before.worker == worker.worker and await self.renew(before, ttl_s):
+                return before
+            lease = Lease(session, worker.stage, worker.worker, before.fence + 1)
+            with self._reachable():
+                reserved = await self._reserve_slot(
+                    keys=[_slots_key(worker.worker)],
+                    args=[_slot(lease), worker.slots, _ms(ttl_s), SESSION_TTL_S],
+                )
+                if not reserved:
+                    return None
+                is_ours = await self._take(
+                    keys=keys, args=[SESSION_TTL_S, lease.fence, lease.worker, _ms(ttl_s)]
+                )
+                await self._free_slot(before if is_ours else lease)
+            if is_ours:
+                return lease
+
+    async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
+        with self._reachable():
+            # The slot first: it runs out first, and another lease may then have it.
+            kept = await self._keep_slot(
+                keys=[_slots_key(lease.worker)], args=[_slot(lease), _ms(ttl_s), SESSION_TTL_S]
+            )
+            if not kept:
+                return False
+            renewed = await self._renew(
+                keys=_session_keys(lease.session, lease.stage),
+                args=[SESSION_TTL_S, lease.fence, lease.worker, _ms(ttl_s)],
+            )
+            if not renewed:
+                await self._free_slot(lease)
+            return bool(renewed)
+
+    async def release(self, lease: Lease, /) -> None:
+        with self._reachable():
+            key = _session_keys(lease.session, lease.stage)[0]
+            await self._release(keys=[key], args=[lease.fence, lease.worker])
+            await self._free_slot(lease)
+
+    async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
+        if len(payload) > MAX_LEDGER_ENTRY_BYTES:
+            raise TooLarge(
+                f"a ledger entry of {len(payload)} bytes, at most {MAX_LEDGER_ENTRY_BYTES} allowed"
+            )
+        entry_id = f"{lease.fence}-{seq + 1}"
+        with self._reachable():
+            result = await self._commit(
+                keys=_session_keys(lease.session, lease.stage)[:2],
+                args=[SESSION_TTL_S, lease.fence, seq, entry_id, LEDGER_LENGTH, payload],
+            )
+        return RESULTS[result.decode()]
+
+    async def replay(
+        self, session: SessionId, stage: StageName, /, last: int = LEDGER_LENGTH
+    ) -> list[LedgerEntry]:
+        if last < 1:
+            return []
+        with self._reachable():
+            newest_first = await self._redis.xrevrange(_session_keys(session, stage)[1], count=last)
+        entries = []
+        for entry_id, fields in reversed(newest_first):
+            fence, seq_plus_one = entry_id.decode().split("-")
+            entries.append(LedgerEntry(int(fence), int(seq_plus_one) - 1, fields[b"payload"]))
+        return entries
+
+    async def post(self, session: SessionId, control: Control, /) -> None:
+        await self._append(session, control.kind, str(control.value))
+
+    async def raise_epoch(self, session: SessionId, /) -> int:
+        return await self._append(session, "epoch", "")
+
+    async def control(self, session: SessionId, /) -> AsyncIterator[Control]:
+        key, seen = _session_keys(session, STAGES[0])[2], b"0"
+        while not self._is_closed:
+            try:
+                with self._reachable():
+                    streams = await self._readers.xread({key: seen}, block=BLOCK_MS)
+            except Unavailable:
+                if self._is_closed:  # close() cut the connection that we were blocked on
+                    return
+                raise
+            for _, entries in streams or ():
+                for entry_id, fields in entries:
+                    seen = entry_id
+                    kind = CONTROL_KINDS[fields[b"kind"].decode()]
+                    yield Control(kind, int(fields[b"value"]))
+
+    async def forget(self, session: SessionId, /) -> None:
+        keys = [_session_keys(session, stage) for stage in STAGES]
+        leases, ledgers = [four[0] for four in keys], [four[1] for four in keys]
+        with self._reachable():
+            held = await self._forget(keys=leases + ledgers + keys[0][2:], args=[len(leases)])
+            for stage, (fence, worker) in zip(STAGES, held, strict=True):
+                if worker:
+                    owner = WorkerId(worker.decode())
+                    await self._free_slot(Lease(session, stage, owner, int(fence)))
+
+    async def close(self) -> None:
+        self._is_closed = True
+        await self._redis.aclose()
+        await self._readers.aclose()
+
+    async def _append(self, session: SessionId, kind: ControlKind, value: str) -> int:
+        keys = _session_keys(session, STAGES[0])[2:]
+        with self._reachable():
+            args = [SESSION_TTL_S, CONTROL_LENGTH, kind, value]
+            return int(await self._post(keys=keys, args=args))
+
+    async def _free_slot(self, lease: Lease) -> None:
+        if lease.worker:
+            await self._redis.zrem(_slots_key(lease.worker), _slot(lease))
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except UNREACHABLE as error:
+            raise Unavailable(
+                f"Redis at {self._name} does not answer ({error}); "
+                "start it there or set REDIS_URL to one that runs"
+            ) from error
+
+
+def _session_keys(session: SessionId, stage: StageName) -> list[str]:
+    """The lease and the ledger of the stage, the session's control stream and its epoch."""
+    tag = f"{{{session}}}"
+    return [f"lease:{tag}:{stage}", f"led:{tag}:{stage}", f"ctl:{tag}", f"epoch:{tag}"]
+
+
+def _worker_key(worker: str) -> str:
+    return f"wk:{worker}"
+
+
+def _slots_key(worker: WorkerId) -> str:
+    return f"slots:{worker}"
+
+
+def _slot(lease: Lease) -> str:
+    return f"{lease.session}:{lease.stage}:{lease.fence}"
+
+
+def _worker(content: bytes) -> WorkerInfo:
+    fields = json.loads(content)
+    fields["avatars"] = tuple(fields["avatars"])
+    return WorkerInfo(**fields)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", url)
