@@ -18,7 +18,7 @@ from avatar.media import (
     Stamp,
     TurnEvent,
 )
-from avatar.transport import MAX_CREDIT, Hop, Inbound, OpenRequest, Transport
+from avatar.transport import MAX_CREDIT, Channel, Hop, Inbound, OpenRequest, Transport
 from avatar.transport.grpc import GrpcTransport
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -60,6 +60,11 @@ def seq_of(chunk: Chunk | None) -> int | None:
 async def within(awaitable: Awaitable[Any], seconds: float = 10.0) -> Any:
     async with asyncio.timeout(seconds):
         return await awaitable
+
+
+async def send_until_refused(end: Channel | Inbound) -> None:
+    for seq in range(MAX_CREDIT + 1):
+        await end.send(latents(seq))
 
 
 async def is_waiting(coroutine: Coroutine[Any, Any, Any]) -> bool:
@@ -353,8 +358,7 @@ async def test_an_error_wakes_a_sender_that_waits_for_credit(make: MakeTransport
 
     channel = await make().connect(await make().listen(fail), REQUEST)
     with pytest.raises(errors.DeadlineExceeded):
-        for seq in range(MAX_CREDIT + 1):
-            await within(channel.send(latents(seq)))
+        await within(send_until_refused(channel))
 
 
 async def test_a_bug_in_the_handler_is_an_internal_error(
@@ -391,8 +395,7 @@ async def test_the_handler_cannot_send_to_a_channel_that_is_closed(make: MakeTra
     inbound = await within(gate.inbound)
     await channel.close()
     with pytest.raises(errors.ChannelClosed):
-        for seq in range(MAX_CREDIT + 1):
-            await within(inbound.send(latents(seq)))
+        await within(send_until_refused(inbound))
 
 
 async def test_closing_the_channel_does_not_interrupt_the_handler(make: MakeTransport) -> None:
