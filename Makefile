@@ -15,8 +15,8 @@ setup: ready-dev ## Make .venv with everything in it (make run and make test do 
 ##@ Run
 run: ready-run ## Start the graph on this machine: http://127.0.0.1:8000, Ctrl-C ends it
 	@$(BIN)/python -m services.run
-demo: ready-run ## Two videos from a graph of its own: a text said, a question answered
-	@$(BIN)/python scripts/demo.py
+demo: ready-run ## Two videos into demo/: a text said, a question answered (starts a server if none runs)
+	@$(BIN)/python scripts/demo.py --start
 train: ready-dev ## Repeat the training of the default avatar (hours; goes on where it stopped)
 	@$(BIN)/python -m training.train
 bench: ready-dev ## Measure, and write bench/RESULTS.md

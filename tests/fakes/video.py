@@ -2,9 +2,12 @@
 
 import functools
 import io
+from fractions import Fraction
+from typing import Literal
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 FRAME_RATE = 25
 SAMPLE_RATE = 24_000
@@ -12,8 +15,14 @@ SIZE = 256
 
 
 @functools.cache
-def mp4_bytes(num_frames: int = 25) -> bytes:
-    """H.264 and AAC as the server sends them: a tone, and a mouth opening and closing on grey."""
+def mp4_bytes(
+    num_frames: int = 25, *, sound: Literal["speech", "tone", "none"] = "speech"
+) -> bytes:
+    """H.264 and AAC as the server sends them.
+
+    The picture: a mouth that opens and closes on grey, and lower left a lamp that blinks faster.
+    The sound: a tone, as loud as the mouth is open, or steady.
+    """
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FRAME_RATE)
@@ -24,18 +33,30 @@ def mp4_bytes(num_frames: int = 25) -> bytes:
             frame = av.VideoFrame.from_ndarray(_picture(index), format="rgb24")
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        num_samples = num_frames * SAMPLE_RATE // FRAME_RATE
-        tone = 0.2 * np.sin(2 * np.pi * 220 / SAMPLE_RATE * np.arange(num_samples))
-        sound = av.AudioFrame.from_ndarray(tone.astype(np.float32)[None], "fltp", "mono")
-        sound.sample_rate = SAMPLE_RATE
-        container.mux(audio.encode(sound))
-        container.mux(audio.encode(None))
+        if sound != "none":
+            opening = [mouth_opening(index) for index in range(num_frames)]
+            loudness = np.repeat(opening, SAMPLE_RATE // FRAME_RATE)
+            level = loudness if sound == "speech" else np.full_like(loudness, 0.5)
+            tone = 0.4 * level * np.sin(2 * np.pi * 220 / SAMPLE_RATE * np.arange(len(level)))
+            samples = av.AudioFrame.from_ndarray(tone.astype(np.float32)[None], "fltp", "mono")
+            samples.sample_rate = SAMPLE_RATE
+            samples.pts = 0  # else the encoder's own delay shifts the sound
+            samples.time_base = Fraction(1, SAMPLE_RATE)
+            container.mux(audio.encode(samples))
+            container.mux(audio.encode(None))
     return file.getvalue()
 
 
-def _picture(index: int) -> np.ndarray:
-    """(height, width, 3) uint8; the dark mouth is widest open at every eighth frame."""
+def mouth_opening(index: int) -> float:
+    """0 to 1; widest at every eighth frame."""
+    return abs(index % 8 - 4) / 4
+
+
+def _picture(index: int) -> NDArray[np.uint8]:
+    """(height, width, 3)."""
     picture = np.full((SIZE, SIZE, 3), 150, np.uint8)
-    opening = 4 + 4 * (4 - abs(index % 8 - 4))
-    picture[180 - opening : 180 + opening, 100:156] = (60, 20, 20)
+    half_height = 4 + round(16 * mouth_opening(index))
+    picture[180 - half_height : 180 + half_height, 100:156] = (60, 20, 20)
+    if index % 3:
+        picture[130:220, 52:80] = (255, 255, 200)
     return picture
