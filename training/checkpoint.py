@@ -40,9 +40,9 @@ def load_checkpoint(
     """Restore in place and return the number of steps done; 0 where there is no checkpoint."""
     if not path.exists():
         return 0
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]  # no stubs
+    with safe_open(path, "pt") as file:
         step = int(json.loads(file.metadata()["step"]))
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
     model.load_state_dict({k: tensors[f"model.{k}"] for k in model.state_dict()})
     for key in ema:
         ema[key].copy_(tensors[f"ema.{key}"])

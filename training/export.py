@@ -62,8 +62,6 @@ def export_assets(run: Path, encoder: AudioEncoder, vae: VAE) -> None:
         Image.fromarray(picture).save(folder / member.id / "portrait.png", optimize=True)
         boxes[member.id] = [int(v) for v in mouth_box(LOOKS[member.id])]
     (folder / "mouth_boxes.json").write_text(json.dumps(boxes, indent=1) + "\n")
-    figures = {
-        path.stem: json.loads(path.read_text()) for path in sorted(run.glob("*.json"))
-    }
+    figures = {path.stem: json.loads(path.read_text()) for path in sorted(run.glob("*.json"))}
     (folder / "training.json").write_text(json.dumps(figures, indent=1) + "\n")
     write_manifest(folder)

@@ -113,9 +113,7 @@ def vae(recipe: TinyRecipe, run: Path) -> None:
     task = VAETask(found)
     if not (run / "vae" / "checkpoint.safetensors").exists():
         init_from_pca(task.vae, found, np.random.default_rng(recipe.seed))
-    train(
-        task, recipe.vae, run, "vae", lambda: set_latent_statistics(task.vae, found.held_out)
-    )
+    train(task, recipe.vae, run, "vae", lambda: set_latent_statistics(task.vae, found.held_out))
 
 
 def latents(recipe: TinyRecipe, run: Path) -> None:
@@ -123,7 +121,10 @@ def latents(recipe: TinyRecipe, run: Path) -> None:
     from training.data.latents import encode_clips
 
     encode_clips(
-        read_clips(run / "clips"), trained_vae(run), trained_encoder(run), run / "latents.safetensors"
+        read_clips(run / "clips"),
+        trained_vae(run),
+        trained_encoder(run),
+        run / "latents.safetensors",
     )
 
 
@@ -145,7 +146,7 @@ def dit(recipe: TinyRecipe, run: Path) -> None:
     stored = read_latents(run / "latents.safetensors")
     reader = restored(LatentReader(stored.latents[0].shape[1]), run, "latent_reader")
     task = DiTTask(stored, reader, NATIVE_2_STEP, face_masks())
-    train(task, recipe.dit, run, "dit", lambda: {})
+    train(task, recipe.dit, run, "dit", dict)
 
 
 def export(recipe: TinyRecipe, run: Path) -> None:

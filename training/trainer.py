@@ -36,7 +36,9 @@ class Schedule:
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup_steps)
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return self.learning_rate * warm * (self.final_fraction + (1 - self.final_fraction) * cosine)
+        return (
+            self.learning_rate * warm * (self.final_fraction + (1 - self.final_fraction) * cosine)
+        )
 
 
 class Task(Protocol):
@@ -67,7 +69,10 @@ def fit(
     """
     model = task.model
     optimizer = torch.optim.AdamW(
-        model.parameters(), schedule.learning_rate, schedule.betas, weight_decay=schedule.weight_decay
+        model.parameters(),
+        schedule.learning_rate,
+        schedule.betas,
+        weight_decay=schedule.weight_decay,
     )
     ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
     path = folder / "checkpoint.safetensors"
@@ -80,7 +85,7 @@ def fit(
         torch.manual_seed(schedule.seed * 1_000_003 + step)
         loss, figures = task.loss(step, np.random.default_rng((schedule.seed, step)))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
         optimizer.step()
         decay = min(schedule.ema_decay, (step + 1) / (step + 20))
@@ -93,8 +98,14 @@ def fit(
         if (step + 1) % schedule.log_every == 0 or step + 1 == schedule.steps:
             rate = (clock() - started) / (step + 1 - first)
             means = {k: round(float(np.mean(v)), 5) for k, v in seen.items()}
-            log.info("step", run=folder.name, step=step + 1, of=schedule.steps,
-                     seconds_a_step=round(rate, 3), **means)
+            log.info(
+                "step",
+                run=folder.name,
+                step=step + 1,
+                of=schedule.steps,
+                seconds_a_step=round(rate, 3),
+                **means,
+            )
             seen = {}
         if clock() - saved_at > schedule.save_every_s or step + 1 == schedule.steps:
             save_checkpoint(path, step + 1, model, ema, optimizer)

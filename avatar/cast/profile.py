@@ -91,4 +91,4 @@ def load_vae(profile: Profile) -> VAE:
     tensors, config = read_model(path)
     config["decoder_dims"] = tuple(config["decoder_dims"])
     model = load_into(VAE(VAEConfig(**config)), tensors, path)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it

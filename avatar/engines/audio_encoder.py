@@ -54,7 +54,9 @@ class AudioEncoderEngine:
         return AudioEmbedding(chunk.stamp, tokens, peeked, chunk.last), following
 
     @torch.inference_mode()
-    def _embed(self, samples: NDArray[np.float32], state: Tensor) -> tuple[NDArray[np.float32], Tensor]:
+    def _embed(
+        self, samples: NDArray[np.float32], state: Tensor
+    ) -> tuple[NDArray[np.float32], Tensor]:
         tokens, state = self.model(torch.from_numpy(samples)[None], state)
         per_latent = tokens[0].unflatten(0, (len(samples) // self.samples_per_latent, -1))
         return per_latent.numpy(), state

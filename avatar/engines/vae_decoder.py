@@ -36,7 +36,9 @@ class VaeDecoderEngine:
         side = self.profile.size // 8
         expected = (self.model.config.latent_channels, side, side)
         if chunk.latents.shape[1:] != expected:
-            raise InvalidInput(f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected")
+            raise InvalidInput(
+                f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected"
+            )
         latents = torch.from_numpy(np.ascontiguousarray(chunk.latents))[None]
         decoded, following = self.model.decode(latents, state)
         pixels = ((decoded[0] + 1) * 127.5).round().clamp(0, 255).byte()

@@ -26,16 +26,12 @@ def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
     return (1 - sigma) * clean + sigma * noise
 
 
-def predicted_clean(
-    prediction: Tensor, noisy: Tensor, sigma: Tensor | float, kind: str
-) -> Tensor:
+def predicted_clean(prediction: Tensor, noisy: Tensor, sigma: Tensor | float, kind: str) -> Tensor:
     """x0 from what the model predicts: itself, or noisy - sigma * velocity."""
     return prediction if kind == "x0" else noisy - sigma * prediction
 
 
-def chunk_noise(
-    shape: tuple[int, ...], seed: int, epoch: int, seq: int, step: int
-) -> Tensor:
+def chunk_noise(shape: tuple[int, ...], seed: int, epoch: int, seq: int, step: int) -> Tensor:
     """Standard normal noise that depends on nothing but its arguments, float32 on the CPU.
 
     A chunk that is made again, on whatever worker, is the same chunk.

@@ -77,9 +77,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send this project's events, and only them, to `stream` (standard error) as JSON lines."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+def configure(level: int = logging.INFO, stream: TextIO | None = None, path: str = "") -> None:
+    """Send this project's events, and only them, as JSON lines to `path`, else to `stream`.
+
+    Without either they go to standard error. Several processes may share a path: a line is
+    written at once, at the file's end.
+    """
+    handler: logging.Handler
+    if path:
+        handler = logging.FileHandler(path, delay=True)
+    else:
+        handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     for name in ("avatar", "services", "training", "__main__"):
         logger = logging.getLogger(name)

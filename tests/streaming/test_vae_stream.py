@@ -27,7 +27,9 @@ def encode(vae: VAE, frames: torch.Tensor, sizes: list[int]) -> torch.Tensor:
     return torch.cat(pieces, 1)
 
 
-def decode(vae: VAE, latents: torch.Tensor, reference: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+def decode(
+    vae: VAE, latents: torch.Tensor, reference: torch.Tensor, sizes: list[int]
+) -> torch.Tensor:
     state, pieces = vae.init_decoder(reference), []
     for piece in latents.split(sizes, 1):
         frames, state = vae.decode(piece, state)

@@ -106,7 +106,7 @@ def write_latents(clips: LatentClips, path: Path) -> None:
 
 
 def read_latents(path: Path) -> LatentClips:
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]  # no stubs
+    with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["about"])
         count = len(about["characters"])
         lists = {name: [file.get_tensor(f"{name}.{i}") for i in range(count)] for name in _PER_CLIP}

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from avatar.models.weights import load_into, read_model
+from avatar.models.weights import load_into
 from training.data.dataset import CastClip
 
 WINDOW = 96
@@ -68,8 +69,7 @@ def validate(reader: MouthReader, clips: list[CastClip]) -> dict[str, float]:
 
 
 def load_mouth_reader(path: Path) -> MouthReader:
-    tensors, _ = read_model(path)
-    return load_into(MouthReader(), tensors, path)
+    return load_into(MouthReader(), load_file(path), path)
 
 
 class MouthReaderTask:

@@ -73,7 +73,9 @@ class AudioEncoderTask:
             for s in starts
         ]
         curves = [self.curves[s : s + T] for s in starts]
-        return torch.from_numpy(np.stack(samples)).float() / 32767, torch.from_numpy(np.stack(curves))
+        return torch.from_numpy(np.stack(samples)).float() / 32767, torch.from_numpy(
+            np.stack(curves)
+        )
 
     def predict(self, samples: Tensor) -> Tensor:
         history = self.model.history
@@ -88,6 +90,8 @@ class AudioEncoderTask:
         predicted = self.predict(samples)
         names = ("open", "wide", "round", "teeth", "tongue")
         return {
-            name: round(float(np.corrcoef(predicted[..., i].flatten(), target[..., i].flatten())[0, 1]), 4)
+            name: round(
+                float(np.corrcoef(predicted[..., i].flatten(), target[..., i].flatten())[0, 1]), 4
+            )
             for i, name in enumerate(names)
         }

@@ -42,9 +42,7 @@ class DiTTask:
         self.model.latent_scale.copy_(clips.scale)
         self.train = [i for i in range(len(clips)) if not clips.is_held_out(i)]
         self.size = height
-        self.weights = {
-            box: spatial_weight(box, height) for box in sorted(set(clips.mouth_boxes))
-        }
+        self.weights = {box: spatial_weight(box, height) for box in sorted(set(clips.mouth_boxes))}
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         chosen = rng.choice(self.train, self.batch_size)
@@ -82,7 +80,10 @@ class DiTTask:
         """Clean latents and the x0 predicted for them, (B, N F, C, h, w)."""
         B, N, L = len(chosen), self.num_chunks, self.policy.chunk_latents
         clean = torch.stack(
-            [self.clips.latents[i][s : s + N * L].float() for i, s in zip(chosen, starts, strict=True)]
+            [
+                self.clips.latents[i][s : s + N * L].float()
+                for i, s in zip(chosen, starts, strict=True)
+            ]
         )
         noisy = add_noise(clean, torch.randn(clean.shape), sigma[:, None, None, None, None])
         condition, context = self.condition(chosen, starts, clean, rng)
@@ -119,12 +120,16 @@ class DiTTask:
             self.policy.sink_positions,
         )
         before, speech, controls = [], [], []
-        for row, (i, s) in enumerate(zip(chosen, starts, strict=True)):
+        for _row, (i, s) in enumerate(zip(chosen, starts, strict=True)):
             tokens = F.pad(self.clips.speech[i].float(), (0, 0, 0, 0, reach, reach))
             for n in range(N):
                 first = s + n * L
                 # serving carries an imperfect latent: a little noise keeps it from being trusted
-                last = self.clips.latents[i][first - 1].float() if first else torch.zeros_like(clean[0, 0])
+                last = (
+                    self.clips.latents[i][first - 1].float()
+                    if first
+                    else torch.zeros_like(clean[0, 0])
+                )
                 if n == 0 and rng.random() < 0.15:
                     last = torch.zeros_like(last)
                 before.append(last + float(rng.uniform(0, 0.2)) * torch.randn(last.shape))
@@ -152,9 +157,7 @@ class DiTTask:
         read: Tensor = self.reader(torch.cat(windows))
         return read.unflatten(0, (len(chosen), -1))
 
-    def target_visemes(
-        self, chosen: "np.typing.NDArray[np.int64]", starts: list[int]
-    ) -> Tensor:
+    def target_visemes(self, chosen: "np.typing.NDArray[np.int64]", starts: list[int]) -> Tensor:
         span = self.num_chunks * self.policy.chunk_latents
         return torch.stack(
             [self.clips.visemes[i][s : s + span] for i, s in zip(chosen, starts, strict=True)]

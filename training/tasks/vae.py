@@ -61,9 +61,12 @@ class VAETask:
         decoded, latents = self.reconstruct(crops)
         error = decoded - crops.groups
         # a group that is not the start of a stream has no true past here: no loss on it
-        error = error * torch.cat(
-            [crops.starts_stream[:, None].float(), torch.ones(len(error), 2)], 1
-        )[:, :, None, None, None, None]
+        error = (
+            error
+            * torch.cat([crops.starts_stream[:, None].float(), torch.ones(len(error), 2)], 1)[
+                :, :, None, None, None, None
+            ]
+        )
         weight = self.mouth_weight if on_mouth else torch.ones(CROP, CROP)
         across = error[..., 1:] - error[..., :-1]
         down = error[..., 1:, :] - error[..., :-1, :]
@@ -147,13 +150,14 @@ class VAETask:
 
 def to_signed(pixels: NDArray[np.uint8]) -> Tensor:
     """(..., H, W, 3) uint8 -> (..., 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(pixels).float().movedim(-1, -3) / 127.5 - 1
+    # a copy: clips are mapped from disk, read only
+    return torch.from_numpy(np.array(pixels)).float().movedim(-1, -3) / 127.5 - 1
 
 
 def init_from_pca(vae: VAE, clips: ClipSet, rng: np.random.Generator, blocks: int = 24_000) -> None:
     """Set the linear path to the whitened principal components of 8x8x4 pixel blocks."""
-    rows = []
-    while sum(len(r) for r in rows) < blocks:
+    rows: list[NDArray[np.float32]] = []
+    while sum(map(len, rows)) < blocks:
         clip = clips.train[rng.integers(len(clips.train))]
         start = int(rng.integers(0, len(clip.curves) - GROUP))
         frames = to_signed(clip.frames[start : start + GROUP])
@@ -188,7 +192,7 @@ def set_latent_statistics(vae: VAE, clips: list[CastClip]) -> dict[str, float]:
     vae.std.fill_(1.0)
     latents, squares, mouth_squares = [], [], []
     for clip in clips:
-        frames = to_signed(clip.frames[:96])[None]
+        frames = to_signed(clip.frames[: min(96, len(clip.frames) // GROUP * GROUP)])[None]
         encoded, _ = vae.encode(frames, EncoderState(to_signed(clip.portrait)[None]))
         state = vae.init_decoder(to_signed(clip.portrait)[None])
         decoded, _ = vae.decode(encoded, DecoderState(encoded[:, 0], state.features))

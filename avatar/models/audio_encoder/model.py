@@ -87,8 +87,11 @@ class AudioEncoder(nn.Module):
         usable = heard.shape[1] // SAMPLES_PER_TOKEN * SAMPLES_PER_TOKEN
         power = heard[:, -usable:].unflatten(1, (-1, SAMPLES_PER_TOKEN)).square().mean(-1)
         loud = (power > 10.0 ** (self.config.gate_dbfs / 10.0)).float()
-        held = F.max_pool1d(F.pad(loud, (self.config.gate_hold_tokens - 1, 0)), 
-                            self.config.gate_hold_tokens, stride=1)
+        held = F.max_pool1d(
+            F.pad(loud, (self.config.gate_hold_tokens - 1, 0)),
+            self.config.gate_hold_tokens,
+            stride=1,
+        )
         return held
 
     def visemes(self, tokens: Tensor) -> Tensor:

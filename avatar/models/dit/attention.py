@@ -108,7 +108,7 @@ class CrossAttention(nn.Module):
         audio: Tensor | None,
         face_mask: Tensor | None,
     ) -> Tensor:
-        """x (B, F, n, dim); fixed: text and image keys and values; audio (B, F, N, audio_dim).
+        """X (B, F, n, dim); fixed: text and image keys and values; audio (B, F, N, audio_dim).
 
         `face_mask` is (B, n) in {0, 1}.
         """

@@ -9,18 +9,29 @@ from avatar.models.dit.config import DiTConfig
 
 
 class FeedForward(nn.Module):
-    """Linear, tanh-GELU, linear; named as in diffusers, so that Wan's weights fit."""
+    """Linear, GELU, linear; named as in diffusers, so that Wan's weights fit."""
 
-    def __init__(self, dim: int, ffn_dim: int) -> None:
+    def __init__(self, in_dim: int, ffn_dim: int, out_dim: int, approximate: str = "tanh") -> None:
         super().__init__()
-        first = nn.Module()
-        first.proj = nn.Linear(dim, ffn_dim)
-        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(ffn_dim, dim)])
+        first = GeluProjection(in_dim, ffn_dim, approximate)
+        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(ffn_dim, out_dim)])
 
     def forward(self, x: Tensor) -> Tensor:
-        first, _, second = self.net
-        y: Tensor = second(F.gelu(first.proj(x), approximate="tanh"))
-        return y
+        for layer in self.net:
+            x = layer(x)
+        return x
+
+
+class GeluProjection(nn.Module):
+    """Linear and GELU, as diffusers nests it."""
+
+    def __init__(self, in_dim: int, dim: int, approximate: str = "tanh") -> None:
+        super().__init__()
+        self.proj = nn.Linear(in_dim, dim)
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.proj(x), approximate=self.approximate)
 
 
 class Block(nn.Module):
@@ -40,7 +51,7 @@ class Block(nn.Module):
             audio_dim=config.audio.context_dim if config.audio else None,
         )
         self.norm2 = nn.LayerNorm(d, config.eps)
-        self.ffn = FeedForward(d, config.ffn_dim)
+        self.ffn = FeedForward(d, config.ffn_dim, d)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, d) / d**0.5)
 
     def modulation(self, time: Tensor) -> tuple[Tensor, ...]:
@@ -53,7 +64,7 @@ class Block(nn.Module):
     def before_attention(
         self, x: Tensor, modulation: tuple[Tensor, ...]
     ) -> tuple[Tensor, KeyValue]:
-        """x (B, F, n, dim) -> queries, keys and values, (B, F n, dim)."""
+        """X (B, F, n, dim) -> queries, keys and values, (B, F n, dim)."""
         return self.attn1.project(self.normed(x, modulation[0], modulation[1]).flatten(1, 2))
 
     def after_attention(

@@ -42,7 +42,9 @@ class CachedContext:
 
     def extend(self, layer: int, own: KeyValue) -> tuple[KeyValue, Tensor | None]:
         seen = [part[layer] for part in self.parts] + [own]
-        return KeyValue(torch.cat([s.key for s in seen], 1), torch.cat([s.value for s in seen], 1)), None
+        return KeyValue(
+            torch.cat([s.key for s in seen], 1), torch.cat([s.value for s in seen], 1)
+        ), None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from avatar.models.dit.attention import KeyValue
 from avatar.models.dit.audio_projection import AudioProjection
-from avatar.models.dit.block import Block
+from avatar.models.dit.block import Block, FeedForward
 from avatar.models.dit.config import DiTConfig
 from avatar.models.dit.context import Context
 from avatar.models.dit.rope import rope_angles
@@ -42,10 +43,10 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         d = config.dim
         self.frequency_dim = config.frequency_dim
-        self.time_embedder = mlp(config.frequency_dim, d)
+        self.time_embedder = TwoLayers(config.frequency_dim, d)
         self.time_proj = nn.Linear(d, 6 * d)
         if config.text_dim is not None:
-            self.text_embedder = mlp(config.text_dim, d)
+            self.text_embedder = TwoLayers(config.text_dim, d, "gelu")
         if config.image_dim is not None:
             self.image_embedder = ImageEmbedder(config.image_dim, d)
 
@@ -55,8 +56,23 @@ class TimeEmbedding(nn.Module):
         exponent = torch.arange(half, device=timestep.device).float() / half
         angles = timestep.float()[:, None] * torch.exp(-math.log(10_000.0) * exponent)
         table = torch.cat([angles.cos(), angles.sin()], dim=1)
-        embedder = self.time_embedder
-        y: Tensor = embedder.linear_2(F.silu(embedder.linear_1(table)))
+        y: Tensor = self.time_embedder(table)
+        return y
+
+
+class TwoLayers(nn.Module):
+    """Two linear layers with an activation between them, under diffusers' names."""
+
+    def __init__(self, in_dim: int, dim: int, activation: Literal["silu", "gelu"] = "silu") -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_dim, dim)
+        self.linear_2 = nn.Linear(dim, dim)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.linear_1(x)
+        active = F.silu(hidden) if self.activation == "silu" else F.gelu(hidden, approximate="tanh")
+        y: Tensor = self.linear_2(active)
         return y
 
 
@@ -66,15 +82,11 @@ class ImageEmbedder(nn.Module):
     def __init__(self, image_dim: int, dim: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(image_dim)
-        self.ff = nn.Module()
-        first = nn.Module()
-        first.proj = nn.Linear(image_dim, image_dim)
-        self.ff.net = nn.ModuleList([first, nn.Identity(), nn.Linear(image_dim, dim)])
+        self.ff = FeedForward(image_dim, image_dim, dim, approximate="none")
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        first, _, second = self.ff.net
-        y: Tensor = self.norm2(second(F.gelu(first.proj(self.norm1(image)))))
+        y: Tensor = self.norm2(self.ff(self.norm1(image)))
         return y
 
 
@@ -101,9 +113,15 @@ class DiT(nn.Module):
         if config.audio is not None:
             self.audio_projection = AudioProjection(config.audio)
         if config.num_controls:
-            self.control_embedder = mlp(config.num_controls, d)
+            self.control_embedder = TwoLayers(config.num_controls, d)
         if config.grid is not None:
-            self.grid_embedding = nn.Parameter(torch.randn(config.grid[0] * config.grid[1], d) * 0.02)
+            self.grid_embedding = nn.Parameter(
+                torch.randn(config.grid[0] * config.grid[1], d) * 0.02
+            )
+
+    @property
+    def layers(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
 
     # -- computed once, or once a chunk ---------------------------------------------------------
 
@@ -112,13 +130,10 @@ class DiT(nn.Module):
     ) -> tuple[tuple[KeyValue, ...], ...]:
         """Keys and values of text (B, L, text_dim) and image (B, L, image_dim), for each layer."""
         embedder = self.condition_embedder
-        words = None
-        if text is not None:
-            first, second = embedder.text_embedder.linear_1, embedder.text_embedder.linear_2
-            words = second(F.gelu(first(text), approximate="tanh"))
+        words = None if text is None else embedder.text_embedder(text)
         picture = None if image is None else embedder.image_embedder(image)
         layers = []
-        for block in self.blocks:
+        for block in self.layers:
             sources = []
             if words is not None:
                 sources.append(block.attn2.project_text(words))
@@ -162,8 +177,7 @@ class DiT(nn.Module):
         own_angles = rope_angles(_tensor(positions, x), grid, c.head_dim)
         key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
         own_kv: list[KeyValue] = []
-        for i, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
+        for i, block in enumerate(self.layers):
             modulation = block.modulation(time6)
             query, kv = block.before_attention(x, modulation)
             own_kv.append(kv)
@@ -190,8 +204,7 @@ class DiT(nn.Module):
         """(B, F, dim) and its projection (B, F, 6, dim)."""
         time = self.condition_embedder(timestep)[:, None].expand(-1, num_frames, -1)
         if controls is not None:
-            embedder = self.control_embedder
-            time = time + embedder.linear_2(F.silu(embedder.linear_1(controls)))
+            time = time + self.control_embedder(controls)
         time6 = self.condition_embedder.time_proj(F.silu(time)).unflatten(2, (6, -1))
         return time, time6
 
@@ -207,14 +220,6 @@ class DiT(nn.Module):
             p=self.config.patch,
             q=self.config.patch,
         )
-
-
-def mlp(in_dim: int, dim: int) -> nn.Module:
-    """Two linear layers under diffusers' names."""
-    module = nn.Module()
-    module.linear_1 = nn.Linear(in_dim, dim)
-    module.linear_2 = nn.Linear(dim, dim)
-    return module
 
 
 def _tensor(positions: tuple[int, ...], like: Tensor) -> Tensor:

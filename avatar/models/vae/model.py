@@ -70,7 +70,7 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
-        pca, free, e = config.pca_channels, config.free_channels, config.encoder_dim
+        pca, _free, e = config.pca_channels, config.free_channels, config.encoder_dim
         C = config.latent_channels
         d8, d4, d2 = config.decoder_dims
         block = 3 * GROUP * STRIDE * STRIDE
@@ -87,6 +87,9 @@ class VAE(nn.Module):
             nn.SiLU(),
             nn.Conv2d(e, C, 3, padding=1),
         )
+        with torch.no_grad():
+            # the free channels start as loud as the linear path's
+            self.encoder[-1].weight[pca:] *= 8
         self.reference4 = nn.Sequential(
             nn.PixelUnshuffle(4), nn.Conv2d(48, d4, 3, padding=1), Residual(d4)
         )
@@ -101,7 +104,8 @@ class VAE(nn.Module):
             Residual(d2), nn.SiLU(), nn.Conv2d(d2, 12 * GROUP, 3, padding=1), nn.PixelShuffle(2)
         )
         last = self.decoder2[2]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.register_buffer("mean", torch.zeros(C))

@@ -61,12 +61,13 @@ def test_audio_layers_that_have_just_been_added_change_nothing() -> None:
 
 def test_speech_has_exactly_no_effect_outside_the_face() -> None:
     model = small_dit(text=True)
-    attention = model.blocks[0].attn2
+    attention = model.layers[0].attn2
     x = torch.randn(1, 3, 16, 48)
     given = condition(model)
     other = condition(model, seed=1)
     heard = attention(x, given.fixed[0], given.audio, given.face_mask)
     changed = attention(x, given.fixed[0], other.audio, given.face_mask)
+    assert given.face_mask is not None
     outside = given.face_mask[0] == 0
     assert torch.equal(heard[:, :, outside], changed[:, :, outside])
     assert not torch.isclose(heard[:, :, ~outside], changed[:, :, ~outside]).all(-1).any()
@@ -75,7 +76,7 @@ def test_speech_has_exactly_no_effect_outside_the_face() -> None:
 @pytest.mark.parametrize("latent", [0, 1, 2])
 def test_speech_outside_a_latents_window_does_not_reach_it(latent: int) -> None:
     model = small_dit()
-    attention = model.blocks[0].attn2
+    attention = model.layers[0].attn2
     x, mask = torch.randn(1, 3, 16, 48), torch.ones(1, 16)
     speech = torch.randn(1, 3 + 4, 2, 6)
     changed = speech.clone()
