@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = (ROOT / os.environ.get("VENV", ".venv")).resolve()
@@ -50,7 +51,7 @@ def main() -> None:
         install_system_libraries()
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     sys.exit(f"setup: {message}")
 
 
@@ -70,7 +71,7 @@ def use_supported_python(goal: str) -> None:
     )
 
 
-def is_quiet_success(command: list) -> bool:
+def is_quiet_success(command: "list[str | Path]") -> bool:
     return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
 
 
@@ -158,7 +159,7 @@ def has_nvidia_gpu() -> bool:
     return Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
 
 
-def torch_index() -> list:
+def torch_index() -> "list[str]":
     """Options with which pip takes the torch without CUDA, where there is no NVIDIA GPU.
 
     PyPI's torch for Linux brings about 18 CUDA packages, gigabytes; PyTorch's own index has the
@@ -174,7 +175,7 @@ def torch_index() -> list:
 
 def answers(url: str) -> bool:
     """Whether `url` answers in time; in a thread, because name resolution knows no time limit."""
-    statuses = []
+    statuses: "list[int]" = []
 
     def ask() -> None:
         try:

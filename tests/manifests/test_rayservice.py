@@ -66,7 +66,7 @@ def test_ray_serve_accepts_the_config_and_knows_every_key_of_it() -> None:
 
 def test_the_apps_arguments_are_its_settings() -> None:
     args = yaml.safe_load(SERVE_CONFIG)["applications"][0]["args"]
-    assert AppConfig.model_validate(args)
+    assert AppConfig.model_validate(args).profile == args["profile"]
 
 
 def test_the_five_stages_are_deployed_in_the_order_of_the_data() -> None:
