@@ -20,6 +20,7 @@ TITLE_HEIGHT = 30
 GAP = 4
 MAP_SIZE = 64
 MOUTH_SIDE = 0.3
+SYLLABLE_FRAMES = 7
 QUIET_DB, LOUD_DB = -60.0, 0.0
 
 Box = tuple[float, float, float, float]
@@ -109,11 +110,10 @@ def find_mouth(maps: NDArray[np.float64], loudness_db: NDArray[np.float64]) -> B
         maps: (F, MAP_SIZE, MAP_SIZE), grey.
         loudness_db: (F,).
     """
-    loud = np.clip(loudness_db, QUIET_DB, LOUD_DB)
-    changes = maps - maps.mean(axis=0)
+    loud = without_drift(np.clip(loudness_db, QUIET_DB, LOUD_DB))
+    changes = without_drift(maps)
     if np.ptp(loud) > 1.0:
-        weights = (loud - loud.mean()) / len(loud)
-        score = np.abs(np.einsum("f,fyx->yx", weights, changes))
+        score = np.abs(np.einsum("f,fyx->yx", loud, changes))
     else:
         score = changes.std(axis=0)
     side = round(MOUTH_SIDE * MAP_SIZE)
@@ -121,12 +121,23 @@ def find_mouth(maps: NDArray[np.float64], loudness_db: NDArray[np.float64]) -> B
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     left, top, right, bottom = (round(edge * MAP_SIZE) for edge in WHERE_MOUTHS_ARE)
     allowed = squares[top : bottom - side + 1, left : right - side + 1]
-    y, x = np.unravel_index(int(allowed.argmax()), allowed.shape)
-    y, x = top + int(y), left + int(x)
+    row, column = np.unravel_index(int(allowed.argmax()), allowed.shape)
+    y, x = top + int(row), left + int(column)
     inside = score[y : y + side, x : x + side]
     y += round(float(np.average(np.arange(side), weights=inside.sum(axis=1))) - side / 2)
     x += round(float(np.average(np.arange(side), weights=inside.sum(axis=0))) - side / 2)
     return x / MAP_SIZE, y / MAP_SIZE, (x + side) / MAP_SIZE, (y + side) / MAP_SIZE
+
+
+def without_drift(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Less their moving mean: the head moves with phrases, the mouth with syllables."""
+    half = SYLLABLE_FRAMES // 2
+    around = [(half, half)] + [(0, 0)] * (values.ndim - 1)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(values, around, mode="edge"), SYLLABLE_FRAMES, axis=0
+    )
+    fast: NDArray[np.float64] = values - windows.mean(axis=-1)
+    return fast
 
 
 def draw_sheet(clips: list[Clip]) -> Image.Image:
