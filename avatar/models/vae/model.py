@@ -85,11 +85,11 @@ class VAE(nn.Module):
             Residual(e),
             Residual(e),
             nn.SiLU(),
-            nn.Conv2d(e, C, 3, padding=1),
+            (to_latent := nn.Conv2d(e, C, 3, padding=1)),
         )
         with torch.no_grad():
             # the free channels start as loud as the linear path's
-            self.encoder[-1].weight[pca:] *= 8
+            to_latent.weight[pca:] *= 8
         self.reference4 = nn.Sequential(
             nn.PixelUnshuffle(4), nn.Conv2d(48, d4, 3, padding=1), Residual(d4)
         )
