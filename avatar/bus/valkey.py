@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from avatar.errors import Unavailable
 
@@ -39,7 +43,7 @@ def run_valkey(port: int | None = None, max_memory: str = "512mb") -> Iterator[s
         settings, url = _settings(directory, port)
         process = _start(binary, directory, [*settings, f"maxmemory {max_memory}"])
         try:
-            _wait_until_up(process, directory, port)
+            _wait_until_up(process, directory, url)
             yield url
         finally:
             _stop(process)
@@ -110,24 +114,22 @@ def _die_with_parent() -> Callable[[], None] | None:
     return prepare
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], directory: Path, port: int | None) -> None:
+def _wait_until_up(process: subprocess.Popen[bytes], directory: Path, url: str) -> None:
     deadline = time.monotonic() + START_S
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if port is None:
-                with socket.socket(socket.AF_UNIX) as client:
-                    client.connect(str(directory / "valkey.sock"))
+    # Only our own server knows the password: whoever else has the port does not answer PONG.
+    with Redis.from_url(url, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                client.ping()
+            except RedisError:
+                time.sleep(0.01)
             else:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.01)
-        else:
-            if process.poll() is None:
                 return
-    log = directory / "log"
-    last_words = " / ".join(log.read_text(errors="replace").strip().splitlines()[-2:])
-    where = "its unix socket" if port is None else f"127.0.0.1:{port} (is that port taken?)"
-    raise Unavailable(f"valkey-server did not come up at {where}: {last_words}")
+    words = (directory / "log").read_text(errors="replace").strip().splitlines()
+    raise Unavailable(
+        f"valkey-server did not come up at {url.rpartition('@')[2]}; if its port is taken, "
+        f"choose another ({' / '.join(words[-2:])})"
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
