@@ -104,7 +104,7 @@ def install(goal: str) -> None:
     check_disk(FREE_GB_ON_TOP if on_top else FREE_GB[goal])
 
     command = {"run": "make run", "dev": "make test"}[goal]
-    duration = "about a minute" if on_top else "3 to 5 minutes the first time"
+    duration = "1 to 3 minutes" if on_top else "3 to 5 minutes, once"
     print(f"Setting up {VENV} for `{command}`: 4 steps, {duration}.")
     step(1, f"a virtual environment of Python {platform.python_version()}")
     if not on_top:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def pins() -> dict[str, str]:
 
 def imported(folder: str) -> Iterator[tuple[str, str]]:
     """Every import of other people's modules below `folder`: the file, and the distribution."""
-    distributions = packages_distributions()
+    providers = packages_distributions()
     for path in sorted((ROOT / folder).rglob("*.py")):
         for module in _imports(ast.parse(path.read_text())):
             first = module.split(".")[0]
@@ -57,7 +57,7 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
                 continue
             where = str(path.relative_to(ROOT))
             second = ".".join(module.split(".")[:2])
-            yield where, NAMESPACE.get(second) or name_of(distributions.get(first, [first])[0])
+            yield where, NAMESPACE.get(second) or name_of(providers.get(first, [first])[0])
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
@@ -83,6 +83,16 @@ def test_every_direct_dependency_is_pinned() -> None:
 def test_pins_are_plain_public_versions() -> None:
     for name, version in pins().items():
         assert re.fullmatch(r"[0-9][0-9a-zA-Z.]*", version), f"{name}=={version}"
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    installed = {name_of(each.name): each.version.split("+")[0] for each in distributions()}
+    other = {
+        name: installed[name]
+        for name in pins().keys() & installed
+        if installed[name] != pins()[name]
+    }
+    assert other == {}
 
 
 def test_every_direct_dependency_is_justified_and_no_other() -> None:
