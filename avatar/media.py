@@ -91,7 +91,7 @@ TurnKind = Literal[
     "end_of_question",  # to audio_llm: the question's audio is complete, answer it
     "transcript",  # from audio_llm: what was heard
     "reply",  # from audio_llm: one sentence of the answer, before its audio
-    "end_of_reply",  # from audio_llm: the answer is complete
+    "end_of_reply",  # from audio_llm: the answer is complete; which models made it, one a line
 ]
 
 

@@ -3,7 +3,7 @@
 from ray import serve
 from ray.serve import Application
 
-from services.replica import ServeReplica
+from services.replica import WORKERS, ServeReplica
 from services.settings import AppConfig
 
 __all__ = ["build"]
@@ -18,7 +18,7 @@ def build(config: AppConfig) -> Application:
     settings = config.model_dump()
 
     def deployed(name: str, *upstream: Application) -> Application:
-        return serve.deployment(name=name)(ServeReplica).bind(name, settings, *upstream)
+        return serve.deployment(name=name)(ServeReplica).bind(WORKERS[name], settings, *upstream)
 
     audio_llm = deployed("audio_llm")
     audio_encoder = deployed("audio_encoder")

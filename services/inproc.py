@@ -7,7 +7,7 @@ from avatar.bus.memory import MemoryBus
 from avatar.media import STAGES, StageName
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 from services.gateway.deployment import Gateway
-from services.replica import Wiring, Worker, worker_class
+from services.replica import WORKERS, Wiring, Worker, worker_class
 from services.settings import AppConfig, Environment
 
 Make = Callable[[AppConfig, Environment, Wiring], Worker]
@@ -33,7 +33,7 @@ async def inproc_graph(
         stack.push_async_callback(gateway.close)
         await gateway.start()
         for stage in (stage for stage in STAGES if stage != "gateway"):
-            make = (makers or {}).get(stage) or worker_class(stage)
+            make = (makers or {}).get(stage) or worker_class(WORKERS[stage])
             worker = make(config, environment, wiring())
             stack.push_async_callback(worker.close)
             await worker.start()

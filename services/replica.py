@@ -107,9 +107,10 @@ LAUNCHER = WorkerId("launcher")
 """On the bus while services/run.py still answers on the gateway's port."""
 
 
-def worker_class(name: str) -> MakeWorker:
-    module, _, cls = WORKERS[name].partition(":")
-    made: MakeWorker = getattr(import_module(module), cls)
+def worker_class(path: str) -> MakeWorker:
+    """The worker at "module:Class"."""
+    module, _, name = path.partition(":")
+    made: MakeWorker = getattr(import_module(module), name)
     return made
 
 
@@ -120,12 +121,12 @@ class ServeReplica:
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, name: str, config: dict[str, Any], *upstream: object
+        self, worker: str, config: dict[str, Any], *upstream: object
     ) -> None:
-        logging.configure()
         settings = AppConfig.model_validate(config).with_environment()
         environment = Environment.read()
-        make = await asyncio.to_thread(worker_class, name)
+        logging.configure(path=environment.log_file)
+        make = await asyncio.to_thread(worker_class, worker)
         self._worker = make(settings, environment, connect(settings, environment, make.stage))
         await self._worker.start()
 

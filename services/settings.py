@@ -114,6 +114,7 @@ class Environment(_Frozen):
     metrics_dir: str = Field(
         default="", description="PROMETHEUS_MULTIPROC_DIR, shared by all processes"
     )
+    log_file: str = Field(default="", description="LOG_FILE; empty: standard error")
     chat: Chat = Chat()
 
     @classmethod
@@ -144,6 +145,7 @@ class Environment(_Frozen):
             redis_url=os.environ.get("REDIS_URL", ""),
             runtime=runtime,
             metrics_dir=os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
+            log_file=os.environ.get("LOG_FILE", ""),
             chat=chat,
         )
 

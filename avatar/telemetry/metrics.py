@@ -1,5 +1,7 @@
 """Prometheus histograms and gauges of the latency budget; labels name a stage, never a session."""
 
+from collections.abc import Iterator
+
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -8,7 +10,9 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.48, 0.75, 1.0, 2.5, 5.0, 10.0)
 """Bucket edges, in seconds; 0.48 is one chunk of the default avatar."""
@@ -50,12 +54,22 @@ requests_total = Counter("avatar_requests_total", "Finished requests.", ["reques
 
 
 def exposition(folder: str = "") -> bytes:
-    """All metrics as Prometheus reads them; with `folder`, those of every process that shares it.
+    """Our metrics as Prometheus reads them; with `folder`, those of every process that shares it.
 
     Processes share PROMETHEUS_MULTIPROC_DIR if it was set before this module was imported.
     """
-    if not folder:
-        return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)
-    return generate_latest(registry)
+    ours: Collector = REGISTRY
+    if folder:
+        # Ray's own processes write there too; only names of ours are passed on
+        ours = MultiProcessCollector(CollectorRegistry(), path=folder)
+    families = CollectorRegistry()
+    families.register(_Ours(ours))
+    return generate_latest(families)
+
+
+class _Ours(Collector):
+    def __init__(self, source: Collector) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        return (family for family in self._source.collect() if family.name.startswith("avatar_"))

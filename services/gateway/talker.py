@@ -101,12 +101,10 @@ class Talker:
         self,
         coordinator: Coordinator,
         config: AppConfig,
-        models: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._coordinator = coordinator
         self._config = config
-        self._models = models
         self._clock = clock
 
     async def say(self, avatar: str, text: str, emit: Emit) -> None:
@@ -169,7 +167,7 @@ class Talker:
                 audio_s=video.sound_s,
                 first_chunk_s=talk.first_chunk_s,
                 total_s=total_s,
-                models=self._models,
+                models=talk.models,
             )
         )
 
@@ -187,6 +185,7 @@ class _Talk:
         started: float,
     ) -> None:
         self.first_chunk_s = 0.0
+        self.models: tuple[str, ...] = ()
         self._session = session
         self._limits = config.limits
         self._chunk_clock = config.clock
@@ -212,10 +211,9 @@ class _Talk:
 
     async def _listen(self) -> None:
         """Lay the reply onto the timeline until it is complete."""
-        while not isinstance(chunk := await self._hear(), TurnEvent) or (
-            chunk.kind != "end_of_reply"
-        ):
-            match chunk:
+        is_complete = False
+        while not is_complete:
+            match await self._hear():
                 case AudioChunk(samples=samples, sample_rate=sample_rate):
                     self._timeline.push(samples, sample_rate)
                     if self._timeline.sound_s > self._limits.reply_s:
@@ -225,8 +223,11 @@ class _Talk:
                     await self._emit(Transcript(text))
                 case TurnEvent(kind="reply", text=text):
                     await self._emit(ReplySentence(text))
-                case _:
-                    raise InvalidInput(f"audio_llm sent {type(chunk).__name__} as part of a reply")
+                case TurnEvent(kind="end_of_reply", text=models):
+                    self.models = tuple(models.splitlines())
+                    is_complete = True
+                case other:
+                    raise InvalidInput(f"audio_llm sent {type(other).__name__} as part of a reply")
         self._timeline.finish()
         if self._timeline.chunks_known == 0:
             raise InvalidInput("there is nothing in this text that can be spoken; send words")

@@ -1,6 +1,7 @@
 """Small numpy engines of the three compute stages: stateful, deterministic, quick."""
 
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -63,3 +64,59 @@ class LoudnessDecoder:
         return FrameChunk(chunk.stamp, frames, last=chunk.last), replace(
             state, num_steps=state.num_steps + 1
         )
+
+
+class GatedPainter(LoudnessPainter):
+    """Paints only while its gate is open; tells when somebody waits at it."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.reached = threading.Event()
+
+    def step(self, chunk: AudioEmbedding, state: Loudness, /) -> tuple[LatentChunk, Loudness]:
+        self.reached.set()
+        if not self.gate.wait(timeout=30):
+            raise TimeoutError("nobody opened the gate")
+        return super().step(chunk, state)
+
+
+class FailingPainter(LoudnessPainter):
+    """Fails at its third chunk."""
+
+    def step(self, chunk: AudioEmbedding, state: Loudness, /) -> tuple[LatentChunk, Loudness]:
+        if state.num_steps == 2:
+            raise FloatingPointError("not a number")
+        return super().step(chunk, state)
+
+
+@dataclass
+class Meeting:
+    """A painter and a decoder that can only go on if they compute at the same time."""
+
+    both: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=20))
+
+    def painter(self) -> "MeetingPainter":
+        return MeetingPainter(self.both)
+
+    def decoder(self) -> "MeetingDecoder":
+        return MeetingDecoder(self.both)
+
+
+class MeetingPainter(LoudnessPainter):
+    def __init__(self, both: threading.Barrier) -> None:
+        self._both = both
+
+    def step(self, chunk: AudioEmbedding, state: Loudness, /) -> tuple[LatentChunk, Loudness]:
+        if chunk.stamp.seq > 0:  # while the decoder is at the chunk before
+            self._both.wait()
+        return super().step(chunk, state)
+
+
+class MeetingDecoder(LoudnessDecoder):
+    def __init__(self, both: threading.Barrier) -> None:
+        self._both = both
+
+    def step(self, chunk: LatentChunk, state: Loudness, /) -> tuple[FrameChunk, Loudness]:
+        if not chunk.last:  # while the painter is at the chunk after
+            self._both.wait()
+        return super().step(chunk, state)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,10 +15,9 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.audio.files import encode_wav
+from avatar.media import STAGES, StageName
 from avatar.speech.chat import Chat
 from avatar.speech.vad import VoiceDetector
-from avatar.transport import OpenRequest
 from services.audio_llm.cascade import Cascade
 from services.audio_llm.deployment import AudioLlm
 from services.gateway.deployment import Gateway
@@ -30,6 +30,7 @@ from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
 from tests.fakes.engines import LoudnessDecoder, LoudnessEncoder, LoudnessPainter
 from tests.fakes.speech import GivenChat, GivenRecognizer, ToneSynthesizer
 
+QUESTIONS = Path(__file__).parent.parent / "data" / "questions"
 AnyEngine = Engine[Any, Any, Any]
 
 
@@ -42,7 +43,7 @@ class Parts:
     decoder: Callable[[], AnyEngine] = LoudnessDecoder
     chat: Chat = field(default_factory=GivenChat)
 
-    def makers(self) -> dict[Any, Make]:
+    def makers(self) -> dict[StageName, Make]:
         def compute(kind: Any, load: Callable[[], AnyEngine]) -> Make:
             def make(config: AppConfig, environment: Environment, wiring: Wiring) -> Worker:
                 return ComputeWorker(config, environment, wiring, kind, lambda profile: load())
@@ -72,7 +73,6 @@ class FakeGraph:
     talk: "talk_pb2_grpc.TalkServiceAsyncStub"
     channel: grpc.aio.Channel
     http: httpx.AsyncClient
-    parts: Parts
 
     async def say(self, text: str, avatar: str = "") -> list[talk_pb2.TalkEvent]:
         request = talk_pb2.SayRequest(avatar_id=avatar, text=text)
@@ -89,68 +89,71 @@ class FakeGraph:
         return [response.event async for response in self.talk.Ask(requests())]
 
     async def leftovers(self) -> dict[str, int]:
-        """What a request may not leave behind; waits until edges have come to their end."""
-        bus = self.gateway.wiring.bus
+        """What a request may not leave behind, once its edges have had time to end."""
         for _ in range(400):
-            left = {"sessions": len(self.gateway.coordinator.sessions)}
-            for stage in ("audio_llm", "audio_encoder", "score_worker", "vae_decoder", "gateway"):
-                workers = await bus.workers(stage)  # type: ignore[arg-type]
-                left[f"leases of {stage}"] = sum([await bus.load(w.worker) for w in workers])
-            left["edges"] = sum("_run" in str(task.get_coro()) for task in asyncio.all_tasks())
-            if not any(left.values()):
+            if not await self._count():
                 break
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
+        return await self._count()
+
+    async def _count(self) -> dict[str, int]:
+        bus = self.gateway.wiring.bus
+        left = {
+            "sessions": len(self.gateway.coordinator.sessions),
+            "edges": sum("_run" in str(task.get_coro()) for task in asyncio.all_tasks()),
+        }
+        for stage in STAGES:
+            workers = await bus.workers(stage)
+            left[f"leases of {stage}"] = sum([await bus.load(each.worker) for each in workers])
         return {name: count for name, count in left.items() if count}
 
 
 @asynccontextmanager
 async def fake_graph(
-    slots: int = 2, limits: Limits | None = None, parts: Parts | None = None
+    slots: int = 2, limits: Limits | None = None, parts: Parts | None = None, ready: bool = True
 ) -> AsyncIterator[FakeGraph]:
-    parts = parts or Parts()
+    """Run it; `ready` waits until it has made its first video."""
     config = AppConfig(slots=slots, port=free_port(), grpc_port=0, limits=limits or Limits())
-    async with inproc_graph(config, Environment(), parts.makers()) as gateway:
-        target = f"127.0.0.1:{gateway.grpc_port}"
+    async with inproc_graph(config, Environment(), (parts or Parts()).makers()) as gateway:
         async with (
-            grpc.aio.insecure_channel(target) as channel,
+            grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=30) as http,
         ):
-            while gateway.waiting_for:
-                await asyncio.sleep(0.01)
-            yield FakeGraph(
-                gateway, talk_pb2_grpc.TalkServiceStub(channel), channel, http, parts
-            )
+            if ready:
+                await until(lambda: not gateway.waiting_for)
+            yield FakeGraph(gateway, talk_pb2_grpc.TalkServiceStub(channel), channel, http)
 
 
-def spoken_question(seconds: float = 1.0) -> bytes:
-    """A WAV file that a voice detector takes for speech: vowels, made of harmonics."""
-    return encode_wav(vowels(seconds))
+async def until(is_so: Callable[[], bool], limit_s: float = 30.0) -> None:
+    """Wait for something that happens by itself."""
+    async with asyncio.timeout(limit_s):
+        while not is_so():  # noqa: ASYNC110  what is watched has no event to wait for
+            await asyncio.sleep(0.01)
 
 
-def vowels(seconds: float) -> NDArray[np.float32]:
-    time = np.arange(round(seconds * 16_000)) / 16_000
-    pitch = 120 + 15 * np.sin(2 * np.pi * 2.5 * time)
-    phase = 2 * np.pi * np.cumsum(pitch) / 16_000
-    formants = ((700, 130, 1.0), (1220, 140, 0.6), (2600, 160, 0.3))
-    wave_ = np.zeros_like(time)
-    for harmonic in range(1, 40):
-        frequency = 120 * harmonic
-        gain = sum(g / (1 + ((frequency - f) / w) ** 2) for f, w, g in formants)
-        wave_ += gain * np.sin(harmonic * phase)
-    envelope = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * time) ** 2
-    return (0.25 * wave_ * envelope / np.abs(wave_).max()).astype(np.float32)
+def spoken_question() -> bytes:
+    """The file of somebody who asks something."""
+    return (QUESTIONS / "what_is_your_name.flac").read_bytes()
 
 
-def long_wav(hours: float) -> bytes:
-    """A WAV of so many hours at 1 kHz, 8 bit: few bytes for their length."""
+def silent_wav(seconds: float) -> bytes:
+    """8 bits at 4 kHz: few bytes for their length."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(1)
         out.setframerate(4_000)
-        out.writeframes(b"\x80" * round(hours * 3600 * 4_000))
+        out.writeframes(b"\x80" * round(seconds * 4_000))
     return file.getvalue()
 
 
 def video_of(events: Sequence[talk_pb2.TalkEvent]) -> bytes:
     return b"".join(e.video.content for e in events if e.WhichOneof("event") == "video")
+
+
+def pictures_of(video: bytes) -> NDArray[np.uint8]:
+    """(N, H, W) luma of an MP4."""
+    import av
+
+    with av.open(io.BytesIO(video), "r") as file:
+        return np.stack([frame.to_ndarray(format="gray") for frame in file.decode(video=0)])

@@ -1,0 +1,84 @@
+"""A Ray cluster of one machine for as long as the launcher lives, and the graph deployed on it."""
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from services.settings import set_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+OBJECT_STORE_BYTES = 100 << 20
+"""The smallest that Ray accepts with ease: no chunk ever goes through it."""
+
+RAY_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",  # Ray listens on every interface
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",  # our own metrics are at /metrics; saves 5 % of a core
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_SERVE_ENABLE_TASK_EVENTS": "0",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # 15 otherwise: whatever else runs here would come first
+    "OMP_NUM_THREADS": "1",  # stages are processes; a second thread in one takes another's core
+    "PYTHONWARNINGS": "ignore",  # of the libraries, in every worker
+}
+
+
+@contextmanager
+def ray_graph(config: dict[str, Any], folder: Path) -> Iterator[Callable[[], str]]:
+    """Start Ray with its files in `folder`, and deploy `config`, the content of ray_config.yaml.
+
+    Yields a function that says what is wrong with the deployment, empty while nothing is. Ends
+    every process of the cluster.
+    """
+    set_environment({**RAY_ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    set_environment({"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk")])})
+    import ray  # after the environment is set: Ray reads it when it is imported
+    from ray import serve
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # of this process; the rest goes to files
+    ray.init(
+        address="local",
+        num_cpus=2,
+        resources=_pools(config),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=str(folder),
+    )
+    try:
+        # Serve's own proxy only answers the health checks of Kubernetes; nobody asks here
+        serve.start(proxy_location="Disabled")
+        client: Any = _get_global_client()
+        # what Ray's dashboard does with the same file when KubeRay sends it there
+        client.deploy_apps(ServeDeploySchema.model_validate(config))
+        yield lambda: _trouble(serve.status())
+    finally:
+        ray.shutdown()
+
+
+def _pools(config: dict[str, Any]) -> dict[str, float]:
+    """As many units of each pool as the replicas ask for."""
+    pools: dict[str, float] = {}
+    for deployment in config["applications"][0]["deployments"]:
+        asked = deployment.get("ray_actor_options", {}).get("resources", {})
+        for pool, units in asked.items():
+            pools[pool] = pools.get(pool, 0.0) + units * deployment.get("num_replicas", 1)
+    return pools
+
+
+def _trouble(status: Any) -> str:
+    for name, application in status.applications.items():
+        if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            for deployment, state in application.deployments.items():
+                if state.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                    return f"{deployment}: {state.message}"
+            return f"{name}: {application.message}"
+    return ""

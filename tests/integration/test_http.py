@@ -1,0 +1,78 @@
+"""The page and HTTP API of a running gateway: health, readiness, videos, what browsers may do."""
+
+import pytest
+
+from tests.fakes.engines import GatedPainter
+from tests.fakes.graph import Parts, fake_graph, pictures_of, spoken_question, until
+
+pytestmark = pytest.mark.integration
+
+
+async def test_it_is_healthy_at_once_and_ready_after_its_first_video() -> None:
+    painter = GatedPainter()
+    async with fake_graph(parts=Parts(painter=lambda: painter), ready=False) as graph:
+        early = await graph.http.get("/readyz")
+        assert (await graph.http.get("/healthz")).status_code == 200
+        painter.gate.set()
+        await until(lambda: not graph.gateway.waiting_for)
+        late = await graph.http.get("/readyz")
+        assert early.status_code == 503
+        assert early.headers["content-type"] == "application/problem+json"
+        assert early.json()["waiting_for"]
+        assert late.status_code == 200
+
+
+async def test_a_text_posted_comes_back_as_a_video_with_its_words() -> None:
+    async with fake_graph() as graph:
+        response = await graph.http.post("/v1/say", json={"text": "Hello there.", "avatar": "otto"})
+        assert response.headers["content-type"] == "video/mp4"
+        assert response.headers["avatar-reply"] == "Hello%20there."
+        assert "total;dur=" in response.headers["server-timing"]
+        assert len(pictures_of(response.content)) % 12 == 0
+
+
+async def test_a_question_posted_comes_back_answered() -> None:
+    async with fake_graph() as graph:
+        response = await graph.http.post(
+            "/v1/ask?avatar=mira",
+            content=spoken_question(),
+            headers={"content-type": "audio/flac"},
+        )
+        assert response.status_code == 200
+        assert response.headers["avatar-transcript"] == "what%20is%20it"
+        assert len(pictures_of(response.content)) > 0
+
+
+async def test_the_page_asks_no_other_host_for_anything() -> None:
+    async with fake_graph(ready=False) as graph:
+        page = await graph.http.get("/")
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "http" not in policy
+        for name in ("/", "/web/page.js", "/web/style.css"):
+            response = await graph.http.get(name)
+            assert response.status_code == 200
+            assert "://" not in response.text
+            assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_cast_is_listed_with_portraits() -> None:
+    async with fake_graph(ready=False) as graph:
+        cast = (await graph.http.get("/v1/avatars")).json()
+        assert len(cast) >= 4
+        assert {"id", "display_name", "description", "portrait"} == set(cast[0])
+
+
+@pytest.mark.parametrize("name", ["../README.md", "..%2f..%2fpyproject.toml", "index.html"])
+async def test_no_other_file_can_be_had(name: str) -> None:
+    async with fake_graph(ready=False) as graph:
+        assert (await graph.http.get(f"/web/{name}")).status_code == 404
+
+
+async def test_metrics_name_stages_and_no_session() -> None:
+    async with fake_graph() as graph:
+        await graph.say("Hello.")
+        text = (await graph.http.get("/metrics")).text
+        for stage in ("audio_encoder", "score_worker", "vae_decoder"):
+            assert f'avatar_stage_seconds_count{{stage="{stage}"}}' in text
+        assert "session=" not in text
