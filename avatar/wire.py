@@ -79,29 +79,28 @@ def session_id(text: str) -> SessionId:
     return SessionId(text)
 
 
-def chunk_to_proto(chunk: Chunk) -> media_pb2.Chunk:
-    """`chunk` as it travels.
+def chunk_to_proto(chunk: Chunk, into: media_pb2.Chunk | None = None) -> media_pb2.Chunk:
+    """`chunk` as it travels; `into`, empty and part of a larger message, saves a copy.
 
     Raises:
         InvalidInput: A tensor's dtype or axes are not those of its kind, or it is too large.
     """
-    message = media_pb2.Chunk(stamp=_stamp_to_proto(chunk.stamp))
+    message = media_pb2.Chunk() if into is None else into
+    _fill_stamp(message.stamp, chunk.stamp)
     match chunk:
         case AudioChunk():
-            message.audio.samples.CopyFrom(_tensor(chunk.samples, "samples", "float32", 1))
-            message.audio.lookahead.CopyFrom(_tensor(chunk.lookahead, "lookahead", "float32", 1))
+            _fill(message.audio.samples, chunk.samples, "samples", "float32", 1)
+            _fill(message.audio.lookahead, chunk.lookahead, "lookahead", "float32", 1)
             message.audio.sample_rate_hertz = _sample_rate(chunk.sample_rate)
         case AudioEmbedding():
             _check_same_layout(chunk.tokens, chunk.lookahead)
-            message.embedding.tokens.CopyFrom(_tensor(chunk.tokens, "tokens", "float32", 3))
-            message.embedding.lookahead.CopyFrom(
-                _tensor(chunk.lookahead, "lookahead", "float32", 3)
-            )
+            _fill(message.embedding.tokens, chunk.tokens, "tokens", "float32", 3)
+            _fill(message.embedding.lookahead, chunk.lookahead, "lookahead", "float32", 3)
         case LatentChunk():
-            message.latents.latents.CopyFrom(_tensor(chunk.latents, "latents", "float32", 4))
+            _fill(message.latents.latents, chunk.latents, "latents", "float32", 4)
         case FrameChunk():
             _check_rgb(chunk.frames)
-            message.frames.frames.CopyFrom(_tensor(chunk.frames, "frames", "uint8", 4))
+            _fill(message.frames.frames, chunk.frames, "frames", "uint8", 4)
         case TurnEvent():
             message.turn.kind = KINDS[chunk.kind]
             message.turn.text = _text(chunk.text)
@@ -151,14 +150,12 @@ def chunk_from_proto(message: media_pb2.Chunk) -> Chunk:
             raise InvalidInput(f"chunk {stamp.seq} has 0 bodies, 1 expected")
 
 
-def _stamp_to_proto(stamp: Stamp) -> media_pb2.Stamp:
-    return media_pb2.Stamp(
-        session_id=session_id(stamp.session),
-        epoch=stamp.epoch,
-        seq=stamp.seq,
-        fence=stamp.fence,
-        pts=stamp.pts,
-    )
+def _fill_stamp(message: media_pb2.Stamp, stamp: Stamp) -> None:
+    message.session_id = session_id(stamp.session)
+    message.epoch = stamp.epoch
+    message.seq = stamp.seq
+    message.fence = stamp.fence
+    message.pts = stamp.pts
 
 
 def _stamp_from_proto(message: media_pb2.Stamp) -> Stamp:
@@ -166,10 +163,13 @@ def _stamp_from_proto(message: media_pb2.Stamp) -> Stamp:
     return Stamp(session, message.epoch, message.seq, message.fence, message.pts)
 
 
-def _tensor(array: NDArray[Any], name: str, dtype: str, num_axes: int) -> media_pb2.Tensor:
+def _fill(
+    message: media_pb2.Tensor, array: NDArray[Any], name: str, dtype: str, num_axes: int
+) -> None:
     _check_layout(name, str(array.dtype), array.shape, dtype, num_axes)
-    content = np.ascontiguousarray(array, DTYPES[dtype]).tobytes()
-    return media_pb2.Tensor(dtype=dtype, shape=array.shape, content=content)
+    message.dtype = dtype
+    message.shape.extend(array.shape)
+    message.content = array.astype(DTYPES[dtype], copy=False).tobytes()  # row major in any case
 
 
 def _array(message: media_pb2.Tensor, name: str, dtype: str, num_axes: int) -> NDArray[Any]:

@@ -132,6 +132,8 @@ class GrpcChannel(End):
         if self._carrying is not None:
             self._carrying.cancel()
             await asyncio.wait({self._carrying})
+            # Its CancelledError holds the frames, they the call, and that the connection open.
+            self._carrying = None
         self._on_over(self)
 
     def lose(self, reason: AvatarError | None) -> None:

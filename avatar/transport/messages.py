@@ -26,7 +26,9 @@ def to_request(message: Message) -> stage_pb2.AttachRequest:
         case Finish():
             return stage_pb2.AttachRequest(finish=stage_pb2.Finish())
         case _:
-            return stage_pb2.AttachRequest(chunk=wire.chunk_to_proto(message))
+            request = stage_pb2.AttachRequest()
+            wire.chunk_to_proto(message, into=request.chunk)
+            return request
 
 
 def to_response(message: Message) -> stage_pb2.AttachResponse:
@@ -38,7 +40,9 @@ def to_response(message: Message) -> stage_pb2.AttachResponse:
         case Finish():
             return stage_pb2.AttachResponse(finish=stage_pb2.Finish())
         case _:
-            return stage_pb2.AttachResponse(chunk=wire.chunk_to_proto(message))
+            response = stage_pb2.AttachResponse()
+            wire.chunk_to_proto(message, into=response.chunk)
+            return response
 
 
 def from_request(message: stage_pb2.AttachRequest) -> Message:

@@ -1,9 +1,11 @@
 """What only a network does to an edge: foreign peers, killed processes, taken ports."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -291,3 +293,43 @@ async def test_something_else_that_listens_is_unavailable(transport: GrpcTranspo
     with pytest.raises(errors.Unavailable, match="UNIMPLEMENTED"):
         await within(transport.connect(f"127.0.0.1:{port}", REQUEST))
     await server.stop(None)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts sockets by /proc")
+@pytest.mark.parametrize("how", ["closed", "finished", "failed"])
+async def test_an_edge_that_is_over_leaves_no_socket(transport: GrpcTransport, how: str) -> None:
+    """Without the help of the garbage collector: a cycle would hold the connection until then."""
+
+    async def handler(inbound: Inbound) -> None:
+        while chunk := await inbound.receive():
+            await inbound.send(chunk)
+        if how == "failed":
+            raise errors.NoSpeech("nobody speaks")
+
+    async def one_edge() -> None:
+        channel = await transport.connect(address, REQUEST)
+        await channel.send(CHUNK)
+        await channel.receive()
+        if how != "closed":
+            await channel.finish()
+            with suppress(errors.NoSpeech):
+                await channel.receive()
+        await channel.close()
+
+    address = await transport.listen(handler)
+    await within(one_edge())
+    gc.collect()
+    gc.disable()
+    try:
+        num_files = open_files()
+        for _ in range(10):
+            await within(one_edge())
+        async with asyncio.timeout(5):
+            while open_files() > num_files:  # noqa: ASYNC110
+                await asyncio.sleep(0)  # the kernel tells nobody when the other end is closed
+    finally:
+        gc.enable()
