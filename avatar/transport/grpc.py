@@ -36,7 +36,8 @@ class GrpcTransport:
     """A `Transport` over gRPC; `listen` serves StageService at host:port, port 0 takes a free one.
 
     `stage` is what Probe answers. `host` is bound and advertised alike, so give the address at
-    which the other replicas reach this one.
+    which the other replicas reach this one. Keep the transport: gRPC stops a server that nobody
+    refers to any more.
     """
 
     def __init__(
@@ -161,7 +162,8 @@ class GrpcChannel(End):
             except grpc.aio.AioRpcError as error:
                 self.lose(self._reason(error))
             except InvalidInput as error:
-                self.lose(error)
+                broken = f"{self._address} broke the rules of the edge: {error}"
+                self.lose(ChannelClosed(broken))
             finally:
                 call.cancel()
                 writing.cancel()
