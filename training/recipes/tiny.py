@@ -30,5 +30,5 @@ class TinyRecipe:
         default_factory=lambda: Schedule(steps=2500, learning_rate=1.5e-3, weight_decay=5e-2)
     )
     dit: Schedule = field(
-        default_factory=lambda: Schedule(steps=3000, learning_rate=1.2e-3, betas=(0.9, 0.97))
+        default_factory=lambda: Schedule(steps=2000, learning_rate=1.5e-3, betas=(0.9, 0.97))
     )
