@@ -1,0 +1,137 @@
+"""What is looked at before anything starts, and the port's hand-over; on loopback only."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avatar.errors import InvalidInput, Unavailable
+from services import run
+from services.ports import check_free, free_port, listen_shared
+from services.settings import AppConfig
+from services.startup import StartupListener
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parent.parent.parent
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def listener(port: int) -> Iterator[StartupListener]:
+    made = StartupListener("127.0.0.1", port)
+    yield made
+    made.close()
+
+
+def get(port: int, path: str) -> tuple[int, dict[str, object]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_a_busy_port_is_one_line_that_names_the_fix(port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        with pytest.raises(Unavailable) as caught:
+            check_free("127.0.0.1", port, "PORT", 8010)
+    assert "PORT=8010 make run" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_port_shared_by_another_program_is_busy_too(port: int) -> None:
+    with listen_shared("127.0.0.1", port):
+        with pytest.raises(Unavailable):
+            check_free("127.0.0.1", port, "PORT", 8010)
+
+
+def test_a_full_disk_is_one_line_that_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10 << 30, 10 << 30, 3 << 20))
+    config = AppConfig(port=free_port(), grpc_port=free_port())
+    with pytest.raises(Unavailable, match="3 MB are free") as caught:
+        run.check_machine(config)
+    assert "TMPDIR=" in str(caught.value)
+
+
+def test_a_wrong_python_is_one_line_that_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    with pytest.raises(Unavailable, match=r"Python 3\.13 .*PYTHON=python3\.11 make run"):
+        run.check_machine(AppConfig())
+
+
+def test_the_launcher_says_what_is_wrong_and_stops(port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        done = subprocess.run(
+            [sys.executable, "-m", "services.run"],
+            cwd=ROOT,
+            env={"PORT": str(port), "PATH": "/usr/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk'}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: port {port} of 127.0.0.1 is in use")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_misspelt_setting_in_the_serve_config_is_named(tmp_path: Path) -> None:
+    config = (ROOT / "ray_config.yaml").read_text().replace("slots:", "slot:")
+    (tmp_path / "ray_config.yaml").write_text(config)
+    with pytest.raises(InvalidInput, match=r"args\.slot"):
+        run.read_config(tmp_path / "ray_config.yaml")
+
+
+def test_the_serve_config_of_this_project_is_read() -> None:
+    deployed, config = run.read_config(ROOT / "ray_config.yaml")
+    assert config.slots >= 2
+    assert len(deployed["applications"][0]["deployments"]) == 5
+
+
+def test_it_is_healthy_at_once_and_says_what_it_waits_for(
+    listener: StartupListener, port: int
+) -> None:
+    listener.waiting_for = ["score_worker"]
+    assert get(port, "/healthz") == (200, {"status": "ok"})
+    status, problem = get(port, "/readyz")
+    assert status == 503
+    assert problem["waiting_for"] == ["score_worker"]
+    assert get(port, "/")[0] == 503
+
+
+def test_who_connected_before_the_hand_over_is_still_answered(
+    listener: StartupListener, port: int
+) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", port)) as early,
+        listen_shared("127.0.0.1", port) as heir,
+    ):
+        early.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        listener.close()
+        answer = early.recv(1000)
+        assert b" 200 " in answer.splitlines()[0]
+        with socket.create_connection(("127.0.0.1", port)) as late:
+            heir.setblocking(True)
+            accepted, address = heir.accept()
+            assert address == late.getsockname()
+            accepted.close()
+
+
+def test_closing_twice_is_closing(listener: StartupListener) -> None:
+    listener.close()
+    listener.close()

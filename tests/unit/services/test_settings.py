@@ -1,0 +1,86 @@
+"""Settings: misspelt keys and impossible values are refused, the environment has the last word."""
+
+import pytest
+from pydantic import ValidationError
+
+from avatar.cast.profile import load_profile
+from avatar.errors import InvalidInput
+from services.settings import PROFILES, AppConfig, Environment, set_environment
+
+pytestmark = pytest.mark.unit
+
+NAMES = (
+    "BIND_HOST",
+    "GRPC_PORT",
+    "OPENAI_API_KEY",
+    "OPENAI_ASR_MODEL",
+    "OPENAI_BASE_URL",
+    "OPENAI_CHAT_MODEL",
+    "OPENAI_TTS_MODEL",
+    "PORT",
+    "PROFILE",
+    "REDIS_URL",
+    "RUNTIME",
+    "SLOTS",
+    "STAGE_HOST",
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_misspelt_key_is_refused() -> None:
+    with pytest.raises(ValidationError, match="slot"):
+        AppConfig.model_validate({"slot": 2})
+
+
+def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "8010")
+    monkeypatch.setenv("SLOTS", "3")
+    config = AppConfig(slots=1).with_environment()
+    assert (config.port, config.slots, config.host) == (8010, 3, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "eighty"), ("PORT", "70000"), ("SLOTS", "0"), ("PROFILE", "huge")],
+)
+def test_an_impossible_value_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidInput, match=f"{name}={value}"):
+        AppConfig().with_environment()
+
+
+def test_a_model_server_without_a_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")
+    with pytest.raises(InvalidInput, match="OPENAI_CHAT_MODEL"):
+        Environment.read()
+
+
+def test_a_key_alone_sends_nothing_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    environment = Environment.read()
+    assert environment.chat.chat_model == ""
+    assert "sk-secret" not in repr(environment)
+
+
+def test_an_unknown_runtime_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME", "docker")
+    with pytest.raises(InvalidInput, match="RUNTIME=docker"):
+        Environment.read()
+
+
+def test_what_the_operator_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLOTS", "7")
+    set_environment({"SLOTS": "1"})
+    assert AppConfig().with_environment().slots == 7
+
+
+def test_chunks_are_those_of_the_model() -> None:
+    for name, clock in PROFILES.items():
+        assert load_profile(name).clock == clock
