@@ -23,7 +23,6 @@ RAY_ENVIRONMENT = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # 15 otherwise: whatever else runs here would come first
-    "OMP_NUM_THREADS": "1",  # stages are processes; a second thread in one takes another's core
     "PYTHONWARNINGS": "ignore",  # of the libraries, in every worker
 }
 

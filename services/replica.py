@@ -12,7 +12,7 @@ from avatar.bus import Bus
 from avatar.media import StageName, WorkerId
 from avatar.telemetry import logging
 from avatar.transport import Transport
-from services.settings import AppConfig, Environment
+from services.settings import LIBRARIES, AppConfig, Environment, set_environment
 from services.stage import Engine, In, Out, Stage, StageKind, State
 
 
@@ -123,6 +123,7 @@ class ServeReplica:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, worker: str, config: dict[str, Any], *upstream: object
     ) -> None:
+        set_environment(LIBRARIES)
         settings = AppConfig.model_validate(config).with_environment()
         environment = Environment.read()
         logging.configure(path=environment.log_file)

@@ -25,7 +25,7 @@ from avatar.telemetry import logging
 from services.ports import check_free
 from services.processes import adopt_orphans, end_descendants
 from services.replica import LAUNCHER
-from services.settings import AppConfig, Environment, set_environment
+from services.settings import LIBRARIES, AppConfig, Environment, set_environment
 from services.startup import StartupListener
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,6 +78,7 @@ def run(path: Path) -> int:
     with run_folder() as folder:
         set_environment(
             {
+                **LIBRARIES,
                 "LOG_FILE": str(log_file()),
                 "PROMETHEUS_MULTIPROC_DIR": _made(folder / "metrics"),
             }

@@ -8,6 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from avatar.errors import InvalidInput
 from avatar.timebase import ChunkClock
 
+LIBRARIES = {
+    "OMP_NUM_THREADS": "1",  # stages are processes; a second thread in one takes another's core
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime reports to its maker otherwise
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",  # every model is in a package
+}
+"""What libraries read from the environment when they are loaded."""
+
 PROFILES = {"tiny": ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4)}
 """How each profile divides media time."""
 

@@ -1,0 +1,230 @@
+"""`make run` as people use it: five Ray replicas, small engines in three of them, then Ctrl-C."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import psutil  # type: ignore[import-untyped]  # no stubs
+import pytest
+
+from services.ports import free_port
+from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
+from tests.fakes.graph import QUESTIONS, pictures_of, until, video_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+ROOT = Path(__file__).parent.parent.parent
+READY_S = 240.0
+STOP_S = 60.0
+REPLICA = "ray::ServeReplica:talkingmachines:"
+
+
+@dataclass
+class Watch:
+    """Asks /healthz and /readyz all the time, and notes every answer."""
+
+    port: int
+    healthz: list[int] = field(default_factory=list)
+    readyz: list[int] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self.stopped.wait(0.05):
+            self.healthz.append(status_of(self.port, "/healthz"))
+            self.readyz.append(status_of(self.port, "/readyz"))
+
+
+@dataclass
+class Run:
+    """A running launcher."""
+
+    process: subprocess.Popen[str]
+    port: int
+    grpc_port: int
+    folder: Path
+    watch: Watch
+    lines: list[str]
+
+    def replicas(self) -> dict[str, psutil.Process]:
+        """The replicas' processes by stage."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        named = {"".join(child.cmdline()): child for child in children}
+        return {
+            name.removeprefix(REPLICA).strip(): child
+            for name, child in named.items()
+            if name.startswith(REPLICA)
+        }
+
+
+def status_of(port: int, path: str) -> int:
+    """The HTTP status; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+            status: int = response.status
+            return status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = Path("/tmp") / f"tmt-{os.getpid()}"  # short: sockets lie below
+    folder.mkdir()
+    config = folder / "ray_config.yaml"
+    text = (ROOT / "ray_config.yaml").read_text()
+    config.write_text(text.replace("services.app:build", "tests.fakes.workers:build"))
+    port, grpc_port = free_port(), free_port()
+    environment = {
+        "PATH": os.defpath,
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "PORT": str(port),
+        "GRPC_PORT": str(grpc_port),
+        "LOG_FILE": str(tmp_path_factory.mktemp("log") / "server.log"),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.run", "--config", str(config)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    watch = Watch(port)
+    watching = threading.Thread(target=watch.run)
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        lines.append(process.stdout.readline())  # the first one: somebody answers from now on
+        watching.start()
+        deadline = time.monotonic() + READY_S
+        while not lines[-1].startswith("Open http") and time.monotonic() < deadline:
+            line = process.stdout.readline()
+            assert line, f"the launcher ended: {''.join(lines)}"
+            lines.append(line)
+        yield Run(process, port, grpc_port, folder, watch, lines)
+    finally:
+        watch.stopped.set()
+        if watching.is_alive():
+            watching.join()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=STOP_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def talk(running: Run) -> "AsyncIterator[talk_pb2_grpc.TalkServiceAsyncStub]":
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+        yield talk_pb2_grpc.TalkServiceStub(channel)
+
+
+async def asked(talk: "talk_pb2_grpc.TalkServiceAsyncStub", file: str) -> list[talk_pb2.TalkEvent]:
+    async def requests() -> AsyncIterator[talk_pb2.AskRequest]:
+        yield talk_pb2.AskRequest(config=talk_pb2.AskConfig(avatar_id="mira"))
+        yield talk_pb2.AskRequest(audio=(QUESTIONS / file).read_bytes())
+
+    return [response.event async for response in talk.Ask(requests())]
+
+
+def test_somebody_answered_from_the_first_line_on_and_ready_stayed_ready(running: Run) -> None:
+    running.watch.stopped.set()
+    assert set(running.watch.healthz) == {200}
+    assert set(running.watch.readyz) <= {503, 200}
+    assert running.watch.readyz == sorted(running.watch.readyz, reverse=True)
+    assert status_of(running.port, "/readyz") == 200
+    assert "talkingmachines say" in running.lines[-1]
+
+
+def test_every_stage_is_a_process_of_its_own(running: Run) -> None:
+    replicas = running.replicas()
+    assert set(replicas) == {
+        "audio_llm",
+        "audio_encoder",
+        "score_worker",
+        "vae_decoder",
+        "gateway",
+    }
+    assert {replica.nice() for replica in replicas.values()} == {os.nice(0)}
+
+
+async def test_two_questions_at_once_are_both_answered_right(
+    talk: "talk_pb2_grpc.TalkServiceAsyncStub",
+) -> None:
+    files = ("what_is_your_name.flac", "favourite_season.flac")
+    answers = await asyncio.gather(*(asked(talk, file) for file in files))
+    heard = [
+        event.transcript.text.lower()
+        for events in answers
+        for event in events
+        if event.WhichOneof("event") == "transcript"
+    ]
+    assert re.search("your name", heard[0])
+    assert re.search("season", heard[1])
+    for events in answers:
+        summary = events[-1].summary
+        assert len(pictures_of(video_of(events))) == summary.frame_count
+        assert summary.frame_count / 25 == pytest.approx(summary.audio_seconds)
+
+
+async def test_a_killed_replica_ends_its_session_with_a_status_and_is_replaced(
+    running: Run, talk: "talk_pb2_grpc.TalkServiceAsyncStub"
+) -> None:
+    victim = running.replicas()["score_worker"]
+
+    async def say_and_kill() -> None:
+        text = "One, two, three, four, five, six, seven, eight, nine, ten. " * 20
+        async for response in talk.Say(talk_pb2.SayRequest(text=text)):
+            if response.event.WhichOneof("event") == "chunk_ready":
+                victim.kill()
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await say_and_kill()
+    assert caught.value.code() in {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    }
+    await until(lambda: running.replicas().get("score_worker") not in {None, victim}, limit_s=60)
+    async with asyncio.timeout(60):
+        while not await is_said(talk, "Hello."):
+            pass
+
+
+async def is_said(talk: "talk_pb2_grpc.TalkServiceAsyncStub", text: str) -> bool:
+    try:
+        events = [response.event async for response in talk.Say(talk_pb2.SayRequest(text=text))]
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:  # the dead one is still listed
+            raise
+        return False
+    return events[-1].summary.frame_count > 0
+
+
+def test_ctrl_c_leaves_no_process_no_port_and_no_file(running: Run) -> None:
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    running.process.send_signal(signal.SIGINT)
+    output, _ = running.process.communicate(timeout=STOP_S)
+    assert running.process.returncode == 0, output
+    assert output.splitlines()[-1].endswith("stopped")
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    for port in (running.port, running.grpc_port):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    # nothing but what this test put there, and the cache of a library
+    assert {path.name for path in running.folder.iterdir()} <= {"ray_config.yaml", ".cache"}
