@@ -1,0 +1,263 @@
+"""The rollout: chunk after chunk equals all at once."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatar.models.dit import (
+    CachedContext,
+    ChunkParallelContext,
+    Condition,
+    DiT,
+    KeyValue,
+    SelfContext,
+)
+from avatar.models.dit.attention import attention
+from avatar.models.dit.rope import rope_angles
+from avatar.sampling.policy import NATIVE_2_STEP
+from avatar.sampling.rollout import Anchor, RolloutState, denoise_chunk, drop_anchor
+from tests.fakes.networks import small_dit, small_portrait
+
+pytestmark = pytest.mark.streaming
+
+POLICY = NATIVE_2_STEP
+NUM_CHUNKS = 16
+
+
+@dataclass
+class Session:
+    """One session's inputs, and everything that its forwards were given and answered."""
+
+    model: DiT
+    seed: int
+    state: RolloutState = field(default_factory=RolloutState)
+    latents: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        g = torch.Generator().manual_seed(100 + self.seed)
+        self.anchor = drop_anchor(self.model, small_portrait(self.seed), POLICY)
+        self.speech = torch.randn(1, 3 * NUM_CHUNKS + 4, 2, 6, generator=g)
+        self.controls = torch.randn(1, 3 * NUM_CHUNKS, 5, generator=g)
+
+    def step(self, seq: int) -> None:
+        latents, self.state = denoise_chunk(
+            self.model,
+            self.anchor,
+            self.speech[:, 3 * seq : 3 * seq + 7],
+            self.controls[:, 3 * seq : 3 * seq + 3],
+            self.state,
+            POLICY,
+            seed=self.seed,
+            epoch=0,
+            seq=seq,
+        )
+        self.latents.append(latents)
+
+
+class Recorder:
+    """Keeps the inputs and outputs of every forward of a model."""
+
+    def __init__(self, model: DiT) -> None:
+        self.calls: list[tuple[Tensor, Tensor, Condition, Tensor]] = []
+        self.handle = model.register_forward_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, given: tuple, out: tuple) -> None:  # type: ignore[type-arg]
+        latents, timestep, condition, _, _ = given
+        self.calls.append((latents, timestep, condition, out[0]))
+
+
+def test_a_chunk_takes_two_forwards_and_the_session_projects_its_conditions_once() -> None:
+    model = small_dit(text=True, image=True)
+    counts = {"forward": 0, "text": 0, "image": 0}
+    attention_layer = model.layers[0].attn2
+    model.register_forward_hook(lambda *_: counts.update(forward=counts["forward"] + 1))
+    attention_layer.to_k.register_forward_hook(lambda *_: counts.update(text=counts["text"] + 1))
+    attention_layer.add_k_proj.register_forward_hook(
+        lambda *_: counts.update(image=counts["image"] + 1)
+    )
+    anchor = drop_anchor(
+        model, small_portrait(), POLICY, text=torch.randn(1, 7, 10), image=torch.randn(1, 5, 14)
+    )
+    assert counts == {"forward": 1, "text": 1, "image": 1}  # the sink
+    state = RolloutState()
+    for seq in range(5):
+        _, state = denoise_chunk(
+            model,
+            anchor,
+            torch.randn(1, 7, 2, 6),
+            torch.randn(1, 3, 5),
+            state,
+            POLICY,
+            seed=0,
+            epoch=0,
+            seq=seq,
+        )
+    assert counts == {"forward": 1 + 5 * 2, "text": 1, "image": 1}
+
+
+def test_streamed_equals_the_one_shot_block_masked_forward() -> None:
+    model = small_dit(text=True)
+    recorder = Recorder(model)
+    session = Session(model, 0)
+    recorder.calls.clear()
+    for seq in range(NUM_CHUNKS):
+        session.step(seq)
+    recorder.handle.remove()
+    for step in range(len(POLICY.sigmas)):
+        calls = recorder.calls[step :: len(POLICY.sigmas)]
+        whole = one_shot(model, session.anchor, calls)
+        streamed = torch.cat([out for *_, out in calls], dim=1)
+        assert (whole - streamed).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("mistake", ["sink", "window", "positions"])
+def test_the_comparison_sees_a_mistake(mistake: str) -> None:
+    model = small_dit(text=True)
+    recorder = Recorder(model)
+    session = Session(model, 0)
+    recorder.calls.clear()
+    for seq in range(6):
+        session.step(seq)
+    recorder.handle.remove()
+    calls = recorder.calls[1::2]
+    whole = one_shot(model, session.anchor, calls, mistake=mistake)
+    streamed = torch.cat([out for *_, out in calls], dim=1)
+    assert (whole - streamed).abs().max() > 1e-2
+
+
+def test_teacher_forcing_equals_serving() -> None:
+    model = small_dit()
+    session = Session(model, 0)
+    g = torch.Generator().manual_seed(5)
+    noisy = torch.randn(4, 3, 4, 8, 8, generator=g)
+    given = Condition(
+        channels=torch.randn(4, 3, 8, 8, 8, generator=g),
+        audio=model.project_audio(torch.randn(4, 7, 2, 6, generator=g)),
+        face_mask=session.anchor.portrait.face_mask.expand(4, -1),
+        controls=torch.randn(4, 3, 5, generator=g),
+    )
+    assert given.audio is not None
+    assert given.face_mask is not None
+    assert given.controls is not None
+    timestep = torch.full((4,), 500.0)
+    sink, places = session.anchor.sink, POLICY.sink_positions
+    both = places + POLICY.previous_positions
+    parallel, _ = model(
+        noisy, timestep, given, ChunkParallelContext(sink, 4, both), POLICY.current_positions
+    )
+    previous: list[KeyValue] | None = None
+    for n in range(4):
+        one = Condition(
+            given.channels[n : n + 1],
+            given.audio[n : n + 1],
+            given.face_mask[n : n + 1],
+            given.controls[n : n + 1],
+        )
+        context = (
+            CachedContext((sink,), places)
+            if previous is None
+            else CachedContext((sink, previous), both)
+        )
+        served, previous = model(
+            noisy[n : n + 1], timestep[:1], one, context, POLICY.current_positions
+        )
+        assert (served - parallel[n : n + 1]).abs().max() <= 1e-5
+
+
+def test_two_interleaved_sessions_equal_two_alone() -> None:
+    model = small_dit()
+    alone = [Session(model, 1), Session(model, 2)]
+    for session in alone:
+        for seq in range(4):
+            session.step(seq)
+    mixed = [Session(model, 1), Session(model, 2)]
+    for seq in range(4):
+        for session in mixed:
+            session.step(seq)
+    for one, other in zip(alone, mixed, strict=True):
+        assert torch.equal(torch.cat(one.latents), torch.cat(other.latents))
+    assert not torch.equal(alone[0].latents[0], alone[1].latents[0])
+
+
+def test_the_past_is_unchanged_by_the_future() -> None:
+    model = small_dit()
+    one, other = Session(model, 1), Session(model, 1)
+    other.speech[:, 3 * 2 + 7 :] += 1.0  # beyond what chunk 2 may hear
+    for seq in range(5):
+        one.step(seq)
+        other.step(seq)
+    assert torch.equal(torch.cat(one.latents[:3]), torch.cat(other.latents[:3]))
+    assert not torch.equal(one.latents[4], other.latents[4])
+
+
+def test_a_chunk_that_is_made_again_is_the_same_chunk() -> None:
+    model = small_dit()
+    session = Session(model, 3)
+    session.step(0)
+    before = session.state
+    session.step(1)
+    session.state = before
+    session.step(1)
+    assert torch.equal(session.latents[1], session.latents[2])
+
+
+def one_shot(
+    model: DiT,
+    anchor: Anchor,
+    calls: list[tuple[Tensor, Tensor, Condition, Tensor]],
+    mistake: str = "",
+) -> Tensor:
+    """All chunks of one denoising step as one sequence under an explicit block mask.
+
+    Written without the caches and contexts that it is compared with: every layer's keys of sink
+    and all chunks stand side by side, and each query chunk rotates them to its own slots.
+    """
+    N, n = len(calls), 16
+    latents = torch.cat([c[0] for c in calls], 1)
+    conditions = [c[2] for c in calls]
+    channels = torch.cat([c.channels for c in conditions], 1)
+    audio = torch.cat([c.audio for c in conditions if c.audio is not None], 1)
+    controls = torch.cat([c.controls for c in conditions if c.controls is not None], 1)
+    mask_of_face = conditions[0].face_mask
+    x = model.embed(torch.cat([latents, channels], 2))
+    time, time6 = model.embed_time(calls[0][1], 3 * N, controls)
+    block = 3 * n
+    for i, layer in enumerate(model.layers):
+        modulation = layer.modulation(time6)
+        query, kv = layer.before_attention(x, modulation)
+        keys = torch.cat([anchor.sink[i].key, kv.key], 1)
+        values = torch.cat([anchor.sink[i].value, kv.value], 1)
+        rows = []
+        for j in range(N):
+            visible = torch.zeros(1 + N, dtype=torch.bool)
+            visible[[0, j, j + 1]] = True  # sink, previous (the sink again for chunk 0), itself
+            if mistake == "sink":
+                visible[0] = False
+            if mistake == "window" and j > 1:
+                visible[j - 1] = True
+            slots = torch.full((1 + N, 3), 0)
+            slots[0] = torch.tensor((0, 1, 2))
+            if j:
+                slots[j] = torch.tensor((15, 16, 17))
+            slots[j + 1] = torch.tensor((18, 19, 20))
+            if mistake == "positions" and j:
+                slots[j] += 1
+            angles = rope_angles(slots.flatten(), (4, 4), 24)
+            own = rope_angles(torch.tensor((18, 19, 20)), (4, 4), 24)
+            q = layer.attn1._turn(query[:, j * block : (j + 1) * block], own)
+            k = layer.attn1._turn(keys, angles)
+            mask = visible.repeat_interleave(block)[None, None, None]
+            rows.append(attention(q, k, values, layer.attn1.num_heads, mask))
+        attended = layer.attn1.to_out[0](torch.cat(rows, 1))
+        fixed = conditions[0].fixed[i] if conditions[0].fixed else ()
+        x = layer.after_attention(x, attended, modulation, fixed, audio, mask_of_face)
+    return model.head(x, time, (4, 4))
+
+
+def test_the_sink_sees_only_itself() -> None:
+    model = small_dit()
+    assert SelfContext().extend(0, KeyValue(torch.zeros(1), torch.zeros(1)))[1] is None
+    anchor = drop_anchor(model, small_portrait(), POLICY)
+    assert len(anchor.sink) == model.config.num_layers
