@@ -20,6 +20,7 @@ RAY_ENVIRONMENT = {
     "RAY_enable_metrics_collection": "0",  # our own metrics are at /metrics; saves 5 % of a core
     "RAY_task_events_report_interval_ms": "0",
     "RAY_SERVE_ENABLE_TASK_EVENTS": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",  # its files hold the same
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # 15 otherwise: whatever else runs here would come first

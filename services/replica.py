@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,8 +104,10 @@ WORKERS: dict[str, str] = {
 }
 """Where each stage's worker is; by name, so that a process loads only the libraries of its own."""
 
-LAUNCHER = WorkerId("launcher")
-"""On the bus while services/run.py still answers on the gateway's port."""
+
+def launcher_id(port: int) -> WorkerId:
+    """On the bus while services/run.py still answers on the gateway's port of this machine."""
+    return WorkerId(f"launcher-{socket.gethostname()}-{port}")
 
 
 def worker_class(path: str) -> MakeWorker:

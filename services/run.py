@@ -20,11 +20,11 @@ from pydantic import ValidationError
 
 from avatar.bus import Bus, WorkerInfo
 from avatar.errors import AvatarError, InvalidInput, Unavailable
-from avatar.media import STAGES
+from avatar.media import STAGES, WorkerId
 from avatar.telemetry import logging
 from services.ports import check_free
 from services.processes import adopt_orphans, end_descendants
-from services.replica import LAUNCHER
+from services.replica import launcher_id
 from services.settings import LIBRARIES, AppConfig, Environment, set_environment
 from services.startup import StartupListener
 
@@ -112,7 +112,7 @@ def run_ray(
             progress.tell("Valkey is up")
         from services.local_ray import ray_graph
 
-        asyncio.run(announce(redis_url))
+        asyncio.run(announce(redis_url, launcher_id(config.port)))
         progress.tell("Ray is starting")
         trouble = stack.enter_context(ray_graph(deployed, folder))
         progress.tell("Ray is up; its workers load the models")
@@ -146,10 +146,14 @@ def run_inproc(config: AppConfig, progress: Progress) -> int:
     return 0
 
 
-async def announce(redis_url: str) -> None:
-    """Say on the bus that this process still answers on the gateway's port."""
+async def announce(redis_url: str, us: WorkerId) -> None:
+    """Say on the bus that this process still answers on the gateway's port.
+
+    Raises:
+        Unavailable: There is no Redis.
+    """
     async with _bus(redis_url) as bus:
-        marker = WorkerInfo(LAUNCHER, "gateway", "", slots=0, draining=True)
+        marker = WorkerInfo(us, "gateway", "", slots=0, draining=True)
         await bus.advertise(marker, ttl_s=READY_TIMEOUT_S)
 
 
@@ -166,15 +170,16 @@ async def hand_over(
         Unavailable: A stage does not start, or it takes too long.
     """
     deadline = time.monotonic() + READY_TIMEOUT_S
+    us = launcher_id(config.port)
     is_ours = True
     async with _bus(redis_url) as bus:
         while time.monotonic() < deadline:
             if is_ours:
-                missing = await _missing(bus)
+                missing = await _missing(bus, us)
                 listener.waiting_for = list(missing)
                 if "gateway" not in missing:
                     await asyncio.to_thread(listener.close)
-                    await bus.withdraw(LAUNCHER)
+                    await bus.withdraw(us)
                     is_ours = False
             else:
                 missing = await asyncio.to_thread(_not_ready, _url(config))
@@ -275,12 +280,9 @@ async def _bus(redis_url: str) -> AsyncIterator[Bus]:
         await bus.close()
 
 
-async def _missing(bus: Bus) -> list[str]:
-    missing: list[str] = []
-    for stage in STAGES:
-        if not [worker for worker in await bus.workers(stage) if worker.worker != LAUNCHER]:
-            missing.append(stage)
-    return missing
+async def _missing(bus: Bus, us: WorkerId) -> list[str]:
+    workers = {stage: await bus.workers(stage) for stage in STAGES}
+    return [stage for stage, found in workers.items() if {each.worker for each in found} <= {us}]
 
 
 def _not_ready(url: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Prometheus histograms and gauges of the latency budget; labels name a stage, never a session."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import (
     REGISTRY,
@@ -60,11 +61,22 @@ def exposition(folder: str = "") -> bytes:
     """
     ours: Collector = REGISTRY
     if folder:
+        _forget_the_killed(Path(folder))
         # Ray's own processes write there too; only names of ours are passed on
         ours = MultiProcessCollector(CollectorRegistry(), path=folder)
     families = CollectorRegistry()
     families.register(_Ours(ours))
     return generate_latest(families)
+
+
+def _forget_the_killed(folder: Path) -> None:
+    """Whatever a killed process had at the moment, such as sessions, it has no more."""
+    if not Path("/proc/self").exists():
+        return
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if not Path("/proc", pid).exists():
+            file.unlink(missing_ok=True)
 
 
 class _Ours(Collector):

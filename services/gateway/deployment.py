@@ -12,7 +12,7 @@ from services.gateway.http import HttpServer, make_app
 from services.gateway.talk import TalkServer
 from services.gateway.talker import Talker, TalkStep
 from services.ports import listen_shared
-from services.replica import LAUNCHER, Wiring, new_worker_id
+from services.replica import Wiring, launcher_id, new_worker_id
 from services.settings import AppConfig, Environment
 
 log = get_logger(__name__)
@@ -90,7 +90,7 @@ class Gateway:
 
     async def _is_launcher_listening(self) -> bool:
         workers = await self.wiring.bus.workers("gateway")
-        return any(worker.worker == LAUNCHER for worker in workers)
+        return any(worker.worker == launcher_id(self._config.port) for worker in workers)
 
     def _wait_for(self, missing: list[str]) -> None:
         if missing != self.waiting_for:

@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 WEB = ROOT / "web"
 PORTRAITS = ROOT / "avatar" / "assets"
 MAX_JSON_BYTES = 64 << 10
+MAX_CONNECTIONS = 128
 
 SECURITY_HEADERS = [
     (
@@ -146,6 +147,7 @@ class HttpServer:
                 server_header=False,
                 headers=SECURITY_HEADERS,
                 timeout_graceful_shutdown=2,
+                limit_concurrency=MAX_CONNECTIONS,
                 ws="none",
             )
         )

@@ -22,6 +22,7 @@ from services.gateway.talker import (
     TalkStep,
     Transcript,
     VideoPiece,
+    find_avatar,
 )
 from services.settings import Limits
 from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
@@ -29,6 +30,7 @@ from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
 log = get_logger(__name__)
 
 SERVICE = talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name
+MAX_CALLS = 64
 MAX_REQUEST_BYTES = 4 << 20
 """Of one message; a question comes in pieces."""
 
@@ -88,7 +90,7 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
                 async for request in requests:
                     match request.WhichOneof("message"):
                         case "config" if avatar is None:
-                            avatar = request.config.avatar_id
+                            avatar = find_avatar(request.config.avatar_id).id
                         case "audio" if avatar is not None:
                             question += request.audio
                         case _:
@@ -120,6 +122,8 @@ class TalkServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
+            # a question is held in memory before it is known whether a slot is free
+            maximum_concurrent_rpcs=MAX_CALLS,
         )
         talk_pb2_grpc.add_TalkServiceServicer_to_server(TalkService(talker, limits), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -1,5 +1,7 @@
 """The page and HTTP API of a running gateway: health, readiness, videos, what browsers may do."""
 
+import asyncio
+
 import pytest
 
 from tests.fakes.engines import GatedPainter
@@ -76,3 +78,18 @@ async def test_metrics_name_stages_and_no_session() -> None:
         for stage in ("audio_encoder", "score_worker", "vae_decoder"):
             assert f'avatar_stage_seconds_count{{stage="{stage}"}}' in text
         assert "session=" not in text
+
+
+async def test_a_browser_that_goes_away_leaves_nothing_behind() -> None:
+    painter = GatedPainter()
+    painter.gate.set()
+    async with fake_graph(parts=Parts(painter=lambda: painter)) as graph:
+        painter.gate.clear()
+        painter.reached.clear()
+        posting = asyncio.create_task(graph.http.post("/v1/say", json={"text": "One. Two. Three."}))
+        await asyncio.to_thread(painter.reached.wait, 30)
+        posting.cancel()
+        await asyncio.wait({posting})
+        await until(lambda: not graph.gateway.coordinator.sessions)
+        painter.gate.set()
+        assert await graph.leftovers() == {}
