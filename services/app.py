@@ -18,7 +18,9 @@ def build(config: AppConfig) -> Application:
     settings = config.model_dump()
 
     def deployed(name: str, *upstream: Application) -> Application:
-        return serve.deployment(name=name)(ServeReplica).bind(WORKERS[name], settings, *upstream)
+        # a corrupt weight file does not mend itself
+        wrap = serve.deployment(name=name, max_constructor_retry_count=3)
+        return wrap(ServeReplica).bind(WORKERS[name], settings, *upstream)
 
     audio_llm = deployed("audio_llm")
     audio_encoder = deployed("audio_encoder")

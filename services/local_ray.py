@@ -8,11 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from avatar.telemetry.logging import get_logger
 from services.settings import set_environment
+
+log = get_logger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_STORE_BYTES = 100 << 20
 """The smallest that Ray accepts with ease: no chunk ever goes through it."""
+
+FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 
 RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",  # Ray listens on every interface
@@ -42,11 +47,12 @@ def ray_graph(config: dict[str, Any], folder: Path) -> Iterator[Callable[[], str
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # of this process; the rest goes to files
+    for name in ("ray", "ray.serve"):  # in this process; whatever matters is told below
+        logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(
         address="local",
         num_cpus=2,
-        resources=_pools(config),
+        resources=pools_of(config),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -59,12 +65,12 @@ def ray_graph(config: dict[str, Any], folder: Path) -> Iterator[Callable[[], str
         client: Any = _get_global_client()
         # what Ray's dashboard does with the same file when KubeRay sends it there
         client.deploy_apps(ServeDeploySchema.model_validate(config))
-        yield lambda: _trouble(serve.status())
+        yield lambda: trouble_in(serve.status())
     finally:
         ray.shutdown()
 
 
-def _pools(config: dict[str, Any]) -> dict[str, float]:
+def pools_of(config: dict[str, Any]) -> dict[str, float]:
     """As many units of each pool as the replicas ask for."""
     pools: dict[str, float] = {}
     for deployment in config["applications"][0]["deployments"]:
@@ -74,11 +80,17 @@ def _pools(config: dict[str, Any]) -> dict[str, float]:
     return pools
 
 
-def _trouble(status: Any) -> str:
+def trouble_in(status: Any) -> str:
+    """In one line, why a deployment cannot start; empty while none has given up."""
     for name, application in status.applications.items():
-        if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            for deployment, state in application.deployments.items():
-                if state.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                    return f"{deployment}: {state.message}"
-            return f"{name}: {application.message}"
+        if application.status in FAILED:
+            failed = [
+                (deployment, state.message)
+                for deployment, state in application.deployments.items()
+                if state.status in FAILED
+            ]
+            where, message = failed[0] if failed else (name, application.message)
+            log.error("deployment_failed", deployment=where, cause=message)
+            # the last line of a traceback is the error itself
+            return f"{where}: {(message.strip().splitlines() or ['no reason given'])[-1]}"
     return ""

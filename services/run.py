@@ -33,7 +33,8 @@ MIN_FREE_BYTES = 500 << 20
 MAX_BASE = 28
 """Characters: Ray puts sockets below, and a socket's path ends at 107."""
 READY_TIMEOUT_S = 300.0
-POLL_S = 0.1
+POLL_S = 0.2
+TROUBLE_POLL_S = 2.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -171,6 +172,7 @@ async def hand_over(
     """
     deadline = time.monotonic() + READY_TIMEOUT_S
     us = launcher_id(config.port)
+    looked_at = time.monotonic()
     is_ours = True
     async with _bus(redis_url) as bus:
         while time.monotonic() < deadline:
@@ -186,8 +188,10 @@ async def hand_over(
             if not missing:
                 return
             progress.tell(f"waiting for {', '.join(missing)}")
-            if problem := await asyncio.to_thread(trouble):
-                raise Unavailable(f"the graph did not start: {problem}")
+            if time.monotonic() > looked_at + TROUBLE_POLL_S:  # costs more than the rest
+                looked_at = time.monotonic()
+                if problem := await asyncio.to_thread(trouble):
+                    raise Unavailable(f"the graph did not start: {problem}")
             await asyncio.sleep(POLL_S)
     raise Unavailable(
         f"not ready within {READY_TIMEOUT_S:g} s; see {log_file()}, and whether the machine is busy"
