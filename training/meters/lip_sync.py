@@ -77,6 +77,14 @@ def measure_lip_sync(
             ]
         )
         closed.append(float(np.median(read_mouth(reader, still, boxes[avatar])[:, 0])))
+    return judge(read, closed, clips)
+
+
+def judge(read: Sequence[Curve], closed: Sequence[float], clips: Sequence[SpokenClip]) -> LipSync:
+    """Compare the mouths read from videos of the clips, (T, 5) each, with the true ones.
+
+    `closed` is the opening that the reader sees in each video when nobody speaks.
+    """
     syncs = [measure_sync(r[:, 0], c.curves[:, 0]) for r, c in zip(read, clips, strict=True)]
     shuffled = [
         measure_sync(r[:, 0], other.curves[:, 0], max_lag=0).correlation
