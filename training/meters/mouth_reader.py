@@ -5,6 +5,7 @@ never sees a generated frame: what it says of those is a measurement.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from avatar.models.weights import load_into
-from training.data.dataset import CastClip
+
+if TYPE_CHECKING:  # the meter runs where no renderer can: that needs libGL
+    from training.data.dataset import CastClip
 
 WINDOW = 96
 """Side of the square read around the mouth, in pixels of a 256 picture."""
@@ -58,7 +61,7 @@ def read_mouth(
     return np.concatenate(pieces)
 
 
-def validate(reader: MouthReader, clips: list[CastClip]) -> dict[str, float]:
+def validate(reader: MouthReader, clips: "list[CastClip]") -> dict[str, float]:
     """Correlation with the truth on held-out real renders: the meter's own ceiling."""
     read = np.concatenate([read_mouth(reader, c.frames, c.mouth_box) for c in clips])
     truth = np.concatenate([c.curves for c in clips])
