@@ -1,0 +1,1 @@
+"""Measurements: one script a question, one table each in RESULTS.md."""

@@ -1,0 +1,65 @@
+"""Measures, and writes bench/RESULTS.md: `python -m bench [--only NAME ...]`."""
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from bench.machine import Conditions, command_line, is_quiet, say
+from bench.options import Options
+from bench.results import Results
+
+BENCHMARKS = ("stages", "hops", "graph", "lip_sync", "drift", "install", "contact")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME",
+        help=f"some of {', '.join(BENCHMARKS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--brief", action="store_true", help="a few repetitions, to see it work; into var/bench"
+    )
+    parser.add_argument(
+        "--venv", type=Path, default=Options.venv, help="whose size is told (default: .venv)"
+    )
+    parser.add_argument(
+        "--install", action="store_true", help="time the set-up of a fresh clone, too: minutes"
+    )
+    given = parser.parse_args(arguments)
+    options = Options(given.brief, given.venv, given.install)
+    results = Results(options.folder)
+    for name in [name for name in BENCHMARKS if name in given.only]:
+        module = import_module(f"bench.{name}")
+        say(f"{name}: {(module.__doc__ or '').partition(chr(10))[0]}")
+        conditions = Conditions()
+        values = module.measure(options)
+        told = conditions.told()
+        told |= {"command": command_line(arguments), "brief": options.brief}
+        results.put(name, told, values)
+        results.write(BENCHMARKS, sections(results))
+        say(f"{name}: {told['took_s']:.0f} s" + ("" if is_quiet(told) else ", on a busy machine"))
+        print(f"\n{module.report(values)}")
+    return 0
+
+
+def sections(results: Results) -> dict[str, str]:
+    """The Markdown of every benchmark that was ever run here."""
+    return {
+        name: _report(import_module(f"bench.{name}"), results, name) for name in results.entries
+    }
+
+
+def _report(module: ModuleType, results: Results, name: str) -> str:
+    question = (module.__doc__ or "").partition("\n")[0]
+    try:
+        body: str = module.report(results.entries[name]["values"])
+    except KeyError as error:  # the benchmark has changed since, and measures something more
+        body = f"Measured before the benchmark knew {error}: run it again."
+    return f"*{question}*\n\n{body}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""The pure parts of the other benchmarks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.contact import telling_frames
+from bench.drift import Plan, distance, edge_energy, look
+from bench.lip_sync import bar_rows
+from bench.machine import command_line, cpu_of
+from bench.stages import ForwardTimes, Stopwatch
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_cpu_is_read_from_cpuinfo(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: avx2 avx512_vnni\n\n")
+    assert cpu_of(path) == ("Some CPU", {"avx2", "avx512_vnni"})
+    assert cpu_of(tmp_path / "missing") == ("", set())
+
+
+def test_the_command_is_told_as_one_would_repeat_it() -> None:
+    assert command_line([]) == "make bench"
+    assert command_line(["--only", "hops"]) == "python -m bench --only hops"
+
+
+def test_every_forward_of_a_chunk_has_a_name() -> None:
+    watch, model = Stopwatch(), nn.Linear(2, 2)
+    forwards = ForwardTimes(model, watch, "forward")
+    for _ in range(3):
+        forwards.next_chunk()
+        model(torch.zeros(1, 2))
+        model(torch.zeros(1, 2))
+    assert {name: len(times) for name, times in watch.wall.items()} == {
+        "forward_1": 3,
+        "forward_2": 3,
+    }
+
+
+def test_warming_up_does_not_count() -> None:
+    watch = Stopwatch()
+    for seconds in (9.0, 1.0, 3.0):
+        watch.add("vae", seconds, seconds / 2)
+    told = watch.told(warm_up=1)["vae"]
+    assert (told["median"], told["cpu"], told["count"]) == (2000, 1000, 2)
+
+
+def test_telling_frames_are_open_and_shut_by_turns() -> None:
+    opening = np.tile(np.array([0.5, 1.0, 0.0, 0.5], np.float32), 4)
+    assert telling_frames(opening, 4) == [1, 6, 9, 14]
+
+
+def test_windows_lie_around_their_second() -> None:
+    assert Plan().window(5) == slice(75, 175)
+    assert Plan().window(58).stop <= Plan().total_s * 25
+
+
+def test_a_softer_picture_has_less_edge_energy() -> None:
+    sharp = np.zeros((8, 8, 3), np.uint8)
+    sharp[:, ::2] = 200
+    soft = np.full((8, 8, 3), 100, np.uint8)
+    assert edge_energy(sharp) > edge_energy(soft) == 0
+
+
+def test_a_look_is_the_mean_of_its_frames() -> None:
+    frames = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (10, 30)])
+    seen = look(frames)
+    assert distance(seen.mean, np.full((4, 4, 3), 25, np.float32)) == 5
+    assert seen.sharpness == 0
+
+
+def test_lip_sync_bars_hold_at_their_limits_and_not_beyond() -> None:
+    at = {"correlation": 0.6, "lag_ms": -80.0, "shuffled": 0.2, "rest_share": 0.15}
+    assert all(holds for *_, holds in bar_rows("hibari", at))
+    beyond = {"correlation": 0.59, "lag_ms": -81.0, "shuffled": 0.21, "rest_share": 0.16}
+    assert not any(holds for *_, holds in bar_rows("hibari", beyond))
