@@ -1,15 +1,19 @@
 """Measures, and writes bench/RESULTS.md: `python -m bench [--only NAME ...]`."""
 
 import argparse
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from avatar.errors import AvatarError
 from bench.machine import Conditions, command_line, is_quiet, say
 from bench.options import Options
 from bench.results import Results
+from talkingmachines import TalkError
 
+FAILURES = (AvatarError, TalkError, OSError, subprocess.CalledProcessError)
 BENCHMARKS = ("stages", "hops", "graph", "lip_sync", "drift", "install", "contact")
 
 
@@ -31,18 +35,26 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     options = Options(given.brief, given.venv, given.install)
     results = Results(options.folder)
+    failed = []
     for name in [name for name in BENCHMARKS if name in given.only]:
         module = import_module(f"bench.{name}")
-        say(f"{name}: {(module.__doc__ or '').partition(chr(10))[0]}")
+        say(f"{name}: {question_of(module)}")
         conditions = Conditions()
-        values = module.measure(options)
+        try:
+            values = module.measure(options)
+        except FAILURES as error:  # what was measured before stays; the others are still measured
+            say(f"{name}: failed: {error}")
+            failed.append(name)
+            continue
         told = conditions.told()
         told |= {"command": command_line(arguments), "brief": options.brief}
         results.put(name, told, values)
         results.write(BENCHMARKS, sections(results))
         say(f"{name}: {told['took_s']:.0f} s" + ("" if is_quiet(told) else ", on a busy machine"))
-        print(f"\n{module.report(values)}")
-    return 0
+        print(f"\n{module.report(values)}", flush=True)
+    if failed:
+        say(f"failed: {', '.join(failed)}; their sections are as they were")
+    return 1 if failed else 0
 
 
 def sections(results: Results) -> dict[str, str]:
@@ -53,12 +65,15 @@ def sections(results: Results) -> dict[str, str]:
 
 
 def _report(module: ModuleType, results: Results, name: str) -> str:
-    question = (module.__doc__ or "").partition("\n")[0]
     try:
         body: str = module.report(results.entries[name]["values"])
     except KeyError as error:  # the benchmark has changed since, and measures something more
         body = f"Measured before the benchmark knew {error}: run it again."
-    return f"*{question}*\n\n{body}"
+    return f"*{question_of(module)}*\n\n{body}"
+
+
+def question_of(module: ModuleType) -> str:
+    return (module.__doc__ or "").partition("\n")[0]
 
 
 if __name__ == "__main__":

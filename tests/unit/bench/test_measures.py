@@ -1,5 +1,6 @@
 """The pure parts of the other benchmarks."""
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.__main__ import BENCHMARKS, question_of
 from bench.contact import telling_frames
 from bench.drift import Plan, distance, edge_energy, look
 from bench.lip_sync import bar_rows
@@ -14,6 +16,14 @@ from bench.machine import command_line, cpu_of
 from bench.stages import ForwardTimes, Stopwatch
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_asks_a_question_measures_and_reports(name: str) -> None:
+    module = import_module(f"bench.{name}")
+    assert "?" in question_of(module)
+    assert callable(module.measure)
+    assert callable(module.report)
 
 
 def test_the_cpu_is_read_from_cpuinfo(tmp_path: Path) -> None:
