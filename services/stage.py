@@ -131,12 +131,16 @@ class Stage(Generic[State, In, Out]):
     async def _serve_session(
         self, inbound: Inbound, downstream: Channel, lease: Lease, state: State
     ) -> None:
-        commits: asyncio.Queue[Out | None] = asyncio.Queue(LEDGER_LENGTH)
+        ledger = _Ledger[Out](self._bus, lease)
         async with task_group() as tasks:
             tasks.create_task(until_done(downstream))
-            tasks.create_task(self._commit(lease, commits))
-            await self._pump(inbound, downstream, lease, state, commits)
-            await commits.put(None)
+            tasks.create_task(ledger.write())
+            try:
+                await self._pump(inbound, downstream, lease, state, ledger)
+            except BaseException:
+                ledger.abandon()
+                raise
+            await ledger.finish()
 
     async def _pump(
         self,
@@ -144,7 +148,7 @@ class Stage(Generic[State, In, Out]):
         downstream: Channel,
         lease: Lease,
         state: State,
-        commits: "asyncio.Queue[Out | None]",
+        ledger: "_Ledger[Out]",
     ) -> None:
         last: Stamp | None = None
         while (chunk := await inbound.receive()) is not None:
@@ -165,14 +169,8 @@ class Stage(Generic[State, In, Out]):
             metrics.stage_send_seconds.labels(self.kind.name).observe(self._clock() - started)
             state, last = advanced, chunk.stamp
             if self.kind.keeps_ledger:
-                self._keep(output, commits)
+                ledger.add(output)
         await downstream.finish()
-
-    def _keep(self, chunk: Out, commits: "asyncio.Queue[Out | None]") -> None:
-        try:
-            commits.put_nowait(chunk)
-        except asyncio.QueueFull:  # the bus is slow or gone; media does not wait for it
-            metrics.commit_failures_total.labels(self.kind.name).inc()
 
     def _is_next(self, stamp: Stamp, last: Stamp | None) -> bool:
         """Whether to compute the chunk; False drops it.
@@ -214,21 +212,51 @@ class Stage(Generic[State, In, Out]):
         call = partial(function, *args, **kwargs)
         return asyncio.get_running_loop().run_in_executor(self._compute, call)
 
-    async def _commit(self, lease: Lease, commits: "asyncio.Queue[Out | None]") -> None:
-        """Write chunks to the ledger, beside the way of the media.
+
+class _Ledger(Generic[Out]):
+    """Writes a session's chunks to the bus, beside the way of the media and never before it."""
+
+    def __init__(self, bus: Bus, lease: Lease) -> None:
+        self._bus = bus
+        self._lease = lease
+        self._waiting: asyncio.Queue[Out | None] = asyncio.Queue(LEDGER_LENGTH)
+        self._is_abandoned = False
+
+    def add(self, chunk: Out) -> None:
+        try:
+            self._waiting.put_nowait(chunk)
+        except asyncio.QueueFull:  # the bus is slow or gone; media does not wait for it
+            metrics.commit_failures_total.labels(self._lease.stage).inc()
+
+    async def finish(self) -> None:
+        """No more chunks follow; what is waiting is still written."""
+        await self._waiting.put(None)
+
+    def abandon(self) -> None:
+        """Write no more.
+
+        Besides being cancelled, because redis-py can swallow a cancellation on Python 3.11.
+        """
+        self._is_abandoned = True
+        if self._waiting.empty():
+            self._waiting.put_nowait(None)
+
+    async def write(self) -> None:
+        """Write until the last chunk.
 
         Raises:
             Fenced: Another worker owns the session's stage now.
         """
-        while (chunk := await commits.get()) is not None:
+        stage = self._lease.stage
+        while (chunk := await self._waiting.get()) is not None and not self._is_abandoned:
             try:
-                result = await self._bus.commit(lease, chunk.stamp.seq, wire.encode(chunk))
+                result = await self._bus.commit(self._lease, chunk.stamp.seq, wire.encode(chunk))
             except (AvatarError, OSError) as error:  # the ledger has a hole; the call goes on
-                metrics.commit_failures_total.labels(self.kind.name).inc()
+                metrics.commit_failures_total.labels(stage).inc()
                 log.warning("commit_failed", seq=chunk.stamp.seq, error=str(error))
                 continue
             if result == "fenced":
-                raise Fenced(f"{self.kind.name} of this session has a newer owner")
+                raise Fenced(f"{stage} of this session has a newer owner")
 
 
 def _let_go(unwanted: "Future[R]") -> None:

@@ -38,6 +38,7 @@ class Session:
     def __init__(self, id: SessionId, owned: Owned, chunk_deadline_s: float) -> None:
         self.id = id
         self.fence = owned["gateway"][1].fence
+        self.is_over = False
         self._frames_fence = owned["vae_decoder"][1].fence
         self._chunk_deadline_s = chunk_deadline_s
         loop = asyncio.get_running_loop()
@@ -220,10 +221,13 @@ class Coordinator:
                 stack.callback(metrics.sessions.labels("gateway").dec)
                 request = OpenRequest(id, session.fence, avatar, self._new_seed())
                 async with task_group() as tasks:
-                    keeping = tasks.create_task(self._keep(owned))
+                    keeping = tasks.create_task(self._keep(session, owned))
                     session.open(tasks, self._transport, owned, request)
                     stack.push_async_callback(self._shielded, session.close)
-                    yield session
+                    try:
+                        yield session
+                    finally:
+                        session.is_over = True
                     await session.close()
                     keeping.cancel()
 
@@ -254,14 +258,16 @@ class Coordinator:
         loads = {worker.worker: await self._bus.load(worker.worker) for worker in workers}
         return sorted(workers, key=lambda worker: loads[worker.worker] - worker.slots)
 
-    async def _keep(self, owned: Owned) -> None:
-        """Renew the leases until cancelled.
+    async def _keep(self, session: Session, owned: Owned) -> None:
+        """Renew the leases until the session is over.
+
+        It looks for itself, because redis-py can swallow a cancellation on Python 3.11.
 
         Raises:
             SessionLost: One was lost, or the bus was away for too long.
         """
         renewed_at = self._clock()
-        while True:
+        while not session.is_over:
             await asyncio.sleep(self._renew_interval_s)
             try:
                 kept = {stage: await self._bus.renew(lease) for stage, (_, lease) in owned.items()}

@@ -42,6 +42,7 @@ class Gateway:
         self.grpc_port = 0
         self._talk = TalkServer(self.talker, config.limits)
         self._http: HttpServer | None = None
+        self._is_closed = False
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -59,6 +60,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Idempotent."""
+        self._is_closed = True
         self.waiting_for = ["the end"]
         if self._warming is not None:
             self._warming.cancel()
@@ -72,7 +74,7 @@ class Gateway:
     async def _become_ready(self) -> None:
         """Wait for the stages, warm them with one short video, then keep watching."""
         is_warm = False
-        while True:
+        while not self._is_closed:  # looked at because redis-py can swallow a cancellation
             try:
                 missing: list[str] = list(await self.coordinator.missing())
                 if await self._is_launcher_listening():

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +123,7 @@ class Talker:
             raise InvalidInput(f"the text is empty; send 1 to {longest} characters")
         if len(text) > longest:
             raise TooLarge(f"the text has {len(text)} characters, at most {longest} are said")
-        with _counted("say"):
+        with _counted("say", self._clock):
             await self._talk(
                 "say", character, lambda session: [_turn(session, 0, "text", text)], emit
             )
@@ -137,7 +138,7 @@ class Talker:
         """
         character = find_avatar(avatar)
         limits = self._config.limits
-        with _counted("ask"):
+        with _counted("ask", self._clock):
             speech = await asyncio.to_thread(
                 decode, question, SPEECH_RATE, limits.question_s, limits.question_bytes
             )
@@ -273,23 +274,24 @@ class _Talk:
             await self._emit_unordered(step)
 
 
-class _counted:  # noqa: N801  used like a function
-    """Counts a request by how it ended."""
-
-    def __init__(self, request: str) -> None:
-        self._request = request
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            outcome = "done"
-        elif issubclass(kind, AvatarError):
-            outcome = kind.reason.lower()
-        else:
-            outcome = "cancelled" if issubclass(kind, asyncio.CancelledError) else "failed"
-        metrics.requests_total.labels(self._request, outcome).inc()
+@contextmanager
+def _counted(request: str, clock: Callable[[], float]) -> Iterator[None]:
+    """Count a request, and log it, by how it ended."""
+    started = clock()
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    except asyncio.CancelledError:
+        outcome = "cancelled"
+        raise
+    except AvatarError as error:
+        outcome = error.reason.lower()
+        raise
+    finally:
+        metrics.requests_total.labels(request, outcome).inc()
+        took_s = round(clock() - started, 3)
+        log.info("request_ended", request=request, outcome=outcome, seconds=took_s)
 
 
 def _turn(session: Session, seq: int, kind: TurnKind, text: str = "") -> TurnEvent:

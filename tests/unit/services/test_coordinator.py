@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -261,3 +261,23 @@ async def test_frames_for_a_session_of_somebody_else_are_refused() -> None:
         d.transports.append(stranger)
         with pytest.raises(Fenced):
             await stranger.connect(info.address, OpenRequest(SessionId("other"), 1, "mira", 0))
+
+
+async def test_a_session_ends_though_its_bus_swallows_the_cancellation() -> None:
+    async with desk(renew_interval_s=0.001) as d:
+        for stage in UPSTREAM:
+            await d.add(stage)
+        is_renewing = asyncio.Event()
+
+        async def renew(lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
+            if not is_renewing.is_set():
+                is_renewing.set()
+                with suppress(asyncio.CancelledError):  # as redis-py can, on Python 3.11
+                    await asyncio.Event().wait()
+            return True
+
+        d.bus.renew = renew  # type: ignore[method-assign]
+        async with asyncio.timeout(10):
+            async with d.coordinator.session("mira"):
+                await is_renewing.wait()
+        assert await d.loads() == 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -267,6 +267,26 @@ async def test_media_goes_on_while_the_bus_is_away() -> None:
             await channel.send(audio(seq))
         await b.finished(channel)
         assert b.seqs == list(range(10))
+
+
+async def test_a_stage_ends_though_its_bus_swallows_the_cancellation() -> None:
+    is_committing = asyncio.Event()
+
+    class Swallowing(MemoryBus):  # as redis-py can, on Python 3.11
+        async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
+            is_committing.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            return "committed"
+
+    async with bench(bus=Swallowing()) as b:
+        channel = await b.open()
+        await channel.send(audio(0))
+        await is_committing.wait()
+        await channel.send(audio(2))  # a gap: the session is lost
+        with pytest.raises(SessionLost):
+            await channel.receive()
+        assert b.stage.host.num_sessions == 0
 
 
 async def test_an_engine_that_fails_is_a_failure_of_this_session_only() -> None:
