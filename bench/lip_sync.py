@@ -43,16 +43,18 @@ def measure(options: Options) -> Values:
 def report(values: Values) -> str:
     head = ["", "opening", "worst clip", "lag, ms", "largest, ms", "width", "rounding", "range"]
     columns = ["correlation", "worst_correlation", "lag_ms", "largest_lag_ms", "width"]
-    columns += ["rounding", "amplitude_ratio", "shuffled", "rest_share", "num_clips"]
+    columns += ["rounding", "amplitude_ratio", "while_speaking", "shuffled", "rest_share"]
+    columns += ["num_clips"]
     rows = [[NAMES[name], *(each[c] for c in columns)] for name, each in values.items()]
     return "\n".join(
         [
             "Correlation of the mouth that the shipped reader sees in the video with the true "
             "mouth of that speech, means over held-out sentences, each shown by another avatar; a "
-            "positive lag is a late picture. Others: correlation with other sentences' curves. "
+            "positive lag is a late picture. Speaking: the same without the pauses. Others: with "
+            "other sentences' curves, without the pauses. "
             "Rest: opening at least 320 ms from any speech, as a share of the speaking mean, both "
             "net of the closed mouth. Range: how far the mouth moves, compared with the truth.\n",
-            table([*head, "others", "rest", "clips"], rows),
+            table([*head, "speaking", "others", "rest", "clips"], rows),
             bars([row for voice in VOICES for row in bar_rows(voice, values[voice])]),
         ]
     )

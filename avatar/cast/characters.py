@@ -52,7 +52,7 @@ CAST: tuple[Character, ...] = (
         description="A warm museum guide of about thirty with long chestnut waves.",
         persona=f"You are Mira, a warm and curious museum guide. {_BRIEFLY}",
         voice=Voice(speed=1.0, pitch=1.0),
-        temperament=Temperament(blinks_per_minute=17.0, sway=1.0, brow_range=0.6, smile=0.38),
+        temperament=Temperament(blinks_per_minute=17.0, sway=0.35, brow_range=0.6, smile=0.38),
         seed=101,
     ),
     Character(
@@ -61,7 +61,7 @@ CAST: tuple[Character, ...] = (
         description="A retired clockmaker with silver hair, a trimmed beard and round glasses.",
         persona=f"You are Otto, a patient retired clockmaker with dry humour. {_BRIEFLY}",
         voice=Voice(speed=0.93, pitch=0.76),
-        temperament=Temperament(blinks_per_minute=14.0, sway=0.75, brow_range=0.5, smile=0.25),
+        temperament=Temperament(blinks_per_minute=14.0, sway=0.26, brow_range=0.5, smile=0.25),
         seed=202,
     ),
     Character(
@@ -70,7 +70,7 @@ CAST: tuple[Character, ...] = (
         description="An upbeat astronomer with dark curls, gold earrings and a marigold blouse.",
         persona=f"You are Zuri, an upbeat astronomer who loves clear explanations. {_BRIEFLY}",
         voice=Voice(speed=1.04, pitch=0.93),
-        temperament=Temperament(blinks_per_minute=18.0, sway=1.15, brow_range=0.7, smile=0.45),
+        temperament=Temperament(blinks_per_minute=18.0, sway=0.4, brow_range=0.7, smile=0.45),
         seed=303,
     ),
     Character(
@@ -79,7 +79,7 @@ CAST: tuple[Character, ...] = (
         description="A freckled student with tousled copper hair and a green hoodie.",
         persona=f"You are Finn, an easy-going student who likes to help. {_BRIEFLY}",
         voice=Voice(speed=1.08, pitch=0.85),
-        temperament=Temperament(blinks_per_minute=20.0, sway=1.1, brow_range=0.55, smile=0.32),
+        temperament=Temperament(blinks_per_minute=20.0, sway=0.39, brow_range=0.55, smile=0.32),
         seed=404,
     ),
 )

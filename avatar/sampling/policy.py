@@ -35,5 +35,5 @@ class Policy:
                 raise ValueError(f"{name} needs {self.chunk_latents} places, one for each latent")
 
 
-NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5), carry_last_latent=True)
+NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5))
 """The paper's: two forwards a chunk, per-step cache, {sink, previous, current}."""

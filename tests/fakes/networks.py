@@ -12,7 +12,7 @@ def small_dit(*, text: bool = False, image: bool = False, audio: bool = True) ->
     model = DiT(
         DiTConfig(
             latent_channels=4,
-            condition_channels=8,
+            condition_channels=8,  # the portrait and the latent before: the widest policy
             dim=48,
             ffn_dim=64,
             num_layers=3,

@@ -1,6 +1,6 @@
 """The rollout: chunk after chunk equals all at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ from tests.fakes.networks import small_dit, small_portrait
 
 pytestmark = pytest.mark.streaming
 
-POLICY = NATIVE_2_STEP
+POLICY = replace(NATIVE_2_STEP, carry_last_latent=True)
 NUM_CHUNKS = 16
 
 

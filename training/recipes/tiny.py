@@ -15,7 +15,7 @@ class TinyRecipe:
     seed: int = 1
     engines: tuple[str, ...] = ("hibari", "hibari", "espeak", "espeak")
     speech_hours: float = 1.5
-    clips_per_character: int = 44
+    clips_per_character: int = 40
     clip_seconds: float = 6.0
     audio_encoder: Schedule = field(
         default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3)

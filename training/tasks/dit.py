@@ -124,15 +124,7 @@ class DiTTask:
             tokens = F.pad(self.clips.speech[i].float(), (0, 0, 0, 0, reach, reach))
             for n in range(N):
                 first = s + n * L
-                # serving carries an imperfect latent: a little noise keeps it from being trusted
-                last = (
-                    self.clips.latents[i][first - 1].float()
-                    if first
-                    else torch.zeros_like(clean[0, 0])
-                )
-                if n == 0 and rng.random() < 0.15:
-                    last = torch.zeros_like(last)
-                before.append(last + float(rng.uniform(0, 0.2)) * torch.randn(last.shape))
+                before.append(self.latent_before(i, first, rng))
                 speech.append(tokens[first : first + L + 2 * reach])
                 controls.append(self.clips.controls[i][first : first + L])
         windows = torch.stack(speech)
@@ -148,6 +140,13 @@ class DiTTask:
         )
         places = self.policy.sink_positions + self.policy.previous_positions
         return condition, ChunkParallelContext(sink, N, places)
+
+    def latent_before(self, clip: int, first: int, rng: np.random.Generator) -> Tensor:
+        """The latent before a chunk, for policies that carry it; noisy, as serving's is."""
+        if first == 0 or not self.policy.carry_last_latent:
+            return torch.zeros_like(self.clips.latents[clip][0], dtype=torch.float32)
+        last = self.clips.latents[clip][first - 1].float()
+        return last + float(rng.uniform(0, 0.2)) * torch.randn(last.shape)
 
     def read(self, latents: Tensor, chosen: "np.typing.NDArray[np.int64]") -> Tensor:
         windows = []

@@ -71,8 +71,7 @@ def tiny(latent_channels: int, audio_dim: int) -> DiTConfig:
     """The default avatar: a few million parameters, two forwards a chunk on one CPU core."""
     return DiTConfig(
         latent_channels=latent_channels,
-        # the portrait's latent, and the last latent of the chunk before
-        condition_channels=2 * latent_channels,
+        condition_channels=latent_channels,  # the portrait's latent
         dim=192,
         ffn_dim=768,
         num_layers=6,
