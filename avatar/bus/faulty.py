@@ -24,7 +24,7 @@ Fault = Literal["delay", "reorder", "duplicate", "drop_request", "drop_answer", 
 delay: it waits; reorder: it waits until another call has overtaken it, or as long as a delay;
 duplicate: it takes effect twice, the caller gets the second answer, a reader both;
 drop_request, drop_answer: Unavailable, without and with effect;
-disconnect: Unavailable now and for the next `OUTAGE_CALLS` calls, and for readers at their next entry.
+disconnect: Unavailable now, for the next `OUTAGE_CALLS` calls, and for readers at their next entry.
 """
 OUTAGE_CALLS = 3
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_speech_is_cut_into_whole_chunks_with_what_follows_each() -> None:
-    speech = np.arange(1, 20_001, dtype=np.float32) / 20_000
+    speech = (np.arange(1, 20_001) / 20_000).astype(np.float32)
     chunks = list(speech_chunks(speech, ChunkClock()))
     assert [len(c.samples) for c in chunks] == [7680] * 3
     assert [c.stamp.pts for c in chunks] == [0, 23_040, 46_080]
@@ -56,6 +56,6 @@ def test_a_missing_recording_and_a_text_file_are_refused(tmp_path: Path) -> None
 def test_an_unknown_avatar_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     sound = tmp_path / "a.wav"
     sound.write_bytes(encode_wav(np.zeros(SPEECH_RATE, np.float32), SPEECH_RATE))
-    with pytest.raises(NotFound, match="nobody.*there are.*mira"):
+    with pytest.raises(NotFound, match=r"nobody.*there are.*mira"):
         render_file(sound, "nobody", tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == [sound]
