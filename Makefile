@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    ?= $(VENV)/bin
 export VENV
+# onnxruntime reports to its maker otherwise
+export ORT_DISABLE_TELEMETRY = 1
 
 ##@ Start here
 help: ## Show this list
