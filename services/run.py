@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import signal
 import sys
@@ -72,6 +73,7 @@ def run(path: Path) -> int:
         AvatarError: It cannot start here; the message names the fix.
     """
     progress = Progress()
+    _let_go_of_the_terminal()
     deployed, config = read_config(path)
     environment = Environment.read()
     check_machine(config)
@@ -88,6 +90,15 @@ def run(path: Path) -> int:
         if environment.runtime == "inproc":
             return run_inproc(config, progress)
         return run_ray(deployed, config, environment, folder, progress)
+
+
+def _let_go_of_the_terminal() -> None:
+    """Standard input is /dev/null here and in all that is started.
+
+    Ray's replicas are background processes of this terminal: one whose child touches it is stopped.
+    """
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
 
 
 def run_ray(

@@ -128,7 +128,10 @@ def _decode_with_pydub(
         with tempfile.TemporaryDirectory(prefix="question-") as folder:
             path = Path(folder, f"audio.{container}")
             path.write_bytes(content)
-            segment = AudioSegment.from_file(str(path), container, duration=max_seconds)
+            # ffmpeg would reach for the terminal, and a background process that does is stopped
+            segment = AudioSegment.from_file(
+                str(path), container, duration=max_seconds, parameters=["-nostdin"]
+            )
     frames = np.asarray(segment.get_array_of_samples(), np.float32)
     mono = frames.reshape(-1, segment.channels).mean(1)
     return mono / float(1 << (8 * segment.sample_width - 1)), segment.frame_rate
