@@ -207,6 +207,13 @@ def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "every slot of the server is taken" in capsys.readouterr().out
 
 
+IN_A_TERMINAL = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('talkingmachines', run_name='__main__', alter_sys=True)"
+)
+"""The command as a terminal starts it; a shell's background jobs ignore Ctrl-C by inheritance."""
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
 )
@@ -214,7 +221,7 @@ def test_a_signal_cancels_the_call_and_leaves_no_file(
     server: FakeTalkServer, out: Path, number: signal.Signals, code: int
 ) -> None:
     server.script(reply("One."), chunk_ready(1, 9), *video(b"mp4"), Hold())
-    command = [sys.executable, "-m", "talkingmachines", "say", "Hello.", "--out", str(out)]
+    command = [sys.executable, "-c", IN_A_TERMINAL, "say", "Hello.", "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"says:  One.\n"

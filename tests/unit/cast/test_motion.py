@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from avatar.cast.characters import CAST, DEFAULT_CHARACTER
+from avatar.cast.characters import CAST, Temperament
 from avatar.cast.motion import CONTROL_DIM, CONTROL_NAMES, controls, rest_controls
 
 pytestmark = pytest.mark.unit
 
-CALM = DEFAULT_CHARACTER.temperament
+CALM = Temperament(blinks_per_minute=17.0, sway=1.0, brow_range=0.6, smile=0.38)
 
 GOLDEN = [
     *(0.4559709, -0.1218859, 0.1037399, 0.3476883, -0.389957),
