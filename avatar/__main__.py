@@ -23,8 +23,11 @@ def main() -> int:
             for member in CAST:
                 sys.stdout.write(f"{member.id:10} {member.display_name:10} {member.description}\n")
         else:
+            import torch
+
             from avatar.render import render_file
 
+            torch.set_num_threads(1)  # small networks: more threads wait for one another
             render_file(args.audio, args.avatar, args.out, seed=args.seed, progress=_progress)
             sys.stderr.write(f"\n{args.out}\n")
     except (AvatarError, OSError) as error:

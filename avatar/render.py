@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from avatar.audio.files import decode
 from avatar.audio.resample import resample
-from avatar.audio.video import SOUND_RATE, Mp4File
+from avatar.audio.video import SOUND_RATE, Mp4Writer
 from avatar.engines.audio_encoder import LOOKAHEAD_LATENTS, AudioEncoderEngine
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
-from avatar.errors import NotFound
+from avatar.errors import NotFound, Unavailable
 from avatar.media import SPEECH_RATE, AudioChunk, FrameChunk, SessionId, Stamp
 from avatar.timebase import ChunkClock
 
@@ -91,6 +91,7 @@ def render_file(
 
     Raises:
         NotFound: No such file or avatar.
+        Unavailable: The video cannot be written.
         InvalidInput: Not audio, or too long.
     """
     if not audio.is_file():
@@ -103,13 +104,17 @@ def render_file(
     per_chunk = clock.samples_per_chunk(SOUND_RATE)
     count = max(1, -(-len(speech) // clock.samples_per_chunk(SPEECH_RATE)))
     track = np.pad(sound, (0, max(0, count * per_chunk - len(sound))))
-    partial = out.with_name(out.name + ".partial.mp4")
+    with Mp4Writer(clock.fps) as video:
+        for chunk in render_chunks(pipeline, speech, avatar, seed=seed):
+            start = chunk.stamp.seq * per_chunk
+            video.add(chunk.frames, track[start : start + per_chunk])
+            progress(chunk.stamp.seq + 1, count)
+        content = video.finish()
+    partial = out.with_name(out.name + ".partial")
     try:
-        with Mp4File(partial, clock.fps) as video:
-            for chunk in render_chunks(pipeline, speech, avatar, seed=seed):
-                start = chunk.stamp.seq * per_chunk
-                video.add(chunk.frames, track[start : start + per_chunk])
-                progress(chunk.stamp.seq + 1, count)
+        partial.write_bytes(content)
         partial.replace(out)
+    except OSError as error:
+        raise Unavailable(f"{out} cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)

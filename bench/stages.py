@@ -1,18 +1,16 @@
 """How long does one chunk take in each stage, alone, on one thread?"""
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from avatar.audio.video import SOUND_RATE, Mp4File
+from avatar.audio.video import SOUND_RATE, Mp4Writer
 from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.render import Pipeline, speech_chunks
 from bench.clips import speech
@@ -100,8 +98,7 @@ def measure(options: Options) -> Values:
             pipeline.decoder.init_state(Spec())
     watch = Stopwatch()
     count = options.repetitions(50, 4) + WARM_UP
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        run_chunks(pipeline, count, watch, Path(folder) / "video.mp4")
+    run_chunks(pipeline, count, watch)
     return {
         "chunk_ms": pipeline.clock.chunk_s * 1000,
         "forwards_a_chunk": sum(name.startswith("forward_") for name in watch.wall),
@@ -111,15 +108,15 @@ def measure(options: Options) -> Values:
     }
 
 
-def run_chunks(pipeline: Pipeline, count: int, watch: Stopwatch, path: Path) -> None:
-    """`count` chunks through all stages, one after the other, and into an mp4 file."""
+def run_chunks(pipeline: Pipeline, count: int, watch: Stopwatch) -> None:
+    """`count` chunks through all stages, one after the other, and into an mp4."""
     clock = pipeline.clock
     heard = pipeline.encoder.init_state(Spec())
     scored = pipeline.score.init_state(Spec())
     decoded = pipeline.decoder.init_state(Spec())
     forwards = ForwardTimes(pipeline.score.model, watch, "forward")
     track = np.resize(speech(1.0), clock.samples_per_chunk(SOUND_RATE))
-    with Mp4File(path, clock.fps) as video:
+    with Mp4Writer(clock.fps) as video:
         for chunk in speech_chunks(speech(count * clock.chunk_s), clock):
             forwards.next_chunk()
             with watch.time("audio_encoder"):

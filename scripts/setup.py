@@ -107,9 +107,10 @@ def install(goal: str) -> None:
     duration = "1 to 3 minutes" if on_top else "3 to 5 minutes, once"
     print(f"Setting up {VENV} for `{command}`: 4 steps, {duration}.")
     step(1, f"a virtual environment of Python {platform.python_version()}")
+    VENV.mkdir(parents=True, exist_ok=True)
+    UNFINISHED.touch()
     if not on_top:
         make_venv()
-    UNFINISHED.touch()
 
     step(2, "torch (about 1 minute)")
     pip(*torch_index(), "torch")
@@ -131,7 +132,7 @@ def remove_broken_venv() -> None:
     """Begin anew after an interrupted set-up: to pip a half-installed package looks whole."""
     if not VENV.exists() or not any(VENV.iterdir()):
         return
-    if not (VENV / "pyvenv.cfg").exists():
+    if not UNFINISHED.exists() and not (VENV / "pyvenv.cfg").exists():
         fail(f"{VENV} is no virtual environment: move it away, or run make with VENV=another/path")
     is_whole = VENV_PYTHON.exists() and is_quiet_success([VENV_PYTHON, "-c", "import pip"])
     if UNFINISHED.exists() or not is_whole:
@@ -146,13 +147,17 @@ def make_venv() -> None:
     except ImportError:
         package = "python{}.{}-venv".format(*sys.version_info)
         fail(f"this Python cannot make virtual environments: sudo apt-get install {package}")
-    venv.create(VENV, with_pip=True, symlinks=True)
+    try:
+        venv.create(VENV, with_pip=True, symlinks=True)
+    except OSError as error:
+        fail(f"{VENV} cannot be made: {error.strerror}: make room, or name another VENV=path")
 
 
 def check_disk(needed_gb: float) -> None:
-    free_gb = shutil.disk_usage(ROOT).free / 1e9
+    place = next(p for p in (VENV, *VENV.absolute().parents) if p.exists())
+    free_gb = shutil.disk_usage(place).free / 1e9
     if free_gb < needed_gb:
-        fail(f"{free_gb:.1f} GB of disk free, {needed_gb:.1f} GB needed: free some space first")
+        fail(f"{free_gb:.1f} GB free at {place}, {needed_gb:.1f} GB needed: free some space first")
 
 
 def has_nvidia_gpu() -> bool:
@@ -170,6 +175,7 @@ def torch_index() -> "list[str]":
     if answers(f"{TORCH_CPU_INDEX}/torch/"):
         return ["--extra-index-url", TORCH_CPU_INDEX]
     print("PyTorch's index of CPU builds does not answer: taking the torch that pip finds.")
+    print("If that is the CUDA build, it is gigabytes; PIP_FIND_LINKS can name a CPU wheel.")
     return []
 
 

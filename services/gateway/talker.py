@@ -24,7 +24,7 @@ from avatar.media import (
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway.coordinator import Coordinator, Session
-from services.gateway.mux import Mp4Writer
+from services.gateway.mux import ThreadedMp4Writer
 from services.gateway.timeline import SOUND_RATE, Timeline
 from services.settings import AppConfig
 from services.worker import task_group
@@ -152,7 +152,7 @@ class Talker:
         emit: Emit,
     ) -> None:
         started = self._clock()
-        async with Mp4Writer(self._config.clock.fps, SOUND_RATE) as video:
+        async with ThreadedMp4Writer(self._config.clock.fps, SOUND_RATE) as video:
             async with self._coordinator.session(character.id) as session:
                 talk = _Talk(session, self._config, video, emit, self._clock, started)
                 await talk.run(question(session))
@@ -180,7 +180,7 @@ class _Talk:
         self,
         session: Session,
         config: AppConfig,
-        video: Mp4Writer,
+        video: ThreadedMp4Writer,
         emit: Emit,
         clock: Callable[[], float],
         started: float,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avatar.audio.files import encode_wav
-from avatar.audio.video import SOUND_RATE, Mp4File
+from avatar.audio.video import SOUND_RATE, Mp4Writer
 from avatar.errors import InvalidInput, NotFound
 from avatar.media import SPEECH_RATE
 from avatar.render import render_file, speech_chunks
@@ -29,10 +29,11 @@ def test_speech_is_cut_into_whole_chunks_with_what_follows_each() -> None:
 
 def test_a_video_has_the_frames_and_the_sound_it_was_given(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    with Mp4File(path, fps=25) as video:
+    with Mp4Writer(fps=25) as video:
         for n in range(3):
             frames = np.full((12, 64, 64, 3), 80 * n, np.uint8)
             video.add(frames, 0.1 * np.ones(SOUND_RATE * 12 // 25, np.float32))
+        path.write_bytes(video.finish())
     with av.open(str(path)) as file:
         pictures = [f.to_ndarray(format="rgb24") for f in file.decode(video=0)]
     assert len(pictures) == 36

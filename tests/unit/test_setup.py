@@ -158,7 +158,7 @@ def test_a_full_disk_is_said_before_anything_is_made(
     venv: Path, installs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 10**9))
-    assert "1.0 GB of disk free, 4.0 GB needed" in refusal(lambda: run(monkeypatch, "run"))
+    assert "4.0 GB needed: free some space first" in refusal(lambda: run(monkeypatch, "run"))
     assert not venv.exists()
 
 

@@ -1,5 +1,6 @@
 import io
 import wave
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -146,6 +147,7 @@ def test_an_hour_is_refused_without_decoding_it_whole(monkeypatch: pytest.Monkey
         return samples, rate
 
     monkeypatch.setattr(files, "_decode", watched)
+    monkeypatch.setattr(files, "_declared_seconds", lambda *_: 0.0)  # as where no header tells
     with pytest.raises(TooLarge, match="longer than 60 s"):
         decode(hour)
     assert sizes[0] < 63 * 8000
@@ -153,3 +155,26 @@ def test_an_hour_is_refused_without_decoding_it_whole(monkeypatch: pytest.Monkey
 
 def test_sound_of_exactly_the_limit_is_accepted() -> None:
     assert decode(encode_wav(tone(2.0)), max_seconds=2).shape == (2 * RATE,)
+
+
+@pytest.mark.usefixtures("either_decoder")
+def test_time_stamps_with_gaps_do_not_hide_how_long_it_is() -> None:
+    with pytest.raises(TooLarge, match="longer than 60 s"):
+        decode(with_gaps(seconds=30, gap_s=9))
+    assert decode(with_gaps(seconds=5, gap_s=1)).size > 3 * 16_000
+
+
+def with_gaps(seconds: int, gap_s: int) -> bytes:
+    """Ogg with a second of sound, then `gap_s` without packets, and so on."""
+    content = io.BytesIO()
+    with av.open(content, "w", format="ogg") as out:
+        stream = out.add_stream("libopus", rate=48_000, layout="mono")
+        for second in range(seconds):
+            for part in range(50):
+                piece = np.full((1, 960), 0.1 * (part % 2), np.float32)
+                frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+                frame.sample_rate, frame.time_base = 48_000, Fraction(1, 48_000)
+                frame.pts = (second * (1 + gap_s) * 50 + part) * 960
+                out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return content.getvalue()
