@@ -40,7 +40,7 @@ PROFILES = {
 def load_profile(name: str) -> Profile:
     """Raises NotFound, naming the profiles there are."""
     if name not in PROFILES:
-        raise NotFound(f"profile {name!r} does not exist; there are {sorted(PROFILES)}")
+        raise NotFound(f"profile {name!r} does not exist; there are {', '.join(PROFILES)}")
     return PROFILES[name]
 
 
@@ -61,7 +61,7 @@ def load_appearance(profile: Profile, avatar: str) -> Appearance:
     """
     if not (profile.folder / avatar / "avatar.safetensors").is_file():
         known = sorted(p.parent.name for p in profile.folder.glob("*/avatar.safetensors"))
-        raise NotFound(f"avatar {avatar!r} does not exist; there are {known}")
+        raise NotFound(f"avatar {avatar!r} does not exist; there are {', '.join(known)}")
     path = check_file(profile.folder, f"{avatar}/avatar.safetensors")
     try:
         tensors = load_file(path)

@@ -18,7 +18,10 @@ class WholeFile:
         if self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder: name a file in it.")
         self._part = self.path.with_name(f".{self.path.name[:200]}.{secrets.token_hex(4)}.part")
-        self._file: BinaryIO = self._part.open("xb")
+        try:
+            self._file: BinaryIO = self._part.open("xb")
+        except OSError as error:  # it names the part, which nobody has asked for
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def write(self, content: bytes) -> None:
         self._file.write(content)

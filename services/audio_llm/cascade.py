@@ -62,7 +62,7 @@ class Cascade:
         self._executor = executor
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[str, str, str]:
         """Which models hear, answer and speak, for people to read."""
         return (
             f"ears: {self._recognizer.label}",

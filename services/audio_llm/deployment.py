@@ -83,18 +83,19 @@ class AudioLlm:
         assert self._cascade is not None, "serve() before start()"
         character = character_of(inbound.request.avatar)
         conversation = Conversation(self._cascade, character.persona, character.voice)
-        reply = _Reply(inbound, lease, self._cascade.labels)
+        ears, chat, voice = self._cascade.labels
+        reply = _Reply(inbound, lease)
         question = _Question(self._config.limits.question_s)
         while (piece := await inbound.receive()) is not None:
             match piece:
                 case AudioChunk():
                     question.add(piece)
                 case TurnEvent(kind="text", text=text):
-                    await reply.send(conversation.say(text))
+                    await reply.send(conversation.say(text), voice)
                 case TurnEvent(kind="prompt", text=text):
-                    await reply.send(conversation.reply(text))
+                    await reply.send(conversation.reply(text), chat, voice)
                 case TurnEvent(kind="end_of_question"):
-                    await reply.send(conversation.answer(question.take()))
+                    await reply.send(conversation.answer(question.take()), ears, chat, voice)
                 case TurnEvent(kind=kind):
                     raise InvalidInput(f"audio_llm says {kind}, it is not told it")
                 case _:
@@ -127,13 +128,12 @@ class _Question:
 class _Reply:
     """The way back: each sentence, then its speech, and at the end which models made them."""
 
-    def __init__(self, inbound: Inbound, lease: Lease, labels: tuple[str, ...]) -> None:
+    def __init__(self, inbound: Inbound, lease: Lease) -> None:
         self._inbound = inbound
         self._lease = lease
-        self._labels = labels
         self._num_sent = 0
 
-    async def send(self, turn: AsyncGenerator[TurnPiece]) -> None:
+    async def send(self, turn: AsyncGenerator[TurnPiece], *models: str) -> None:
         async with aclosing(turn) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Heard):
@@ -144,7 +144,7 @@ class _Reply:
                 await self._inbound.send(
                     AudioChunk(self._stamp(), speech.samples, sample_rate=speech.sample_rate)
                 )
-        await self._tell("end_of_reply", "\n".join(self._labels))
+        await self._tell("end_of_reply", "\n".join(models))
 
     async def _tell(self, kind: TurnKind, text: str) -> None:
         await self._inbound.send(TurnEvent(self._stamp(), kind, text))

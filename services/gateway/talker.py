@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from avatar.audio.files import decode
 from avatar.cast.characters import CAST, Character
-from avatar.errors import AvatarError, DeadlineExceeded, InvalidInput, NotFound, TooLarge
+from avatar.errors import (
+    AvatarError,
+    ChannelClosed,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 from avatar.media import (
     SPEECH_RATE,
     AudioChunk,
@@ -153,9 +161,15 @@ class Talker:
     ) -> None:
         started = self._clock()
         async with ThreadedMp4Writer(self._config.clock.fps, SOUND_RATE) as video:
-            async with self._coordinator.session(character.id) as session:
-                talk = _Talk(session, self._config, video, emit, self._clock, started)
-                await talk.run(question(session))
+            try:
+                async with self._coordinator.session(character.id) as session:
+                    talk = _Talk(session, self._config, video, emit, self._clock, started)
+                    await talk.run(question(session))
+            except ChannelClosed as error:
+                log.warning("worker_lost", cause=str(error))
+                raise Unavailable(
+                    "a worker of this answer has stopped; ask again in a few seconds"
+                ) from error
             metrics.first_chunk_seconds.labels(request).observe(talk.first_chunk_s)
             total_s = self._clock() - started
             content = await video.finish()

@@ -50,6 +50,12 @@ async def test_steps_come_in_order_and_progress_only_grows() -> None:
         assert 0 < events[-1].summary.first_chunk_seconds <= events[-1].summary.total_seconds
 
 
+async def test_a_text_is_said_by_the_voice_alone() -> None:
+    async with fake_graph() as graph:
+        events = await graph.say("Hello.")
+        assert list(events[-1].summary.models) == ["voice: tone"]
+
+
 async def test_a_question_is_heard_answered_and_shown() -> None:
     async with fake_graph() as graph:
         events = await graph.ask(spoken_question())

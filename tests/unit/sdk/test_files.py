@@ -66,3 +66,9 @@ def test_the_longest_name_a_disk_takes_is_no_trouble(tmp_path: Path) -> None:
         file.commit()
 
     assert [len(path.name) for path in tmp_path.iterdir()] == [255]
+
+
+def test_a_folder_that_is_not_there_is_named_by_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere/a\.mp4") as caught:
+        WholeFile(tmp_path / "nowhere" / "a.mp4")
+    assert ".part" not in str(caught.value)
