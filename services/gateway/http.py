@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from avatar.cast.characters import CAST
 from avatar.errors import AvatarError, Busy, DeadlineExceeded, InvalidInput, NotFound, TooLarge
@@ -60,6 +61,9 @@ class SayBody(BaseModel):
     avatar: str = ""
 
 
+LOOPBACK = ("127.0.0.1",)
+
+
 def make_app(
     talker: Talker,
     config: AppConfig,
@@ -70,6 +74,8 @@ def make_app(
     app = FastAPI(title="TalkingMachines", docs_url=None, redoc_url=None)
     app.add_exception_handler(AvatarError, _problem_of_error)
     app.add_exception_handler(HTTPException, _problem_of_http)
+    if config.host in LOOPBACK:  # a page elsewhere must not reach it through a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "localhost"])
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

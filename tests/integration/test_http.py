@@ -93,3 +93,10 @@ async def test_a_browser_that_goes_away_leaves_nothing_behind() -> None:
         await until(lambda: not graph.gateway.coordinator.sessions)
         painter.gate.set()
         assert await graph.leftovers() == {}
+
+
+async def test_a_name_that_somebody_else_gave_this_machine_is_refused() -> None:
+    async with fake_graph() as graph:
+        evil = await graph.http.get("/v1/avatars", headers={"host": "evil.example:8000"})
+        local = await graph.http.get("/v1/avatars", headers={"host": "localhost:8000"})
+        assert (evil.status_code, local.status_code) == (400, 200)

@@ -199,6 +199,7 @@ async def test_a_killed_replica_ends_its_session_with_a_status_and_is_replaced(
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.FAILED_PRECONDITION,
     }
+    assert "127.0.0.1" not in (caught.value.details() or "")
     await until(lambda: running.replicas().get("score_worker") not in {None, victim}, limit_s=60)
     async with asyncio.timeout(60):
         while not await is_said(talk, "Hello."):
