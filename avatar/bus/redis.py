@@ -25,7 +25,7 @@ from avatar.bus import (
     WorkerInfo,
     scripts,
 )
-from avatar.errors import TooLarge, Unavailable
+from avatar.errors import InvalidInput, TooLarge, Unavailable
 from avatar.media import STAGES, SessionId, StageName, WorkerId
 
 SESSION_TTL_S = 3600
@@ -50,6 +50,8 @@ CONTROL_KINDS: Final[dict[str, ControlKind]] = {kind: kind for kind in get_args(
 class RedisBus:
     """A `Bus` over the server at `url`; connects at first use.
 
+    Raises `InvalidInput` if `url` is no such address.
+
     Keys name the session in a hash tag and no script touches two tags, so that a cluster may
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
     ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
@@ -60,14 +62,20 @@ class RedisBus:
         self._name = _without_password(url)
         self._is_closed = False
         # Callers wait for a free connection; the default pool fails at its bound instead.
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=ANSWER_S,
-            socket_timeout=ANSWER_S,
-            socket_connect_timeout=ANSWER_S,
-            retry=Retry(NoBackoff(), 1),  # hides a connection that went stale
-        )
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=MAX_CONNECTIONS,
+                timeout=ANSWER_S,
+                socket_timeout=ANSWER_S,
+                socket_connect_timeout=ANSWER_S,
+                retry=Retry(NoBackoff(), 1),  # hides a connection that went stale
+            )
+        except ValueError as error:  # not shown, nor is the URL: there may be a password in it
+            raise InvalidInput(
+                "REDIS_URL is no address of a Redis: it looks like "
+                "redis://user:password@host:6379/0, rediss://host:6379/0 or unix:///path/to.sock"
+            ) from error
         # Any: redis-py's reply types cover every mode of its clients at once.
         self._redis: Any = Redis.from_pool(pool)
         # Readers that block have a client of their own without socket_timeout: that timeout breaks

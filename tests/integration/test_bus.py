@@ -551,6 +551,13 @@ async def test_a_bus_finds_its_server_again() -> None:
         await bus.close()
 
 
+@pytest.mark.parametrize("url", ["garbage", "http://127.0.0.1:6379", "redis://:s3#cret@h:1/0"])
+def test_an_address_that_is_none_is_refused_by_the_name_of_its_variable(url: str) -> None:
+    with pytest.raises(errors.InvalidInput, match=r"REDIS_URL .*redis://.*unix://") as caught:
+        RedisBus(url)
+    assert "s3" not in str(caught.value)
+
+
 async def test_no_error_shows_the_password() -> None:
     bus = RedisBus("redis://user:s3cret@127.0.0.1:1/0")
     with pytest.raises(errors.Unavailable, match=r"redis://127\.0\.0\.1:1/0") as caught:
