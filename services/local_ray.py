@@ -3,12 +3,15 @@
 import logging
 import os
 import secrets
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from avatar.telemetry.logging import get_logger
+from services.processes import SIGNALS
 from services.settings import set_environment
 
 log = get_logger(__name__)
@@ -28,6 +31,7 @@ RAY_ENVIRONMENT = {
     "RAY_SERVE_LOG_TO_STDERR": "0",  # its files hold the same
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack at SIGTERM, and aborts
     "RAY_worker_niceness": "0",  # 15 otherwise: whatever else runs here would come first
     "PYTHONWARNINGS": "ignore",  # of the libraries, in every worker
 }
@@ -49,17 +53,22 @@ def ray_graph(config: dict[str, Any], folder: Path) -> Iterator[Callable[[], str
 
     for name in ("ray", "ray.serve"):  # in this process; whatever matters is told below
         logging.getLogger(name).setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        resources=pools_of(config),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder),
-    )
+    if sys.platform.startswith("linux"):
+        # a SIGTERM to the launcher's process group is for the launcher: where Ray's own processes
+        # end first, it ends as soon as it notices, with no chance to clean up
+        os.register_at_fork(after_in_child=os.setsid)
     try:
+        with _signals_held():
+            ray.init(
+                address="local",
+                num_cpus=2,
+                resources=pools_of(config),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+            )
         # Serve's own proxy only answers the health checks of Kubernetes; nobody asks here
         serve.start(proxy_location="Disabled")
         client: Any = _get_global_client()
@@ -68,6 +77,26 @@ def ray_graph(config: dict[str, Any], folder: Path) -> Iterator[Callable[[], str
         yield lambda: trouble_in(serve.status())
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """A signal is answered after the block: one that interrupts ray.init can crash the process.
+
+    The handlers are the same afterwards: ray.init puts one of its own there.
+    """
+    held: list[int] = []
+    set_handler = signal.signal
+    answers = {number: set_handler(number, lambda n, _: held.append(n)) for number in SIGNALS}
+    signal.signal = lambda number, _: signal.getsignal(number)  # type: ignore[assignment]  # as said
+    try:
+        yield
+    finally:
+        signal.signal = set_handler
+        for number, answer in answers.items():
+            signal.signal(number, answer)
+        for arrived in held:
+            signal.raise_signal(arrived)
 
 
 def pools_of(config: dict[str, Any]) -> dict[str, float]:

@@ -12,7 +12,8 @@ def check_free(host: str, port: int, setting: str, example: int) -> None:
             probe.bind((host, port))
         except PermissionError as error:
             raise Unavailable(
-                f"port {port} is for root only; choose another one: {setting}={example} make run"
+                f"port {port} is for root only; "
+                f"choose another one: {setting}={8000 + port} make run"
             ) from error
         except OSError as error:
             raise Unavailable(

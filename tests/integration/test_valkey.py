@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from avatar import errors
-from avatar.bus.valkey import run_valkey
+from avatar.bus.valkey import run_valkey, valkey_server
 
 pytestmark = pytest.mark.integration
 
@@ -100,6 +100,16 @@ def test_it_ends_when_the_block_fails() -> None:
         raise KeyError
     with redis.Redis.from_url(url) as client, pytest.raises(redis.exceptions.ConnectionError):
         client.ping()
+
+
+def test_one_that_was_killed_is_named_as_the_cause_of_what_failed() -> None:
+    with pytest.raises(errors.Unavailable, match=r"valkey-server .* ended \(signal 9\)") as caught:  # noqa: PT012
+        with valkey_server() as valkey:
+            valkey.check()
+            valkey.process.kill()
+            valkey.process.wait()
+            raise errors.Unavailable("Redis does not answer")
+    assert str(caught.value.__context__) == "Redis does not answer"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")

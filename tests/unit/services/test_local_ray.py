@@ -1,12 +1,13 @@
 """The cluster of one machine: its pools, and what is told of a deployment that does not start."""
 
+import signal
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from services.local_ray import ROOT, pools_of, trouble_in
+from services.local_ray import ROOT, _signals_held, pools_of, trouble_in
 
 pytestmark = pytest.mark.unit
 
@@ -63,3 +64,18 @@ def test_the_last_line_of_a_traceback_is_told_with_its_stage() -> None:
 def test_an_application_that_cannot_be_built_is_told_by_its_name() -> None:
     status = application("DEPLOY_FAILED", "ModuleNotFoundError: No module named 'nowhere'")
     assert trouble_in(status) == "talkingmachines: ModuleNotFoundError: No module named 'nowhere'"
+
+
+def test_a_signal_waits_for_what_it_must_not_interrupt_and_meets_the_handler_of_before() -> None:
+    order = []
+    before = signal.signal(signal.SIGTERM, lambda *_: order.append("answer"))
+    try:
+        with _signals_held():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as ray.init does, in its way
+            signal.raise_signal(signal.SIGTERM)
+            order.append("end of the block")
+        assert order == ["end of the block", "answer"]
+        signal.raise_signal(signal.SIGTERM)
+        assert order[2:] == ["answer"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
