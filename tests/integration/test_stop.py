@@ -1,5 +1,6 @@
 """The launcher ends whole, whatever ends it and however early: no process, no file, no stack."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import psutil  # type: ignore[import-untyped]  # no stubs
 import pytest
 
 from services.ports import free_port
+from tests.fakes.graph import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -70,6 +72,14 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def nothing_left(folder: Path) -> bool:
+    return not processes_of(folder) and not any(folder.iterdir())
+
+
+def only_progress(output: str) -> bool:
+    return all(PROGRESS.match(line) for line in output.splitlines())
+
+
 def read_until(process: subprocess.Popen[str], words: str) -> None:
     assert process.stdout is not None
     seen = []
@@ -90,10 +100,20 @@ def test_a_sigterm_to_all_its_processes_and_one_more_end_it_cleanly(
     os.killpg(launcher.pid, signal.SIGTERM)
     launcher.send_signal(signal.SIGTERM)  # as make does, which got the first one too
     output, _ = launcher.communicate(timeout=STOP_S)
-    assert [line for line in output.splitlines() if not PROGRESS.match(line)] == []
+    assert only_progress(output)
     assert launcher.returncode == status
-    assert processes_of(folder) == []
-    assert list(folder.iterdir()) == []
+    assert nothing_left(folder)
+
+
+def test_a_sigterm_within_ray_init_ends_it_cleanly_too(
+    launcher: subprocess.Popen[str], folder: Path
+) -> None:
+    asyncio.run(until(lambda: any(folder.glob("tm-*/session_*/sockets/raylet")), limit_s=60))
+    os.killpg(launcher.pid, signal.SIGTERM)
+    output, _ = launcher.communicate(timeout=STOP_S)
+    assert only_progress(output)
+    assert launcher.returncode == 130
+    assert nothing_left(folder)
 
 
 def test_it_ends_with_an_error_when_its_redis_has_gone(
@@ -106,5 +126,4 @@ def test_it_ends_with_an_error_when_its_redis_has_gone(
     output, _ = launcher.communicate(timeout=STOP_S)
     assert launcher.returncode == 1
     assert output.splitlines()[-1].startswith("error: the valkey-server of this program has ended")
-    assert processes_of(folder) == []
-    assert list(folder.iterdir()) == []
+    assert nothing_left(folder)
