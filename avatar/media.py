@@ -21,6 +21,9 @@ STAGES: tuple[StageName, ...] = (
 SPEECH_RATE = 16_000
 """Sample rate, in hertz, of all speech inside the graph; playout may use another."""
 
+LOOKAHEAD_LATENTS = 2
+"""Latents of speech beyond a chunk that travel with it: the reach of an audio window of 5."""
+
 
 @dataclass(frozen=True)
 class Stamp:

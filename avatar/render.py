@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from avatar.audio.files import decode
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
-from avatar.engines.audio_encoder import LOOKAHEAD_LATENTS, AudioEncoderEngine
+from avatar.engines.audio_encoder import AudioEncoderEngine
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import NotFound, Unavailable
-from avatar.media import SPEECH_RATE, AudioChunk, FrameChunk, SessionId, Stamp
+from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, FrameChunk, SessionId, Stamp
 from avatar.timebase import ChunkClock
 
 MAX_RENDER_SECONDS = 600.0

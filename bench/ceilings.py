@@ -14,9 +14,9 @@ from avatar.media import LatentChunk, SessionId, Stamp
 from avatar.models.vae import EncoderState
 from avatar.render import Pipeline
 from bench.stages import Spec
+from training.data.latents import SINK_FRAMES
 from training.data.looks import LOOKS
 from training.data.renderer import PortraitRenderer
-from training.export import SINK_FRAMES
 from training.meters.lip_sync import LipSync, SpokenClip, judge, read_boxes
 from training.meters.mouth_reader import MouthReader, read_mouth
 from training.tasks.vae import to_signed

@@ -17,11 +17,10 @@ from avatar.models.audio_encoder import AudioEncoder
 from avatar.models.dit import DiT, tiny
 from avatar.models.vae import VAE, EncoderState
 from avatar.models.weights import save_model, write_manifest
+from training.data.latents import SINK_FRAMES
 from training.data.looks import LOOKS
 from training.data.renderer import face_mask, mouth_box, portrait
 from training.tasks.vae import to_signed
-
-SINK_FRAMES = 9
 
 
 def face_masks(tokens: int = 8) -> dict[str, Tensor]:

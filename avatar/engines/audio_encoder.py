@@ -1,7 +1,5 @@
 """Speech to embedding, chunk by chunk."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,11 +8,8 @@ from torch import Tensor
 from avatar.cast.profile import Profile, load_audio_encoder, load_profile
 from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
-from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding
+from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, AudioEmbedding
 from avatar.models.audio_encoder import AudioEncoder
-
-LOOKAHEAD_LATENTS = 2
-"""Latents beyond a chunk that the DiT's audio window of 5 reaches."""
 
 
 class AudioEncoderEngine:
@@ -60,8 +55,3 @@ class AudioEncoderEngine:
         tokens, state = self.model(torch.from_numpy(samples)[None], state)
         per_latent = tokens[0].unflatten(0, (len(samples) // self.samples_per_latent, -1))
         return per_latent.numpy(), state
-
-
-def silent(chunk: AudioChunk) -> AudioChunk:
-    """The same chunk with nobody speaking."""
-    return replace(chunk, samples=np.zeros_like(chunk.samples), lookahead=chunk.lookahead[:0])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.audio.files import decode
+from avatar.audio.video import SOUND_RATE
 from avatar.cast.characters import CAST, Character
 from avatar.errors import (
     AvatarError,
@@ -33,7 +34,7 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway.coordinator import Coordinator, Session
 from services.gateway.mux import ThreadedMp4Writer
-from services.gateway.timeline import SOUND_RATE, Timeline
+from services.gateway.timeline import Timeline
 from services.settings import AppConfig
 from services.worker import task_group
 

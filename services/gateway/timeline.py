@@ -6,15 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.audio.resample import resample
-from avatar.media import SPEECH_RATE, AudioChunk, SessionId, Stamp
+from avatar.audio.video import SOUND_RATE
+from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, SessionId, Stamp
 from avatar.timebase import ChunkClock, samples_of_ticks
 
-SOUND_RATE = 24_000
-"""Sample rate, in hertz, of the sound that people hear."""
 CLOSING_S = 0.32
 """Silence after the last word, in which the mouth closes."""
-LOOKAHEAD_LATENTS = 2
-"""How far, in latents, each chunk sees the speech after it."""
 
 
 class Timeline:

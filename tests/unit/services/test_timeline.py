@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avatar.audio.resample import resample
+from avatar.audio.video import SOUND_RATE
 from avatar.media import AudioChunk, SessionId
 from avatar.timebase import ChunkClock
-from services.gateway.timeline import CLOSING_S, SOUND_RATE, Timeline
+from services.gateway.timeline import CLOSING_S, Timeline
 
 pytestmark = pytest.mark.unit
 
