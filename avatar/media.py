@@ -89,22 +89,45 @@ class FrameChunk:
 
 
 TurnKind = Literal[
-    "text",  # to audio_llm: say this text as it stands
-    "prompt",  # to audio_llm: answer this text
-    "end_of_question",  # to audio_llm: the question's audio is complete, answer it
-    "transcript",  # from audio_llm: what was heard
-    "reply",  # from audio_llm: one sentence of the answer, before its audio
-    "end_of_reply",  # from audio_llm: the answer is complete; which models made it, one a line
+    # to audio_llm
+    "text",  # say this text as it stands
+    "prompt",  # answer this text
+    "end_of_question",  # the question's audio is complete, answer it
+    "hold_turn",  # live: the talk button is down, wait for end_of_question however long the pauses
+    "playback_started",  # live: the answer can be heard from now on
+    "playback_finished",  # live: it was heard to its end
+    "interrupt",  # live: drop the answer; `text` is what was heard of it
+    # from audio_llm
+    "speech_started",  # live: the caller speaks, since `seconds` ago
+    "speech_stopped",  # live: the caller's turn is over; the speech ended `seconds` ago
+    "speech_ignored",  # live: what sounded like speech was none, or asked for no answer
+    "barge_in",  # live: the caller interrupts the answer; wants `interrupt` back
+    "caption",  # live: what was understood so far of a turn that goes on
+    "transcript",  # what was heard
+    "reply",  # one sentence of the answer, before its audio; `words` where their times are known
+    "end_of_reply",  # the answer is complete; which models made it, one a line
+    "failed",  # live: this turn has no answer; `text` says why, the conversation goes on
 ]
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a spoken sentence; seconds since the sentence's audio began."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
 class TurnEvent:
-    """A step of the conversation; `text` is empty where the kind needs none."""
+    """A step of the conversation; the other fields are empty where the kind needs none."""
 
     stamp: Stamp
     kind: TurnKind
     text: str = ""
+    seconds: float = 0.0
+    words: tuple[Word, ...] = ()
 
 
 Chunk = AudioChunk | AudioEmbedding | LatentChunk | FrameChunk | TurnEvent

@@ -19,6 +19,7 @@ from avatar.media import (
     Stamp,
     TurnEvent,
     TurnKind,
+    Word,
 )
 from talkingmachines_api.v1 import media_pb2
 
@@ -28,6 +29,9 @@ MAX_MESSAGE_BYTES = 2 * MAX_TENSOR_BYTES + (64 << 10)
 """Every legal chunk fits: no kind has more than two tensors."""
 MAX_TEXT_CHARACTERS = 10_000
 MAX_SAMPLE_RATE = 192_000
+MAX_WORDS = 512
+MAX_SECONDS = 86_400.0
+"""Of a duration in a turn event."""
 
 SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -104,6 +108,12 @@ def chunk_to_proto(chunk: Chunk, into: media_pb2.Chunk | None = None) -> media_p
         case TurnEvent():
             message.turn.kind = KINDS[chunk.kind]
             message.turn.text = _text(chunk.text)
+            message.turn.seconds = chunk.seconds
+            _check_words(len(chunk.words))
+            for word in chunk.words:
+                message.turn.words.add(
+                    text=_text(word.text), start_seconds=word.start_s, end_seconds=word.end_s
+                )
             return message
     message.last = chunk.last
     return message
@@ -145,7 +155,13 @@ def chunk_from_proto(message: media_pb2.Chunk) -> Chunk:
                     f"turn event of kind {message.turn.kind}, {min(KINDS_BACK)} to "
                     f"{max(KINDS_BACK)} expected"
                 )
-            return TurnEvent(stamp, kind, _text(message.turn.text))
+            turn = message.turn
+            _check_words(len(turn.words))
+            words = tuple(
+                Word(_text(word.text), _seconds(word.start_seconds), _seconds(word.end_seconds))
+                for word in turn.words
+            )
+            return TurnEvent(stamp, kind, _text(turn.text), _seconds(turn.seconds), words)
         case None:
             raise InvalidInput(f"chunk {stamp.seq} has 0 bodies, 1 expected")
 
@@ -228,3 +244,14 @@ def _text(text: str) -> str:
     if len(text) > MAX_TEXT_CHARACTERS:
         raise TooLarge(f"text of {len(text)} characters, at most {MAX_TEXT_CHARACTERS} allowed")
     return text
+
+
+def _check_words(count: int) -> None:
+    if count > MAX_WORDS:
+        raise TooLarge(f"{count} words in one sentence, at most {MAX_WORDS} allowed")
+
+
+def _seconds(value: float) -> float:
+    if not 0 <= value <= MAX_SECONDS:
+        raise InvalidInput(f"{value} s given, 0 to {MAX_SECONDS:g} expected")
+    return value

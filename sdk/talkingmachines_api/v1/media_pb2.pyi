@@ -227,6 +227,26 @@ class TurnEvent(_message.Message):
         """From audio_llm: one sentence of the answer, before its audio."""
         KIND_END_OF_REPLY: TurnEvent._Kind.ValueType  # 6
         """From audio_llm: the answer is complete."""
+        KIND_HOLD_TURN: TurnEvent._Kind.ValueType  # 7
+        """To audio_llm: the talk button is down, wait for KIND_END_OF_QUESTION."""
+        KIND_PLAYBACK_STARTED: TurnEvent._Kind.ValueType  # 8
+        """To audio_llm: the answer can be heard from now on."""
+        KIND_PLAYBACK_FINISHED: TurnEvent._Kind.ValueType  # 9
+        """To audio_llm: the answer was heard to its end."""
+        KIND_INTERRUPT: TurnEvent._Kind.ValueType  # 10
+        """To audio_llm: drop the answer; `text` is what was heard of it."""
+        KIND_SPEECH_STARTED: TurnEvent._Kind.ValueType  # 11
+        """From audio_llm: the caller speaks, since `seconds` ago."""
+        KIND_SPEECH_STOPPED: TurnEvent._Kind.ValueType  # 12
+        """From audio_llm: the caller's turn is over; the speech ended `seconds` ago."""
+        KIND_SPEECH_IGNORED: TurnEvent._Kind.ValueType  # 13
+        """From audio_llm: what sounded like speech was none, or asked for no answer."""
+        KIND_BARGE_IN: TurnEvent._Kind.ValueType  # 14
+        """From audio_llm: the caller interrupts the answer; wants KIND_INTERRUPT back."""
+        KIND_CAPTION: TurnEvent._Kind.ValueType  # 15
+        """From audio_llm: what was understood so far of a turn that goes on."""
+        KIND_FAILED: TurnEvent._Kind.ValueType  # 16
+        """From audio_llm: this turn has no answer; `text` says why, the conversation goes on."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What happened."""
@@ -245,26 +265,86 @@ class TurnEvent(_message.Message):
     """From audio_llm: one sentence of the answer, before its audio."""
     KIND_END_OF_REPLY: TurnEvent.Kind.ValueType  # 6
     """From audio_llm: the answer is complete."""
+    KIND_HOLD_TURN: TurnEvent.Kind.ValueType  # 7
+    """To audio_llm: the talk button is down, wait for KIND_END_OF_QUESTION."""
+    KIND_PLAYBACK_STARTED: TurnEvent.Kind.ValueType  # 8
+    """To audio_llm: the answer can be heard from now on."""
+    KIND_PLAYBACK_FINISHED: TurnEvent.Kind.ValueType  # 9
+    """To audio_llm: the answer was heard to its end."""
+    KIND_INTERRUPT: TurnEvent.Kind.ValueType  # 10
+    """To audio_llm: drop the answer; `text` is what was heard of it."""
+    KIND_SPEECH_STARTED: TurnEvent.Kind.ValueType  # 11
+    """From audio_llm: the caller speaks, since `seconds` ago."""
+    KIND_SPEECH_STOPPED: TurnEvent.Kind.ValueType  # 12
+    """From audio_llm: the caller's turn is over; the speech ended `seconds` ago."""
+    KIND_SPEECH_IGNORED: TurnEvent.Kind.ValueType  # 13
+    """From audio_llm: what sounded like speech was none, or asked for no answer."""
+    KIND_BARGE_IN: TurnEvent.Kind.ValueType  # 14
+    """From audio_llm: the caller interrupts the answer; wants KIND_INTERRUPT back."""
+    KIND_CAPTION: TurnEvent.Kind.ValueType  # 15
+    """From audio_llm: what was understood so far of a turn that goes on."""
+    KIND_FAILED: TurnEvent.Kind.ValueType  # 16
+    """From audio_llm: this turn has no answer; `text` says why, the conversation goes on."""
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     kind: Global___TurnEvent.Kind.ValueType
     """What happened."""
     text: _builtins.str
     """Words, empty where the kind needs none."""
+    seconds: _builtins.float
+    """A duration, where the kind has one."""
+    @_builtins.property
+    def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
+        """The words of a spoken sentence, where their times are known; at most 512."""
+
     def __init__(
         self,
         *,
         kind: Global___TurnEvent.Kind.ValueType = ...,
         text: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+        words: _abc.Iterable[Global___Word] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "seconds", b"seconds", "text", b"text", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TurnEvent: _TypeAlias = TurnEvent  # noqa: Y015
+
+@_typing.final
+class Word(_message.Message):
+    """A word of a spoken sentence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    START_SECONDS_FIELD_NUMBER: _builtins.int
+    END_SECONDS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The word as it is written, with its punctuation."""
+    start_seconds: _builtins.float
+    """Seconds since the sentence's audio began."""
+    end_seconds: _builtins.float
+    """Seconds since the sentence's audio began."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        start_seconds: _builtins.float = ...,
+        end_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_seconds", b"end_seconds", "start_seconds", b"start_seconds", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Word: _TypeAlias = Word  # noqa: Y015
 
 @_typing.final
 class Chunk(_message.Message):
