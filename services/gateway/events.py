@@ -1,4 +1,4 @@
-"""What caller and session tell each other: OpenAI Realtime's event names, and avatar.* beside them."""
+"""What caller and session tell each other: OpenAI Realtime names, and avatar.* beside them."""
 
 import json
 from typing import Annotated, Any, Literal
