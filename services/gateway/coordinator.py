@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from avatar.bus import LEASE_TTL_S, Bus, Lease, WorkerInfo
@@ -35,9 +36,13 @@ Owned = dict[StageName, tuple[WorkerInfo, Lease]]
 class Session:
     """One caller with one avatar, while it lasts; made by `Coordinator.session`."""
 
-    def __init__(self, id: SessionId, owned: Owned, chunk_deadline_s: float) -> None:
+    def __init__(
+        self, id: SessionId, avatar: str, owned: Owned, chunk_deadline_s: float, bus: Bus
+    ) -> None:
         self.id = id
+        self.avatar = avatar
         self.fence = owned["gateway"][1].fence
+        self.epoch = 0
         self.is_over = False
         self._frames_fence = owned["vae_decoder"][1].fence
         self._chunk_deadline_s = chunk_deadline_s
@@ -48,8 +53,10 @@ class Session:
         self._chain: asyncio.Task[Channel]
         self._watching: asyncio.Task[None]
         self._patience: asyncio.Timeout | None = None
-        self._num_sent = 0
-        self._num_received = 0
+        self._bus = bus
+        self._last_sent = -1
+        self._last_received = -1
+        self._received_epoch = 0
 
     async def tell(self, chunk: Chunk) -> None:
         """Send a piece of the question, or a turn event, to audio_llm."""
@@ -62,8 +69,17 @@ class Session:
     async def send(self, chunk: AudioChunk) -> None:
         """Send speech into the chain; waits for its credit."""
         await (await asyncio.shield(self._chain)).send(chunk)
-        self._num_sent += 1
+        self._last_sent = chunk.stamp.seq
         self._set_deadline()
+
+    async def raise_epoch(self, epoch: int) -> None:
+        """Chunks of epochs before `epoch` are not wanted any more; the next one may skip some."""
+        self.epoch = epoch
+        await (await asyncio.shield(self._chain)).cancel(epoch)
+        try:
+            await self._bus.raise_epoch(self.id)
+        except (AvatarError, OSError) as error:  # for the record only: the chain knows already
+            log.warning("epoch_not_recorded", error=str(error))
 
     async def finish(self) -> None:
         """No more speech follows."""
@@ -71,6 +87,8 @@ class Session:
 
     async def next_frames(self) -> FrameChunk | None:
         """The next chunk of video, or None after the last one.
+
+        Chunks of older epochs may still come; after a new epoch began some may be missing.
 
         Raises:
             DeadlineExceeded: A chunk that was sent did not come out in time.
@@ -83,7 +101,7 @@ class Session:
                 chunk = await inbound.receive()
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"chunk {self._num_received} was not out of the graph within "
+                f"chunk {self._last_received + 1} was not out of the graph within "
                 f"{self._chunk_deadline_s:g} s; the machine is too slow or a stage hangs"
             ) from error
         finally:
@@ -94,16 +112,28 @@ class Session:
             raise InvalidInput(f"the gateway takes FrameChunk, {type(chunk).__name__} given")
         if chunk.stamp.fence != self._frames_fence:
             raise Fenced(f"frames of fence {chunk.stamp.fence}, {self._frames_fence} expected")
-        if chunk.stamp.seq != self._num_received:
-            raise SessionLost(f"chunk {chunk.stamp.seq} came, {self._num_received} was expected")
-        self._num_received += 1
+        expected = self._last_received + 1
+        if chunk.stamp.epoch > self._received_epoch:
+            self._received_epoch, expected = chunk.stamp.epoch, chunk.stamp.seq
+        if chunk.stamp.seq != expected:
+            raise SessionLost(f"chunk {chunk.stamp.seq} came, {expected} was expected")
+        self._last_received = chunk.stamp.seq
         return chunk
 
     def open(
-        self, tasks: asyncio.TaskGroup, transport: Transport, owned: Owned, request: OpenRequest
+        self,
+        tasks: asyncio.TaskGroup,
+        transport: Transport,
+        owned: Owned,
+        request: OpenRequest,
+        mode: dict[str, str],
     ) -> None:
-        """Begin to open both edges; an edge that fails ends the group with its error."""
-        self._llm = tasks.create_task(_connect(transport, owned, request, "audio_llm"))
+        """Begin to open both edges; an edge that fails ends the group with its error.
+
+        `mode`: options of the edge to audio_llm.
+        """
+        spoken = replace(request, options=mode)
+        self._llm = tasks.create_task(_connect(transport, owned, spoken, "audio_llm"))
         self._chain = tasks.create_task(
             _connect(
                 transport,
@@ -138,7 +168,7 @@ class Session:
     def _set_deadline(self) -> None:
         """Give the oldest chunk that is on its way its time, from now on."""
         is_waiting = self._patience is not None and self._patience.when() is None
-        if self._patience is not None and is_waiting and self._num_sent > self._num_received:
+        if self._patience is not None and is_waiting and self._last_sent > self._last_received:
             now = asyncio.get_running_loop().time()
             self._patience.reschedule(now + self._chunk_deadline_s)
 
@@ -202,8 +232,12 @@ class Coordinator:
         await session.take(inbound)
 
     @asynccontextmanager
-    async def session(self, avatar: str) -> AsyncIterator[Session]:
+    async def session(self, avatar: str, live: bool = False) -> AsyncIterator[Session]:
         """One session, from its leases to their release, whatever ends it.
+
+        Args:
+            avatar: A character's name.
+            live: A call, not one request: audio_llm listens to it all the time.
 
         Raises:
             Busy: A stage has no free slot.
@@ -214,7 +248,7 @@ class Coordinator:
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._shielded, self._forget, id)
                 owned = await self._acquire_all(id, stack)
-                session = Session(id, owned, self._chunk_deadline_s)
+                session = Session(id, avatar, owned, self._chunk_deadline_s, self._bus)
                 self.sessions[id] = session
                 stack.callback(self.sessions.pop, id)
                 metrics.sessions.labels("gateway").inc()
@@ -222,7 +256,8 @@ class Coordinator:
                 request = OpenRequest(id, session.fence, avatar, self._new_seed())
                 async with task_group() as tasks:
                     keeping = tasks.create_task(self._keep(session, owned))
-                    session.open(tasks, self._transport, owned, request)
+                    mode = {"mode": "live"} if live else {}
+                    session.open(tasks, self._transport, owned, request, mode)
                     stack.push_async_callback(self._shielded, session.close)
                     try:
                         yield session
@@ -309,6 +344,12 @@ async def _connect(
     hops = [Hop(stage, owned[stage][0].address, owned[stage][1].fence) for stage in stages]
     first, *rest = hops
     onward = OpenRequest(
-        request.session, first.fence, request.avatar, request.seed, request.epoch, tuple(rest)
+        request.session,
+        first.fence,
+        request.avatar,
+        request.seed,
+        request.epoch,
+        tuple(rest),
+        request.options,
     )
     return await transport.connect(first.address, onward)

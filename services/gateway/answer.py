@@ -1,0 +1,84 @@
+"""One answer of a call: its sentences, what was heard of it, and how long each stage took."""
+
+from dataclasses import dataclass, field
+
+from avatar.media import Word
+from services.gateway.media import PLAYED_RATE
+
+STAGES = (
+    "end of turn",
+    "recognition",
+    "chat and voice",
+    "next chunk",
+    "generation",
+    "playout",
+)
+"""From the end of the caller's speech to the first sound; docs/latency.md says what each is."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """`start` is where its audio begins in the answer, in samples at 48 kHz."""
+
+    start: int
+    text: str
+    words: tuple[Word, ...]
+
+    def heard(self, position: int) -> str:
+        """Its words of which at least half was played when the answer stood at `position`."""
+        played_s = (position - self.start) / PLAYED_RATE
+        return " ".join(w.text for w in self.words if (w.start_s + w.end_s) / 2 <= played_s)
+
+
+@dataclass
+class Marks:
+    """Instants of one turn on the gateway's clock, in seconds, in the order in which they come."""
+
+    speech_end: float
+    instants: list[float] = field(default_factory=list)
+
+    def reach(self, stage: str, now: float) -> None:
+        """Stage `stage` is done, unless it was before; whatever is missing before it took none."""
+        index = STAGES.index(stage)
+        while len(self.instants) < index:
+            self.instants.append(self.instants[-1] if self.instants else self.speech_end)
+        if len(self.instants) == index:
+            before = self.instants[-1] if self.instants else self.speech_end
+            self.instants.append(max(now, before))
+
+    def stages_ms(self) -> list[tuple[str, float]]:
+        """How long each stage took, as far as they are done."""
+        begun = [self.speech_end, *self.instants]
+        return [
+            (name, 1000 * (end - start))
+            for name, start, end in zip(STAGES, begun, self.instants, strict=False)
+        ]
+
+
+@dataclass
+class Answer:
+    """An answer that is being made or heard."""
+
+    id: str
+    epoch: int
+    marks: Marks | None
+    sentences: list[Sentence] = field(default_factory=list)
+    num_announced: int = 0  # sentences that have begun to sound
+    models: tuple[str, ...] = ()
+    is_complete: bool = False
+    is_heard: bool = False  # its first sample was played
+    failure: str = ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(sentence.text for sentence in self.sentences)
+
+    def heard(self, position: int) -> str:
+        """The words that were played when the answer stood at `position` samples."""
+        return " ".join(filter(None, (each.heard(position) for each in self.sentences)))
+
+    def begun(self, position: int) -> list[Sentence]:
+        """Sentences that have begun to sound since this was last asked."""
+        new = [each for each in self.sentences[self.num_announced :] if each.start < position]
+        self.num_announced += len(new)
+        return new

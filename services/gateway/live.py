@@ -1,0 +1,300 @@
+"""A live session: paces the graph in real time, plays what comes out to whoever is connected."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatar.cast.characters import character_of
+from avatar.errors import AvatarError
+from avatar.media import AudioChunk, SessionId, Stamp, TurnEvent
+from avatar.telemetry.logging import get_logger
+from avatar.timebase import TICKS_PER_SECOND, ticks_of_samples
+from services.gateway.coordinator import Session
+from services.gateway.dialogue import Dialogue, Fields, Order
+from services.gateway.events import CallState, ClientEvent
+from services.gateway.live_timeline import LaidChunk
+from services.gateway.media import BLOCK_S, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
+from services.gateway.pace import Pace
+from services.gateway.playout import PlayChunk
+from services.settings import AppConfig
+from services.worker import task_group
+
+log = get_logger(__name__)
+
+MIC_SAMPLES = 512
+"""What audio_llm's voice detection judges at once: 32 ms at 16 kHz."""
+MAX_MIC_PIECES = 64
+"""Waiting to be sent; beyond that the caller's sound is dropped, oldest first: two seconds."""
+LATE_S = 0.2
+"""When the gateway's own loop is later than this, the call's clock jumps instead of hurrying."""
+SHORT_SPEECH_WAIT_S = 0.15
+"""How long a first piece of speech, shorter than a chunk and what lies ahead of it, waits."""
+QUALITY_INTERVAL_S = 2.0
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A chunk on its way through the graph."""
+
+    epoch: int
+    laid: LaidChunk
+    at: float
+
+
+class LiveSession:
+    """One call, from its first chunk to its end, whatever connections come and go meanwhile.
+
+    While nobody is connected the media stand still; the conversation and the face stay.
+    """
+
+    def __init__(
+        self, session: Session, config: AppConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.id: SessionId = session.id
+        self.ended = ""
+        self._session = session
+        self._config = config
+        self._clock = clock
+        self._character = character_of(session.avatar)
+        self._dialogue = Dialogue(
+            config.clock, self._character, self._order, self._tell, config.limits.reply_s
+        )
+        self._pace = Pace(config.clock)
+        self._peer: Peer | None = None
+        self._at = 0  # the call's clock, in ticks
+        self._orders: asyncio.Queue[Order | NDArray[np.float32]] = asyncio.Queue()
+        self._num_mic_waiting = 0
+        self._mic = np.zeros(0, np.float32)
+        self._on_the_way: dict[int, _Sent] = {}
+        self._next_seq = 0
+        self._waiting_since: float | None = None  # speech that no chunk has yet
+        self._attached = asyncio.Event()
+        self._news = asyncio.Event()
+        self._over = asyncio.Event()
+
+    @property
+    def state(self) -> CallState:
+        return self._dialogue.state
+
+    @property
+    def is_attached(self) -> bool:
+        return self._peer is not None
+
+    def describe(self) -> Fields:
+        """For people and programs who ask how the call is."""
+        return {
+            "id": self.id,
+            "avatar": self._character.id,
+            "state": self.state,
+            "connected": self.is_attached,
+            "turns": self._dialogue.num_turns,
+            "epoch": self._dialogue.epoch,
+            "media_s": round(self._at / TICKS_PER_SECOND, 2),
+            "models": list(self._dialogue.models),
+        }
+
+    async def run(self) -> None:
+        """Live until `end`, or until something fails.
+
+        Raises:
+            AvatarError: A stage failed, or a chunk was not done in its time.
+        """
+        try:
+            async with task_group() as tasks:
+                running = [
+                    tasks.create_task(work())
+                    for work in (self._play, self._make, self._collect, self._listen, self._speak)
+                ]
+                await self._over.wait()
+                for task in running:
+                    task.cancel()
+        finally:
+            self.end("server_error")  # unless it was ended before
+
+    def end(self, reason: str) -> None:
+        """Idempotent; the first reason counts."""
+        if not self.ended:
+            self.ended = reason
+            self._tell("avatar.ended", {"reason": reason})
+        self._over.set()
+
+    def attach(self, peer: Peer) -> Peer | None:
+        """Play to this connection from now on; returns the one that it replaces."""
+        replaced, self._peer = self._peer, peer
+        self._tell("session.created", self._dialogue.greeting())
+        self._tell("avatar.state", {"state": self.state})
+        self._attached.set()
+        self._news.set()
+        return replaced
+
+    def detach(self, peer: Peer) -> None:
+        """This connection is gone; media stand still until another one comes."""
+        if self._peer is peer:
+            self._peer = None
+            self._attached.clear()
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """The caller's sound, (S,) at 16 kHz, any S; returns at once."""
+        self._mic = np.concatenate([self._mic, samples])
+        while self._mic.size >= MIC_SAMPLES:
+            piece, self._mic = self._mic[:MIC_SAMPLES], self._mic[MIC_SAMPLES:]
+            if self._num_mic_waiting < MAX_MIC_PIECES:
+                self._num_mic_waiting += 1
+                self._orders.put_nowait(piece)
+
+    def handle(self, event: ClientEvent) -> None:
+        """What the caller does, besides speaking."""
+        self._dialogue.handle(event, self._clock())
+        self._news.set()
+
+    # To audio_llm, and from it
+
+    def _order(self, order: Order) -> None:
+        self._orders.put_nowait(order)
+
+    async def _speak(self) -> None:
+        """Pass on what audio_llm should hear and do, in order."""
+        seq = 0
+        while not self.ended:
+            order = await self._orders.get()
+            if isinstance(order, Order):
+                stamp = Stamp(self.id, order.epoch, seq, self._session.fence, self._at)
+                await self._session.tell(TurnEvent(stamp, order.kind, order.text))
+            else:
+                self._num_mic_waiting -= 1
+                stamp = Stamp(self.id, self._dialogue.epoch, seq, self._session.fence, self._at)
+                await self._session.tell(AudioChunk(stamp, order))
+            seq += 1
+
+    async def _listen(self) -> None:
+        while not self.ended:
+            piece = await self._session.hear()
+            if piece is None:
+                raise AvatarError("audio_llm ended before the call did")
+            if isinstance(piece, AudioChunk | TurnEvent):
+                self._dialogue.hear(piece, self._clock())
+                self._news.set()
+
+    # Through the graph
+
+    async def _make(self) -> None:
+        """Send one chunk after the other into the graph, each as late as it may be."""
+        while not self.ended:
+            await self._attached.wait()
+            self._news.clear()
+            if not self._is_due():
+                await self._news.wait()
+                continue
+            if self._session.epoch < self._dialogue.epoch:
+                self._on_the_way.clear()
+                await self._session.raise_epoch(self._dialogue.epoch)
+                continue  # it may have risen again meanwhile
+            await self._send_chunk()
+
+    def _is_due(self) -> bool:
+        dialogue, now = self._dialogue, self._clock()
+        if self._session.epoch < dialogue.epoch:
+            return True
+        if len(self._on_the_way) >= self._pace.max_on_the_way:
+            return False
+        if self._may_begin_reply(now) and dialogue.playout.is_silent:
+            return True
+        chunk = self._config.clock.samples_per_chunk(PLAYED_RATE)
+        ahead = dialogue.playout.buffered + chunk * len(self._on_the_way)
+        return ahead <= self._pace.lead_s * PLAYED_RATE
+
+    def _may_begin_reply(self, now: float) -> bool:
+        """Whether there is the beginning of an answer, and enough of it."""
+        timeline = self._dialogue.timeline
+        if not timeline.is_waiting or timeline.has_begun:
+            self._waiting_since = None
+            return False
+        self._waiting_since = self._waiting_since or now
+        waited_s = now - self._waiting_since
+        return (
+            timeline.is_ample
+            or self._dialogue.is_first_sentence_whole
+            or (waited_s > SHORT_SPEECH_WAIT_S)
+        )
+
+    async def _send_chunk(self) -> None:
+        dialogue, seq = self._dialogue, self._next_seq
+        self._next_seq += 1
+        laid = dialogue.timeline.next_chunk()
+        pts = self._config.clock.pts(seq)
+        stamp = Stamp(self.id, dialogue.epoch, seq, self._session.fence, pts)
+        now = self._clock()
+        self._on_the_way[seq] = _Sent(dialogue.epoch, laid, now)
+        dialogue.laid(laid, now)
+        await self._session.send(AudioChunk(stamp, laid.speech, lookahead=laid.lookahead))
+
+    async def _collect(self) -> None:
+        while not self.ended:
+            chunk = await self._session.next_frames()
+            if chunk is None:
+                raise AvatarError("the graph ended before the call did")
+            sent = self._on_the_way.pop(chunk.stamp.seq, None)
+            dialogue, now = self._dialogue, self._clock()
+            if sent is None or sent.epoch < dialogue.epoch:
+                continue  # made for what was interrupted
+            if self.is_attached:
+                self._pace.took(now - sent.at, is_late=dialogue.playout.is_standing)
+            played = PlayChunk(
+                epoch=sent.epoch,
+                frames=chunk.frames,
+                sound=sent.laid.sound,
+                position=sent.laid.position,
+                num_spoken=sent.laid.num_spoken,
+                ends_reply=sent.laid.ends_reply,
+                cuts_in=sent.laid.starts_reply,
+            )
+            dialogue.arrived(played, sent.laid, now)
+            self._news.set()
+
+    # To the caller
+
+    async def _play(self) -> None:
+        """Play 20 ms every 20 ms, as long as somebody is connected."""
+        while not self.ended:
+            await self._attached.wait()
+            due = reported = self._clock()
+            while self._peer is not None and not self.ended:
+                now = self._clock()
+                if now - due > LATE_S:  # we stood still: sound and picture jump alike
+                    self._at += ticks_of_samples(
+                        round((now - due) / BLOCK_S) * (PLAYED_RATE // 50), PLAYED_RATE
+                    )
+                    due = now
+                self._peer.play(self._next_block(now))
+                self._news.set()
+                if now - reported >= QUALITY_INTERVAL_S:
+                    self._tell("avatar.quality", self._pace.report(now - reported))
+                    reported = now
+                due += BLOCK_S
+                await asyncio.sleep(max(0.0, due - self._clock()))
+
+    def _next_block(self, now: float) -> Block:
+        at = self._at
+        self._at += BLOCK_TICKS
+        played = self._dialogue.advance(now)
+        self._pace.played(len(played.pictures), played.stalled)
+        pictures = tuple(
+            Picture(at + ticks_of_samples(offset, PLAYED_RATE), pixels)
+            for offset, pixels in played.pictures
+        )
+        return Block(at, played.sound, pictures)
+
+    def _tell(self, type: str, fields: Fields) -> None:
+        if self._peer is not None:
+            t_ms = round(1000 * self._at / TICKS_PER_SECOND)
+            about: dict[str, object] = {
+                "type": type,
+                "event_id": uuid.uuid4().hex,
+                "session_id": self.id,
+            }
+            self._peer.tell({**about, "t_ms": t_ms, **fields})
