@@ -16,7 +16,10 @@ LIBRARIES = {
 }
 """What libraries read from the environment when they are loaded."""
 
-PROFILES = {"tiny": ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4)}
+PROFILES = {
+    "tiny": ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4),
+    "marker": ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4),
+}
 """How each profile divides media time."""
 
 
@@ -71,8 +74,9 @@ class AppConfig(_Frozen):
     A misspelt key is refused at start.
     """
 
-    profile: Literal["tiny"] = Field(
-        default="tiny", description="PROFILE; the model and its policy"
+    profile: Literal["tiny", "marker"] = Field(
+        default="tiny",
+        description="PROFILE; the model and its policy, or test signals to measure time with",
     )
     slots: int = Field(
         default=2, ge=1, le=64, description="SLOTS; sessions at once, on every stage"

@@ -19,6 +19,10 @@ class AudioEncoder(ComputeWorker[Any, AudioChunk, AudioEmbedding]):
 
 def _load(profile: str) -> Engine[Any, AudioChunk, AudioEmbedding]:
     # not at the top: who builds the graph has no use for the libraries of every model
+    if profile == "marker":
+        from avatar.engines.marker import MarkerAudioEncoder
+
+        return MarkerAudioEncoder()
     from avatar.engines.audio_encoder import AudioEncoderEngine
 
     return AudioEncoderEngine.load(profile)

@@ -19,6 +19,10 @@ class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
 
 def _load(profile: str) -> Engine[Any, AudioEmbedding, LatentChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
+    if profile == "marker":
+        from avatar.engines.marker import MarkerScore
+
+        return MarkerScore()
     from avatar.engines.score import ScoreEngine
 
     return ScoreEngine.load(profile)

@@ -19,6 +19,10 @@ class VaeDecoder(ComputeWorker[Any, LatentChunk, FrameChunk]):
 
 def _load(profile: str) -> Engine[Any, LatentChunk, FrameChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
+    if profile == "marker":
+        from avatar.engines.marker import MarkerVaeDecoder
+
+        return MarkerVaeDecoder()
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
     return VaeDecoderEngine.load(profile)

@@ -1,0 +1,163 @@
+"""The three engines of the marker profile: they hear tones and draw them, without weights."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avatar.cast.characters import character_of
+from avatar.engines import SessionSpec
+from avatar.engines.pattern import (
+    CELLS,
+    EARLIEST_PHASE_MS,
+    EPOCHS,
+    FRAME_NUMBERS,
+    Blocks,
+    Mark,
+    blocks_of,
+    draw,
+    mark_of,
+)
+from avatar.errors import InvalidInput
+from avatar.media import (
+    LOOKAHEAD_LATENTS,
+    SPEECH_RATE,
+    AudioChunk,
+    AudioEmbedding,
+    FrameChunk,
+    LatentChunk,
+)
+from avatar.speech.marker import COUNT, STALL_STAGES, STALL_UNIT_MS, Stall, StallStage, order_of
+from avatar.speech.tones import SYMBOL_S, read_tones
+from avatar.timebase import ChunkClock
+
+CLOCK = ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4)
+SIZE = 256
+HISTORY = round(0.064 * SPEECH_RATE)
+"""Samples before a chunk in which a symbol of its first frame may begin."""
+
+FEATURES = 5
+"""Of a frame in the embedding: there is a symbol, which, its phase in ms, stalling stage, units."""
+
+Sleep = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """`samples` are the last HISTORY ones; `order` is half an order, whose argument follows."""
+
+    samples: NDArray[np.float32] = field(default_factory=lambda: np.zeros(HISTORY, np.float32))
+    order: int | None = None
+
+
+class MarkerAudioEncoder:
+    """Reads the tone of each frame out of the sound itself: its onset too, to a millisecond."""
+
+    def __init__(self, sleep: Sleep = time.sleep) -> None:
+        self._sleep = sleep
+        self._samples = CLOCK.samples_per_chunk(SPEECH_RATE)
+
+    def init_state(self, request: SessionSpec) -> Heard:
+        return Heard()
+
+    def step(self, chunk: AudioChunk, state: Heard) -> tuple[AudioEmbedding, Heard]:
+        """Raises InvalidInput as the real encoder does."""
+        if chunk.sample_rate != SPEECH_RATE or len(chunk.samples) != self._samples:
+            raise InvalidInput(
+                f"{len(chunk.samples)} samples at {chunk.sample_rate} Hz given, "
+                f"{self._samples} at {SPEECH_RATE} Hz expected"
+            )
+        sound = np.concatenate([state.samples, chunk.samples])
+        frames = np.zeros((CLOCK.frames_per_chunk, FEATURES), np.float32)
+        order = state.order
+        for heard in read_tones(sound):
+            onset_ms = 1000 * (heard.start_s - HISTORY / SPEECH_RATE)
+            latest_ms = 1000 * SYMBOL_S + EARLIEST_PHASE_MS
+            frame = math.ceil((onset_ms - latest_ms) / (1000 * SYMBOL_S))
+            if not 0 <= frame < len(frames):
+                continue  # the chunk before has shown it, or the next one will
+            if order is not None and (stall := order_of(order, heard.symbol)):
+                frames[frame, 3:] = 1 + STALL_STAGES.index(stall.stage), stall.units
+                if stall.stage == "audio_encoder":
+                    _stand_still(stall, self._sleep)
+            order = heard.symbol if heard.symbol >= COUNT else None
+            frames[frame, :3] = 1, heard.symbol, onset_ms - frame * 1000 * SYMBOL_S
+        tokens = frames.reshape(CLOCK.latents_per_chunk, CLOCK.frames_per_latent, FEATURES)
+        unknown = np.zeros((LOOKAHEAD_LATENTS, *tokens.shape[1:]), np.float32)
+        embedding = AudioEmbedding(chunk.stamp, tokens, unknown, chunk.last)
+        return embedding, Heard(sound[-HISTORY:], order)
+
+
+class MarkerScore:
+    """Lays the tone of each frame, and the frame's own number, out as blocks."""
+
+    def __init__(self, sleep: Sleep = time.sleep) -> None:
+        self._sleep = sleep
+
+    def init_state(self, request: SessionSpec) -> None:
+        """Raises NotFound for an unknown avatar."""
+        character_of(request.avatar)
+
+    def step(self, chunk: AudioEmbedding, state: None) -> tuple[LatentChunk, None]:
+        """Raises InvalidInput where the embedding is not the marker encoder's."""
+        expected = (CLOCK.latents_per_chunk, CLOCK.frames_per_latent, FEATURES)
+        if chunk.tokens.shape != expected:
+            raise InvalidInput(f"embedding of {chunk.tokens.shape} given, {expected} expected")
+        first = chunk.stamp.seq * CLOCK.frames_per_chunk
+        marks = [
+            _mark(features, (first + index) % FRAME_NUMBERS, chunk.stamp.epoch % EPOCHS)
+            for index, features in enumerate(chunk.tokens.reshape(-1, FEATURES))
+        ]
+        _obey("score_worker", marks, self._sleep)
+        blocks = np.stack([blocks_of(mark) for mark in marks]).astype(np.float32)
+        return LatentChunk(
+            chunk.stamp, blocks.reshape(*expected[:2], CELLS, CELLS), chunk.last
+        ), None
+
+
+class MarkerVaeDecoder:
+    """Draws the blocks."""
+
+    def __init__(self, sleep: Sleep = time.sleep) -> None:
+        self._sleep = sleep
+
+    def init_state(self, request: SessionSpec) -> None:
+        """Raises NotFound for an unknown avatar."""
+        character_of(request.avatar)
+
+    def step(self, chunk: LatentChunk, state: None) -> tuple[FrameChunk, None]:
+        """Raises InvalidInput where the latents are not the marker painter's."""
+        if chunk.latents.shape[2:] != (CELLS, CELLS):
+            raise InvalidInput(
+                f"latents of {chunk.latents.shape} given, (F, frames, {CELLS}, {CELLS}) expected"
+            )
+        blocks: list[Blocks] = [each > 0.5 for each in chunk.latents.reshape(-1, CELLS, CELLS)]
+        _obey("vae_decoder", [mark_of(each) for each in blocks], self._sleep)
+        frames = np.stack([draw(each, SIZE) for each in blocks])
+        return FrameChunk(chunk.stamp, frames, chunk.last), None
+
+
+def _mark(features: NDArray[Any], frame: int, epoch: int) -> Mark:
+    has_symbol, symbol, phase_ms, stage, units = features.tolist()
+    return Mark(
+        frame,
+        epoch,
+        int(symbol) if has_symbol else None,
+        phase_ms if has_symbol else 0.0,
+        Stall(STALL_STAGES[int(stage) - 1], int(units)) if stage else None,
+    )
+
+
+def _obey(stage: StallStage, marks: Sequence[Mark | None], sleep: Sleep) -> None:
+    for mark in marks:
+        if mark is not None and mark.stall is not None and mark.stall.stage == stage:
+            _stand_still(mark.stall, sleep)
+
+
+def _stand_still(stall: Stall, sleep: Sleep) -> None:
+    """As a stage that was too slow once."""
+    sleep(stall.units * STALL_UNIT_MS / 1000)
