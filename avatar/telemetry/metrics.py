@@ -51,6 +51,16 @@ first_chunk_seconds = Histogram(
     ["request"],
     buckets=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, 20.0),
 )
+turn_stage_seconds = Histogram(
+    "avatar_turn_stage_seconds",
+    "From the end of a caller's speech to the first sound of the answer, by stage, in seconds.",
+    ["stage"],
+    buckets=SECONDS,
+)
+stalls_total = Counter(
+    "avatar_stalls_total", "Times at which a call stood still because a chunk was late."
+)
+interruptions_total = Counter("avatar_interruptions_total", "Answers that were cut off.")
 requests_total = Counter("avatar_requests_total", "Finished requests.", ["request", "outcome"])
 
 

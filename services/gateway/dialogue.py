@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from avatar.cast.characters import Character
 from avatar.media import AudioChunk, TurnEvent, TurnKind
+from avatar.telemetry import metrics
 from avatar.timebase import ChunkClock
 from services.gateway.answer import Answer, Marks, Sentence
 from services.gateway.events import (
@@ -191,6 +192,7 @@ class Dialogue:
             return False
         position = self.playout.position if answer.is_heard else 0
         heard = answer.heard(position) if answer.is_heard else ""
+        metrics.interruptions_total.inc()
         self.epoch += 1
         self.playout.interrupt(self.epoch)
         self.timeline.begin()
@@ -257,6 +259,8 @@ class Dialogue:
         self._tell("avatar.playback.started", {"response_id": answer.id})
         if answer.marks is not None:
             answer.marks.reach("playout", now)
+            for name, ms in answer.marks.stages_ms():
+                metrics.turn_stage_seconds.labels(name).observe(ms / 1000)
             stages = [{"name": n, "ms": round(ms, 1)} for n, ms in answer.marks.stages_ms()]
             total = 1000 * (now - answer.marks.speech_end)
             latency = {"response_id": answer.id, "total_ms": round(total, 1), "stages": stages}

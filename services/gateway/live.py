@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avatar.cast.characters import character_of
 from avatar.errors import AvatarError
 from avatar.media import AudioChunk, SessionId, Stamp, TurnEvent
+from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.timebase import TICKS_PER_SECOND, ticks_of_samples
 from services.gateway.coordinator import Session
@@ -282,7 +283,8 @@ class LiveSession:
         at = self._at
         self._at += BLOCK_TICKS
         played = self._dialogue.advance(now)
-        self._pace.played(len(played.pictures), played.stalled)
+        if self._pace.played(len(played.pictures), played.stalled):
+            metrics.stalls_total.inc()
         pictures = tuple(
             Picture(at + ticks_of_samples(offset, PLAYED_RATE), pixels)
             for offset, pixels in played.pictures

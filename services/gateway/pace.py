@@ -35,12 +35,17 @@ class Pace:
         needed = max(self._took) + MARGIN_S
         self.lead_s = min(max(needed, SHORTEST_LEAD_S), self._longest_s)
 
-    def played(self, num_pictures: int, is_standing: bool) -> None:
-        """20 ms were played, with so many pictures; `is_standing`: because a chunk was late."""
+    def played(self, num_pictures: int, is_standing: bool) -> bool:
+        """20 ms were played, with so many pictures; `is_standing`: because a chunk was late.
+
+        Returns whether a stall began.
+        """
         self._num_pictures += num_pictures
         self._num_standing += num_pictures if is_standing else 0
-        self._num_stalls += is_standing and not self._is_standing
+        begins = is_standing and not self._is_standing
+        self._num_stalls += begins
         self._is_standing = is_standing
+        return begins
 
     def report(self, seconds: float) -> dict[str, object]:
         """What the caller is told of the last `seconds`."""
