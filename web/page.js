@@ -1,114 +1,234 @@
-// The page of the gateway: choose a character, send a text or a question, see the video.
+// The page of the gateway: from choosing a character through the call to its transcript.
 
-const byId = (id) => document.getElementById(id);
-const element = (name, properties) => Object.assign(document.createElement(name), properties);
+import { ApiError, createSession, deleteSession } from "./api.js";
+import {
+  Devices,
+  closeMicrophone,
+  isAllowed,
+  openMicrophone,
+  playTestSound,
+} from "./devices.js";
+import { prepareFiles } from "./files.js";
+import { prepareKeys } from "./keys.js";
+import { Lobby } from "./lobby.js";
+import { choices, choose, forgetCall, keptCall } from "./memory.js";
+import { Meter, drawsInto } from "./meter.js";
+import { Picture } from "./picture.js";
+import { endedText, kindOfMicrophoneProblem, microphoneHelp } from "./problems.js";
+import { followReadiness } from "./readiness.js";
+import { Room } from "./room.js";
+import { download, drawTranscript } from "./transcript.js";
+import { byId, clockText, openDialog, openView, prepareDialogs, setText, show, toast } from "./ui.js";
+import { Waiting } from "./waiting.js";
 
-const READY_POLL_MS = 1000;
+const devices = new Devices((kind) => {
+  if (kind === "speaker") room.changeSpeaker();
+  else if (room.isOpen) room.changeMicrophone();
+  else if (tested) testMicrophone();
+});
+const picture = new Picture(devices);
+const room = new Room(picture, showEnded);
+const lobby = new Lobby(call);
+const waiting = new Waiting(showLobby);
+let last = { avatar: null, items: [] }; // of the call that ended
+let attempt = 0; // a call that was given up is not entered
 
-async function followReadiness() {
-  for (;;) {
-    let problem = { detail: "the server does not answer" };
-    try {
-      const response = await fetch("/readyz", { cache: "no-store" });
-      if (response.ok) {
-        byId("state").textContent = "Ready.";
-        return;
-      }
-      problem = await response.json();
-    } catch {
-      // said below, and asked again
+// Views
+
+function showLobby() {
+  attempt += 1;
+  byId("devices-home").append(byId("devices"));
+  document.title = "TalkingMachines";
+  openView("lobby");
+}
+
+function showRoom(avatar) {
+  stopTest();
+  byId("devices-away").append(byId("devices"));
+  room.prepare(avatar);
+  openView("call");
+}
+
+function showEnded({ reason, detail, avatar, limits, items, seconds }) {
+  forgetCall();
+  last = { avatar, items };
+  document.title = "Call ended · TalkingMachines";
+  byId("ended-portrait").src = avatar.portrait;
+  setText("ended-text", endedText(reason, detail, limits));
+  byId("ended").dataset.reason = reason;
+  setText("ended-length", `${clockText(seconds)} with ${avatar.display_name}`);
+  setText("again", `Call ${avatar.display_name} again`);
+  drawTranscript(byId("ended-items"), items, avatar.display_name);
+  show("ended-transcript", items.length > 0);
+  byId("devices-home").append(byId("devices"));
+  openView("ended");
+}
+
+function showByAddress() {
+  if (room.isOpen || document.body.dataset.view === "waiting") return;
+  if (location.hash === "#file") openView("files");
+  else if (document.body.dataset.view === "files") showLobby();
+}
+
+// Calling
+
+async function call(avatar) {
+  const mine = ++attempt;
+  showRoom(avatar);
+  const microphone = await askForMicrophone(() => mine === attempt);
+  if (mine !== attempt) {
+    closeMicrophone(microphone.stream);
+    return;
+  }
+  try {
+    const session = await createSession(avatar.id);
+    if (mine !== attempt) {
+      closeMicrophone(microphone.stream);
+      deleteSession(session);
+      return;
     }
-    byId("state").textContent = `Not ready yet: ${problem.detail}.`;
-    await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
+    room.enter(session, microphone.stream);
+    if (microphone.error) room.helpWithMicrophone(microphone.error);
+    devices.refresh();
+  } catch (error) {
+    closeMicrophone(microphone.stream);
+    if (mine !== attempt) return;
+    if (!(error instanceof ApiError)) throw error;
+    notTaken(avatar, error);
   }
 }
 
-async function showCast() {
-  const cast = await (await fetch("/v1/avatars")).json();
-  for (const [index, character] of cast.entries()) {
-    const label = element("label", { className: "character", title: character.description });
-    const radio = element("input", { type: "radio", name: "avatar", value: character.id });
-    radio.checked = index === 0;
-    const picture = element("img", { src: character.portrait, alt: character.description });
-    picture.addEventListener("error", () => picture.removeAttribute("src"));
-    label.append(picture, radio, element("strong", { textContent: character.display_name }));
-    byId("cast").append(label);
+function notTaken(avatar, error) {
+  if (error.status === 503) {
+    openView("waiting");
+    waiting.start(avatar, error, () => call(avatar));
+    return;
   }
-}
-
-const chosen = () => document.querySelector("input[name=avatar]:checked")?.value ?? "";
-
-function setBusy(isBusy) {
-  byId("say").disabled = isBusy;
-  byId("ask").disabled = isBusy;
-}
-
-function showProgress(text, isError = false) {
-  byId("answer").hidden = false;
-  byId("progress").textContent = text;
-  byId("progress").classList.toggle("error", isError);
-}
-
-function showWords(headers) {
-  const words = {
-    "It heard": headers.get("avatar-transcript"),
-    "It said": headers.get("avatar-reply"),
-    "Models": headers.get("avatar-models"),
-  };
-  const items = Object.entries(words).filter(([, encoded]) => encoded);
-  byId("words").replaceChildren(
-    ...items.flatMap(([name, encoded]) => [
-      element("dt", { textContent: name }),
-      element("dd", { textContent: decodeURIComponent(encoded) }),
-    ]),
+  showLobby();
+  toast(
+    error.status === 0
+      ? "The server does not answer. Is make run still running?"
+      : `The call was not taken: ${error.message}.`,
   );
 }
 
-async function request(path, body, contentType) {
-  setBusy(true);
-  byId("video").hidden = true;
-  byId("words").replaceChildren();
-  showProgress("Making the video …");
-  const started = performance.now();
-  try {
-    const response = await fetch(path, {
-      method: "POST",
-      body,
-      headers: { "content-type": contentType },
+/** {stream, error}; neither where the caller goes on by text before the browser has asked. */
+async function askForMicrophone() {
+  const opening = openMicrophone().then(
+    (stream) => ({ stream, error: null }),
+    (error) => ({ stream: null, error }),
+  );
+  const byText = new Promise((resolve) => {
+    picture.say("Your browser asks whether this page may hear you.", {
+      button: "Go on by text",
+      action: () => resolve({ stream: null, error: null }),
+      spins: false,
     });
-    if (!response.ok) {
-      const problem = await response.json().catch(() => ({ detail: response.statusText }));
-      showProgress(problem.detail, true);
-      return;
-    }
-    const video = byId("video");
-    URL.revokeObjectURL(video.src);
-    video.src = URL.createObjectURL(await response.blob());
-    video.hidden = false;
-    showWords(response.headers);
-    showProgress(`Done in ${((performance.now() - started) / 1000).toFixed(1)} s.`);
-    await video.play().catch(() => {});  // a browser may want a click first
-  } catch {
-    showProgress("The server cannot be reached; is `make run` still running?", true);
-  } finally {
-    setBusy(false);
+  });
+  const found = await Promise.race([opening, byText]);
+  if (!found.stream) opening.then(({ stream }) => closeMicrophone(stream)); // allowed too late
+  picture.say("Connecting …");
+  return found;
+}
+
+/** Goes on with the call of this tab, after a reload. */
+async function resume({ session, avatar, startedAt, items = [] }) {
+  showRoom(avatar);
+  let microphone = null;
+  if (await isAllowed()) microphone = await openMicrophone().catch(() => null);
+  room.enter(session, microphone, { startedAt, items });
+  devices.refresh();
+}
+
+// Testing the microphone before the call
+
+const testMeter = new Meter(drawsInto(byId("meter"), byId("meter-bar")));
+let tested = null;
+
+async function testMicrophone() {
+  stopTest();
+  byId("lobby-help").replaceChildren();
+  try {
+    tested = await openMicrophone();
+    testMeter.start(tested);
+    setText("check-microphone", "Stop");
+    devices.refresh();
+  } catch (error) {
+    const dismiss = () => byId("lobby-help").replaceChildren();
+    const help = microphoneHelp(kindOfMicrophoneProblem(error), { again: testMicrophone, dismiss });
+    byId("lobby-help").replaceChildren(help);
   }
 }
 
-byId("talk").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const body = JSON.stringify({ avatar: chosen(), text: byId("text").value });
-  request("/v1/say", body, "application/json");
-});
+function stopTest() {
+  testMeter.stop();
+  closeMicrophone(tested);
+  tested = null;
+  setText("check-microphone", "Test");
+}
 
-byId("ask").addEventListener("click", () => {
-  const [file] = byId("question").files;
-  if (file === undefined) {
-    showProgress("Choose a file first.", true);
-    return;
+// Boot
+
+function prepareButtons() {
+  byId("check-microphone").addEventListener("click", () => (tested ? stopTest() : testMicrophone()));
+  byId("check-speaker").addEventListener("click", () => playTestSound(devices).catch(() => {}));
+  byId("again").addEventListener("click", () => call(last.avatar));
+  byId("other").addEventListener("click", showLobby);
+  byId("settings-button").addEventListener("click", () => openDialog(byId("settings")));
+  byId("help-button").addEventListener("click", () => openDialog(byId("help")));
+  byId("settings-help").addEventListener("click", () => {
+    byId("settings").close();
+    openDialog(byId("help"));
+  });
+  for (const button of document.querySelectorAll("[data-download]")) {
+    button.addEventListener("click", () => {
+      const source = room.isOpen
+        ? { avatar: room.avatar, items: room.conversation.items }
+        : last;
+      download(button.dataset.download, source.items, source.avatar.display_name);
+    });
   }
-  request(`/v1/ask?avatar=${encodeURIComponent(chosen())}`, file, file.type || "application/octet-stream");
-});
+  byId("hang-up").addEventListener("click", () => {
+    if (room.isOpen) room.hangUp();
+    else showLobby(); // given up before there was a call
+  });
+}
 
-followReadiness();
-showCast().catch(() => showProgress("The characters could not be loaded; reload the page.", true));
+function prepareCaptionSize() {
+  const select = byId("caption-size");
+  const apply = () => (document.documentElement.dataset.captions = select.value);
+  select.value = choices().captionSize ?? "medium";
+  select.addEventListener("change", () => {
+    choose({ captionSize: select.value });
+    apply();
+  });
+  apply();
+}
+
+async function boot() {
+  prepareDialogs();
+  prepareButtons();
+  prepareCaptionSize();
+  prepareKeys(() => room.isOpen, {
+    talk: (isDown) => room.talk(isDown),
+    stop: () => room.stop(),
+    help: () => openDialog(byId("help")),
+    letters: {
+      m: () => room.mute(),
+      x: () => room.stop(),
+      s: () => room.toggleCaptions(),
+      d: () => room.toggleDebug(),
+      t: () => byId("typed").focus(),
+    },
+  });
+  window.addEventListener("hashchange", showByAddress);
+  devices.refresh();
+  const kept = keptCall();
+  if (kept) resume(kept);
+  else showByAddress();
+  followReadiness((isReady, models) => lobby.setReady(isReady, models));
+  await lobby.load();
+  prepareFiles(lobby.avatars);
+}
+
+boot();

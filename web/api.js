@@ -1,0 +1,76 @@
+// The gateway's HTTP API: problems become errors with their reason.
+
+const ANSWER_MS = 15000;
+
+/** An answer that is none: `status` is 0 where the server did not answer at all. */
+export class ApiError extends Error {
+  constructor(status, reason, detail, retryAfter = 0, waitingFor = []) {
+    super(detail);
+    this.name = "ApiError";
+    this.status = status;
+    this.reason = reason;
+    this.retryAfter = retryAfter;
+    this.waitingFor = waitingFor;
+  }
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      cache: "no-store",
+      signal: AbortSignal.timeout(ANSWER_MS),
+      ...options,
+    });
+  } catch {
+    throw new ApiError(0, "NO_ANSWER", "the server does not answer");
+  }
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new ApiError(
+    response.status,
+    problem.reason ?? "HTTP_ERROR",
+    problem.detail ?? response.statusText,
+    Number(response.headers.get("retry-after")) || 0,
+    problem.waiting_for ?? [],
+  );
+}
+
+const bearer = (session) => ({ authorization: `Bearer ${session.token}` });
+const pathOf = (session) => `/v1/sessions/${encodeURIComponent(session.id)}`;
+
+export const readiness = async () => (await ask("/readyz")).json();
+
+export const avatars = async () => (await ask("/v1/avatars")).json();
+
+/** The bytes of a short idle video, as a URL of this page. */
+export const preview = async (path) =>
+  URL.createObjectURL(await (await ask(path, { cache: "default" })).blob());
+
+/** {id, token, avatar, models, ice_servers, limits, profile} */
+export async function createSession(avatar) {
+  const response = await ask("/v1/sessions", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ avatar }),
+  });
+  return response.json();
+}
+
+/** Sends an SDP offer, and gives the answer's SDP. */
+export async function offer(session, sdp, signal) {
+  const response = await ask(`${pathOf(session)}/call`, {
+    method: "POST",
+    headers: { ...bearer(session), "content-type": "application/sdp" },
+    body: sdp,
+    signal,
+  });
+  return response.text();
+}
+
+/** Ends a session; that it is gone already is as good. */
+export async function deleteSession(session) {
+  await ask(pathOf(session), { method: "DELETE", headers: bearer(session), keepalive: true }).catch(
+    () => {},
+  );
+}

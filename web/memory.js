@@ -1,0 +1,45 @@
+// What this browser remembers: choices for ever, the running call for this tab.
+
+const CHOICES = "talkingmachines.choices";
+const CALL = "talkingmachines.call";
+
+function read(storage, key) {
+  try {
+    return JSON.parse(storage.getItem(key)) ?? {};
+  } catch {
+    return {}; // forbidden, or not ours: as if nothing was remembered
+  }
+}
+
+function write(storage, key, value) {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch {
+    // a browser that keeps nothing still calls
+  }
+}
+
+/** avatar, microphone, speaker, captions, captionSize, shortcuts; those that were chosen. */
+export const choices = () => read(localStorage, CHOICES);
+
+export function choose(changed) {
+  write(localStorage, CHOICES, { ...choices(), ...changed });
+}
+
+/** The call of this tab: {session, startedAt, items}, or null. A reload goes on with it. */
+export function keptCall() {
+  const call = read(sessionStorage, CALL);
+  return call.session?.id && call.session?.token ? call : null;
+}
+
+export function keepCall(changed) {
+  write(sessionStorage, CALL, { ...read(sessionStorage, CALL), ...changed });
+}
+
+export function forgetCall() {
+  try {
+    sessionStorage.removeItem(CALL);
+  } catch {
+    // nothing was kept
+  }
+}
