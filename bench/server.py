@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,9 +30,13 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class Server:
-    """`python -m services.run` on free ports; everything temporary is in a folder of ours."""
+    """`python -m services.run` on free ports; everything temporary is in a folder of ours.
 
-    def __init__(self) -> None:
+    `environment` is what it finds in its environment besides.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = dict(environment or {})
         self._temporary = tempfile.TemporaryDirectory(prefix="bench-")
         self._folder = Path(self._temporary.name)
         self.metrics = self._folder / "metrics"
@@ -39,6 +44,10 @@ class Server:
         self.port, self.grpc_port = free_port(), free_port()
         self.healthy_s = self.ready_s = self.stop_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def address(self) -> str:
@@ -62,6 +71,7 @@ class Server:
             "PROMETHEUS_MULTIPROC_DIR": self.metrics,
             "LOG_FILE": self._folder / LOG,
             "TMPDIR": self._folder,
+            **self._environment,
         }
         variables = [f"{name}={value}" for name, value in settings.items()]
         with (self._folder / WORDS).open("wb") as words:
@@ -155,7 +165,7 @@ class Server:
         )
 
     def _url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.url}{path}"
 
 
 def listening_ports(of: list[psutil.Process] | None = None) -> set[int]:

@@ -94,12 +94,12 @@ def read(picture: NDArray[np.uint8]) -> Mark | None:
 
     None where it shows none: it fades into another one, or is damaged.
     """
-    luma = picture.astype(np.float32).mean(2) if picture.ndim == 3 else picture.astype(np.float32)
+    luma = picture[..., 1] if picture.ndim == 3 else picture  # it is drawn in grey
     height, width = luma.shape[0] // CELLS, luma.shape[1] // CELLS
     cells = luma[: CELLS * height, : CELLS * width].reshape(CELLS, height, CELLS, width)
     # edges of blocks are blurred: only the middle of each is looked at
     inner = cells[:, height // 4 : -(height // 4) or None, :, width // 4 : -(width // 4) or None]
-    levels = inner.mean(axis=(1, 3))
+    levels = inner.mean(axis=(1, 3), dtype=np.float32)
     middle = (_WHITE + _BLACK) / 2
     if np.abs(levels - middle).min() < _CLEAR:
         return None
