@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 import numpy as np
+import openai
 from numpy.typing import NDArray
 from openai.types.audio import Transcription
 
@@ -19,8 +20,12 @@ class Recognizer(Protocol):
         """Which model hears, for people to read."""
         ...
 
-    def transcribe(self, samples: NDArray[np.float32], /) -> str:
+    def transcribe(self, samples: NDArray[np.float32], /, hint: str = "") -> str:
         """The words in (S,) 16 kHz samples, empty when there are none; blocks.
+
+        Args:
+            samples: A recording, or as much of it as there is yet.
+            hint: A text in the style in which the words are to be written down.
 
         Raises:
             ModelServerUnreachable: The server does not answer.
@@ -62,16 +67,17 @@ class WhisperRecognizer:
         )
         self._to_storage: Any = ctranslate2.StorageView.from_array
         token = self._whisper.hf_tokenizer.token_to_id
+        self._before_hint = token("<|startofprev|>")
         self._prompt = [token("<|startoftranscript|>"), token("<|notimestamps|>")]
 
-    def transcribe(self, samples: NDArray[np.float32], /) -> str:
-        heard = (self._transcribe_window(window) for window in windows(samples))
+    def transcribe(self, samples: NDArray[np.float32], /, hint: str = "") -> str:
+        heard = (self._transcribe_window(window, hint) for window in windows(samples))
         return " ".join(filter(None, heard))
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _transcribe_window(self, samples: NDArray[np.float32]) -> str:
+    def _transcribe_window(self, samples: NDArray[np.float32], hint: str) -> str:
         window = max(_MIN_WINDOW_S * SPEECH_RATE, len(samples) + SPEECH_RATE)
         padded = np.pad(samples, (0, window - len(samples)))
         features = self._whisper.feature_extractor(padded)[:, : window // _HOP]
@@ -79,9 +85,23 @@ class WhisperRecognizer:
             self._to_storage(np.ascontiguousarray(features[None], np.float32))
         )
         (result,) = self._whisper.model.generate(
-            encoded, [self._prompt], beam_size=1, no_repeat_ngram_size=5, max_length=_MAX_TOKENS
+            encoded,
+            [[*self._hinting(hint), *self._prompt]],
+            beam_size=1,
+            no_repeat_ngram_size=5,
+            max_length=_MAX_TOKENS,
+            return_scores=True,
+            return_no_speech_prob=True,
         )
+        if result.no_speech_prob > _NO_SPEECH and result.scores[0] < _UNLIKELY:
+            return ""
         return self._whisper.hf_tokenizer.decode(result.sequences_ids[0]).strip()
+
+    def _hinting(self, hint: str) -> list[int]:
+        if not hint:
+            return []
+        tokens = self._whisper.hf_tokenizer.encode(f" {hint}", add_special_tokens=False)
+        return [self._before_hint, *tokens.ids]
 
 
 _WHISPER_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
@@ -89,6 +109,8 @@ _HOP = 160
 _MIN_WINDOW_S = 10
 _MAX_WINDOW_S = 28
 _MAX_TOKENS = 224  # a 28 s window of fast speech has about 120
+_NO_SPEECH, _UNLIKELY = 0.6, -1.0
+"""Whisper's own rule (arXiv:2212.04356, 4.5): beyond both it makes words up from noise."""
 
 
 def windows(samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -115,10 +137,12 @@ class RemoteRecognizer:
     def label(self) -> str:
         return self._server.label
 
-    def transcribe(self, samples: NDArray[np.float32], /) -> str:
+    def transcribe(self, samples: NDArray[np.float32], /, hint: str = "") -> str:
         file = ("question.wav", encode_wav(samples), "audio/wav")
         with reaching(self._server):
-            answer = self._client.audio.transcriptions.create(model=self._server.model, file=file)
+            answer = self._client.audio.transcriptions.create(
+                model=self._server.model, file=file, prompt=hint or openai.omit
+            )
         if not isinstance(answer, Transcription):  # whatever answers there, it is no such server
             raise ModelServerUnreachable(f"{self.label} answered with no transcript")
         return answer.text.strip()

@@ -1,6 +1,7 @@
 """Replies of a language model, sentence by sentence, through the OpenAI chat protocol."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from avatar.errors import ModelServerUnreachable
 from avatar.speech.remote import ModelServer, reaching
-from avatar.speech.text import SentenceSplitter
+from avatar.speech.text import CLAUSE_MARKS, SentenceSplitter
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,21 @@ class Chat(Protocol):
         ...
 
     def reply(
-        self, question: str, /, *, persona: str, history: Sequence[Message] = ()
+        self,
+        question: str,
+        /,
+        *,
+        persona: str,
+        history: Sequence[Message] = (),
+        brisk: bool = False,
     ) -> AsyncGenerator[str]:
         """Sentences of the answer, each as soon as it is complete; closing it aborts the request.
+
+        Args:
+            question: What to answer.
+            persona: Who answers.
+            history: What was said before.
+            brisk: The first clause of a long first sentence comes by itself, sooner.
 
         Raises:
             ModelServerUnreachable: The server does not answer, refuses, or stops half way.
@@ -58,6 +71,8 @@ class ReplyStyle:
     temperature: float = 0.3
     examples: tuple[Message, ...] = ()
     """Turns shown before the history, for models too small to follow an instruction alone."""
+    reminds_of_name: bool = False
+    """Who is asked for its name is told it along with the question: small models forget it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields that only this server knows."""
 
@@ -77,9 +92,15 @@ class ChatClient:
         self._client = server.async_client()
 
     async def reply(
-        self, question: str, /, *, persona: str, history: Sequence[Message] = ()
+        self,
+        question: str,
+        /,
+        *,
+        persona: str,
+        history: Sequence[Message] = (),
+        brisk: bool = False,
     ) -> AsyncGenerator[str]:
-        splitter, count = SentenceSplitter(), 0
+        splitter, count, said_any = SentenceSplitter(brisk), 0, False
         messages = self._messages(persona, [*history, Message("user", question)])
         async with aclosing(self._tokens(messages)) as tokens:
             async for text, finish in tokens:
@@ -87,13 +108,14 @@ class ChatClient:
                 if finish is not None:
                     rest = splitter.flush()
                     # an answer that hit the limit ends with its last whole sentence
-                    done += rest if finish != "length" or not (count or done) else []
+                    done += rest if finish != "length" or not (said_any or done) else []
                 for sentence in done:
                     yield sentence
-                    count += 1
+                    said_any = True
+                    count += not sentence.endswith(CLAUSE_MARKS)
                     if count == self._style.max_sentences:
                         return
-        if not count:
+        if not said_any:
             raise ModelServerUnreachable(f"{self.label} answered with nothing")
 
     async def warm(self, persona: str, /) -> None:
@@ -145,6 +167,8 @@ class ChatClient:
 
     def _messages(self, persona: str, turns: Sequence[Message]) -> list[ChatCompletionMessageParam]:
         messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": persona}]
+        if self._style.reminds_of_name:
+            turns = [*turns[:-1], with_name(turns[-1], persona)]
         for turn in (*self._style.examples, *turns):
             if turn.role == "user":
                 messages.append({"role": "user", "content": turn.text})
@@ -153,13 +177,30 @@ class ChatClient:
         return messages
 
 
+def with_name(question: Message, persona: str) -> Message:
+    """The question; one for the name of a persona that begins "You are Ada" has it added."""
+    name = re.match(r"You are ([A-Z]\w+)", persona)
+    if name is None or not _ASKS_FOR_NAME.search(question.text):
+        return question
+    return Message(question.role, f"{question.text} (Your name is {name[1]}.)")
+
+
+_ASKS_FOR_NAME = re.compile(r"\b(your name|who are you|call you|are you called)\b", re.IGNORECASE)
+
+
 class ScriptedChat:
     """What answers when no language model is there at all; it says so."""
 
     label = "a fixed answer: no language model is installed"
 
     async def reply(
-        self, question: str, /, *, persona: str, history: Sequence[Message] = ()
+        self,
+        question: str,
+        /,
+        *,
+        persona: str,
+        history: Sequence[Message] = (),
+        brisk: bool = False,
     ) -> AsyncGenerator[str]:
         if not history:
             yield "No language model is installed here, so this is a fixed answer."

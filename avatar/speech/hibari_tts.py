@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from avatar.errors import InvalidInput
 from avatar.speech.model_files import packaged
 from avatar.speech.phonemes import TimedPhoneme
+from avatar.speech.spoken_words import aligned_words
 from avatar.speech.text import checked, sentences, speakable
 from avatar.speech.tts import SPEEDS, Speech, Voice, joined, with_pitch
 
@@ -37,7 +38,8 @@ class HibariSynthesizer:
         parts = [self._speak(phonemes, voice) for each in spoken for phonemes in self._read(each)]
         if not parts:
             raise InvalidInput("there is no English word to speak in this text")
-        return joined(parts)
+        speech = joined(parts)
+        return replace(speech, words=aligned_words(text, speech.phonemes, self._num_spoken))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -49,6 +51,14 @@ class HibariSynthesizer:
             for phonemes in self._hibari.phonemize(sentence)
         )
         return [phonemes for phonemes in strings if any(char not in _MARKS for char in phonemes)]
+
+    def _num_spoken(self, word: str) -> int:
+        """How many words are heard of one that is written."""
+        return sum(
+            any(char not in _MARKS for char in heard)
+            for phonemes in self._read(word)
+            for heard in phonemes.split(" ")
+        )
 
     def _speak(self, phonemes: str, voice: Voice) -> Speech:
         # resampling by `pitch` changes the tempo too: ask for the opposite tempo
@@ -96,14 +106,17 @@ def timed(
     """
     ends = np.cumsum(durations_s)[:-1] - _HEARD_EARLIER_S
     sounds: list[TimedPhoneme] = []
-    start = max(0.0, float(ends[0]))
+    start, begins_word = max(0.0, float(ends[0])), True
     for index, (char, end) in enumerate(zip(phonemes, ends[1:].tolist(), strict=True)):
         if char in _STRESS:
             continue  # its time is the beginning of the vowel after it
+        if char == " ":
+            begins_word = True
         if char not in _MARKS:
             following = phonemes[index + 1 : index + 2]
             heard = end if following not in _PAUSES else _last_heard(samples, start, end)
-            sounds.append(TimedPhoneme(_IPA.get(char, char), start, heard))
+            sounds.append(TimedPhoneme(_IPA.get(char, char), start, heard, begins_word))
+            begins_word = False
         start = end
     return tuple(sounds)
 

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from avatar.errors import InvalidInput
+from avatar.media import Word
 from avatar.speech.text import checked, speakable
 from avatar.speech.tones import SYMBOL_S, tone
 from avatar.speech.tts import Speech, Voice
@@ -70,7 +71,7 @@ def symbols_of(text: str) -> list[int]:
                 f"{spoken!r}: {STALL_UNIT_MS} to {MAX_STALL_UNITS * STALL_UNIT_MS} ms expected"
             )
         return [COUNT + _STAGE_NAMES.index(match[2]), units]
-    return counter(counter_start(spoken), WORD_SYMBOLS * len(spoken.split()))
+    return counter(counter_start(spoken), WORD_SYMBOLS * len(text.split()))
 
 
 def order_of(symbol: int, argument: int) -> Stall | None:
@@ -93,9 +94,12 @@ class MarkerSynthesizer:
     label = "marker tones"
 
     def synthesize(self, text: str, voice: Voice, /) -> Speech:
-        """As `symbols_of` says."""
+        """As `symbols_of` says; all words are equally long."""
         tones = [tone(symbol, MARKER_RATE) for symbol in symbols_of(checked(text))]
-        return Speech(np.concatenate(tones), MARKER_RATE)
+        spoken = text.split()
+        step_s = len(tones) * SYMBOL_S / len(spoken)
+        words = tuple(Word(each, n * step_s, (n + 1) * step_s) for n, each in enumerate(spoken))
+        return Speech(np.concatenate(tones), MARKER_RATE, words=words)
 
     def close(self) -> None:
         pass

@@ -10,3 +10,4 @@ class TimedPhoneme:
     symbol: str
     start_s: float
     end_s: float
+    begins_word: bool = False

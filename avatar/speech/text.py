@@ -74,22 +74,32 @@ class SentenceSplitter:
     However the text is cut into pieces, the sentences are the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, brisk: bool = False) -> None:
+        """`brisk`: a long first sentence is cut after its first clause, to be spoken sooner."""
         self._pending = ""
+        self._brisk = brisk
 
     def feed(self, piece: str) -> list[str]:
         """Sentences completed by `piece`."""
         self._pending = _collapse_space(self._pending + piece)
         done = []
-        while (end := _certain_end(self._pending)) is not None:
+        while (end := self._end()) is not None:
             done.append(self._pending[:end].strip())
             self._pending = self._pending[end:].lstrip()
+            self._brisk = False
         return [sentence for sentence in done if sentence]
 
     def flush(self) -> list[str]:
         """The rest, at the end of the text; the splitter is empty afterwards."""
         rest, self._pending = self._pending.strip(), ""
         return [rest] if rest else []
+
+    def _end(self) -> int | None:
+        clause = _first_clause(self._pending) if self._brisk else None
+        sentence = _certain_end(self._pending)
+        if clause is None or (sentence is not None and sentence <= clause):
+            return sentence
+        return clause
 
 
 def _collapse_space(text: str) -> str:
@@ -108,6 +118,30 @@ def _certain_end(text: str) -> int | None:
     if len(text) > MAX_SENTENCE_CHARACTERS + 2:
         return _cut(text[:MAX_SENTENCE_CHARACTERS])
     return None
+
+
+def _first_clause(text: str) -> int | None:
+    """Where its first long clause ends, if no sentence ends soon after it."""
+    for match in _CLAUSE_END.finditer(text):
+        if len(text[: match.end()].split()) >= _CLAUSE_WORDS:
+            after = text[match.end() :].split()
+            # one word more than are looked at, because the last one may still grow
+            is_long = len(after) > _REST_WORDS and not _MARK.search(" ".join(after[:_REST_WORDS]))
+            return match.end() if is_long else None
+    return None
+
+
+CLAUSE_MARKS = (",", ";", ":", "—", "–")
+_CLAUSE_END = re.compile(rf"(?<=\w)[{''.join(CLAUSE_MARKS)}] (?=\S)")
+_MARK = re.compile(r"[.!?…]")
+_CLAUSE_WORDS = 5
+_REST_WORDS = 3
+
+
+_END = re.compile(r"(?<=\w)[,;:—–] (?=\S)")
+_MARK = re.compile(r"[.!?…\n]")
+_CLAUSE_WORDS = 5
+_REST_WORDS = 3
 
 
 _END = re.compile(r"\n|(?P<mark>[.!?…]+)[\"'”\u2019)\]*_]* (?=\S)")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from avatar.audio.files import decode
 from avatar.audio.resample import resample
 from avatar.errors import InvalidInput, ModelServerUnreachable
+from avatar.media import Word
 from avatar.speech.phonemes import TimedPhoneme
 from avatar.speech.remote import ModelServer, reaching
 from avatar.speech.text import checked, sentences, speakable
@@ -29,11 +30,15 @@ class Voice(Protocol):
 
 @dataclass(frozen=True)
 class Speech:
-    """An utterance: `samples` is (S,) float32 in [-1, 1]; `phonemes` is empty where unknown."""
+    """An utterance: `samples` is (S,) float32 in [-1, 1].
+
+    `phonemes` and `words` are empty where unknown; `words` are those of the text as it was given.
+    """
 
     samples: NDArray[np.float32]
     sample_rate: int
     phonemes: tuple[TimedPhoneme, ...] = ()
+    words: tuple[Word, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -105,9 +105,17 @@ class Cascade:
                 yield piece
 
     async def reply(
-        self, question: str, history: Sequence[Message], persona: str, voice: Voice
+        self,
+        question: str,
+        history: Sequence[Message],
+        persona: str,
+        voice: Voice,
+        *,
+        brisk: bool = False,
     ) -> AsyncGenerator[Said]:
         """Answer a text, sentence by sentence; says so when the chat server does not answer.
+
+        `brisk`: a long first sentence comes in two pieces, so that the first can be heard sooner.
 
         Raises:
             InvalidInput: There is nothing in the question.
@@ -115,7 +123,7 @@ class Cascade:
         question = checked(question)
         said_any = False
         try:
-            replies = self._chat.reply(question, persona=persona, history=history)
+            replies = self._chat.reply(question, persona=persona, history=history, brisk=brisk)
             async with aclosing(replies) as texts:
                 async for text in texts:
                     if speakable(text) and (said := await self._say(text, voice)):

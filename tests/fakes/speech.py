@@ -26,7 +26,7 @@ class GivenRecognizer:
     label: str = "given ears"
     heard: list[int] = field(default_factory=list)
 
-    def transcribe(self, samples: NDArray[np.float32], /) -> str:
+    def transcribe(self, samples: NDArray[np.float32], /, hint: str = "") -> str:
         self.heard.append(len(samples))
         return self.words
 
@@ -46,7 +46,7 @@ class GivenChat:
     aborted: int = 0
 
     async def reply(
-        self, question: str, /, *, persona: str, history: Sequence[Message] = ()
+        self, question: str, /, *, persona: str, history: Sequence[Message] = (), brisk: bool = False
     ) -> AsyncGenerator[str]:
         self.asked.append((question, persona, tuple(history)))
         try:

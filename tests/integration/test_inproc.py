@@ -93,7 +93,13 @@ async def test_the_first_sentence_is_shown_while_the_second_is_still_thought_of(
 
     class SlowChat(GivenChat):
         async def reply(
-            self, question: str, /, *, persona: str, history: Sequence[Message] = ()
+            self,
+            question: str,
+            /,
+            *,
+            persona: str,
+            history: Sequence[Message] = (),
+            brisk: bool = False,
         ) -> AsyncGenerator[str]:
             yield "One two three four five six seven eight nine ten."
             await thinking.wait()

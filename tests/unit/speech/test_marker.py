@@ -42,6 +42,13 @@ def test_a_word_lasts_eight_symbols_and_each_text_counts_from_elsewhere() -> Non
     assert counter_start(texts[0]) != counter_start(texts[1])
 
 
+def test_the_voice_knows_when_each_word_sounds() -> None:
+    words = MarkerSynthesizer().synthesize("One moment, please.", PlainVoice()).words
+    assert [word.text for word in words] == ["One", "moment,", "please."]
+    assert [word.start_s for word in words] == pytest.approx([0.0, 0.32, 0.64])
+    assert [word.end_s for word in words] == pytest.approx([0.32, 0.64, 0.96])
+
+
 def test_a_stall_is_an_order_of_two_symbols() -> None:
     symbol, argument = symbols_of("stall 700 vae_decoder.")
     assert symbol >= COUNT > argument

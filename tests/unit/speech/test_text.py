@@ -122,3 +122,44 @@ def test_hostile_markdown_costs_little(unit: str) -> None:
     assert len(speakable(text[-2000:])) <= 2 * 2000
     assert sum(map(len, sentences(text))) <= len(text)
     assert time.process_time() - before < 1.0
+
+
+LONG_FIRST = "The sea is a big place, full of fish and other things. It is deep, too."
+
+
+def brisk_sentences(pieces: list[str]) -> list[str]:
+    splitter = SentenceSplitter(brisk=True)
+    return [*(s for piece in pieces for s in splitter.feed(piece)), *splitter.flush()]
+
+
+def test_the_first_clause_of_a_long_first_sentence_comes_by_itself() -> None:
+    first, second, third = brisk_sentences([LONG_FIRST])
+    assert first == "The sea is a big place,"
+    assert second == "full of fish and other things."
+    assert third == "It is deep, too."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I like it very much, too.",
+        "Well, my name is Mira.",
+        "It costs 1,250 dollars or so a year.",
+        "I would call that one, two, three. Yes.",
+        "No comma is in this sentence that goes on and on and on.",
+    ],
+)
+def test_a_sentence_that_would_be_cut_in_an_odd_place_stays_whole(text: str) -> None:
+    assert brisk_sentences([text])[0] == sentences(text)[0]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_pieces_are_cut_at_the_same_clause_as_the_whole(seed: int) -> None:
+    chance = random.Random(seed)
+    text = LONG_FIRST if seed % 2 else PROSE
+    pieces, rest = [], text
+    while rest:
+        size = chance.choice([1, 2, 3, 5, 50])
+        pieces.append(rest[:size])
+        rest = rest[size:]
+    assert brisk_sentences(pieces) == brisk_sentences([text])
