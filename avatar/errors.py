@@ -68,6 +68,21 @@ class Busy(AvatarError):
         return type(self), (str(self), self.retry_after_s)
 
 
+class TooManyAttempts(Busy):
+    """The same was asked for too often; try again after `retry_after_s` seconds."""
+
+    http_status = 429
+    reason = "TOO_MANY_ATTEMPTS"
+
+
+class Unauthenticated(AvatarError):
+    """Who asks has not shown the token that goes with the thing asked for."""
+
+    grpc_status = "UNAUTHENTICATED"
+    http_status = 401
+    reason = "UNAUTHENTICATED"
+
+
 class Unavailable(AvatarError):
     """A service this request needs cannot be reached, or is not ready yet."""
 

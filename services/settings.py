@@ -1,9 +1,17 @@
 """Every service's settings; the only reader of the environment."""
 
 import os
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from avatar.errors import InvalidInput
 from avatar.timebase import ChunkClock
@@ -22,6 +30,9 @@ PROFILES = {
 }
 """How each profile divides media time."""
 
+
+ICE_URL = r"^(stun:[^\s?:]+(:\d+)?|turns?:[^\s?:]+(:\d+)?(\?transport=(udp|tcp))?)$"
+"""What both aiortc and browsers understand."""
 
 Runtime = Literal["ray", "inproc"]
 RUNTIMES: dict[str, Runtime] = {"ray": "ray", "inproc": "inproc"}
@@ -46,6 +57,32 @@ class Limits(_Frozen):
     )
     upload_s: float = Field(
         default=120.0, gt=0, description="longest time a question may take to arrive"
+    )
+    session_s: float = Field(default=3600.0, gt=0, description="longest call, seconds")
+    idle_s: float = Field(
+        default=300.0, gt=0, description="a call in which nobody says anything ends after this"
+    )
+    warning_s: float = Field(
+        default=30.0, ge=0, description="how long before its end a caller is told of it"
+    )
+    grace_s: float = Field(
+        default=30.0, gt=0, description="how long a call waits for its caller to come back"
+    )
+    heartbeat_s: float = Field(
+        default=3.0, gt=0, description="a caller whose heartbeat stops is gone after this"
+    )
+    connect_s: float = Field(
+        default=15.0, gt=0, description="longest time from an SDP answer to the connection"
+    )
+    connects_per_minute: int = Field(
+        default=30, ge=1, description="SDP offers of one call that are answered"
+    )
+    sdp_bytes: int = Field(default=64 << 10, ge=1024, description="largest SDP offer")
+    events_per_s: float = Field(
+        default=50.0, gt=0, description="a caller who sends more events, for long, is hung up on"
+    )
+    texts_per_s: float = Field(
+        default=2.0, gt=0, description="a caller who types more texts, for long, is hung up on"
     )
 
 
@@ -118,6 +155,19 @@ class AppConfig(_Frozen):
             ) from error
 
 
+class IceServer(_Frozen):
+    """A STUN or TURN server, as RTCIceServer in browsers has it."""
+
+    urls: tuple[Annotated[str, Field(pattern=ICE_URL)], ...] = Field(min_length=1)
+    username: str | None = None
+    credential: SecretStr | None = None
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _one_or_more(cls, urls: object) -> object:
+        return [urls] if isinstance(urls, str) else urls
+
+
 class Environment(_Frozen):
     """What only the environment says: addresses and secrets."""
 
@@ -128,13 +178,18 @@ class Environment(_Frozen):
     )
     log_file: str = Field(default="", description="LOG_FILE; empty: standard error")
     chat: Chat = Chat()
+    ice_servers: tuple[IceServer, ...] = Field(
+        default=(),
+        description="ICE_SERVERS, JSON: what calls across networks need, for us and for browsers",
+    )
 
     @classmethod
     def read(cls) -> Self:
         """Read the environment.
 
         Raises:
-            InvalidInput: RUNTIME names no runtime, or a model server is named without a model.
+            InvalidInput: RUNTIME names no runtime, a model server is named without a model, or
+                ICE_SERVERS is no list of servers.
         """
         runtime = RUNTIMES.get(os.environ.get("RUNTIME") or "ray")
         if runtime is None:
@@ -159,7 +214,20 @@ class Environment(_Frozen):
             metrics_dir=os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
             log_file=os.environ.get("LOG_FILE", ""),
             chat=chat,
+            ice_servers=_ice_servers(os.environ.get("ICE_SERVERS") or "[]"),
         )
+
+
+def _ice_servers(text: str) -> tuple[IceServer, ...]:
+    try:
+        return TypeAdapter(tuple[IceServer, ...]).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise InvalidInput(
+            f"ICE_SERVERS: {where}: {first['msg']}; such as ICE_SERVERS="
+            '\'[{"urls": "turn:turn.example.org", "username": "u", "credential": "p"}]\''
+        ) from error
 
 
 def set_environment(values: dict[str, str]) -> None:

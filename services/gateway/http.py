@@ -1,6 +1,7 @@
 """The gateway's HTTP: the page, the same two requests as gRPC, health, readiness, metrics."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,7 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from avatar.cast.characters import CAST
-from avatar.errors import AvatarError, Busy, DeadlineExceeded, InvalidInput, NotFound, TooLarge
+from avatar.errors import (
+    AvatarError,
+    Busy,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+)
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway.talker import (
@@ -49,7 +58,10 @@ SECURITY_HEADERS = [
     ),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
+    ("permissions-policy", "microphone=(self), camera=(), geolocation=()"),
 ]
+WEB_TYPES = (".css", ".js", ".json", ".mp4", ".png", ".svg", ".webmanifest", ".woff2")
+_WEB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9]+)+")
 
 
 class SayBody(BaseModel):
@@ -94,13 +106,16 @@ def make_app(
 
     @app.get("/")
     async def page() -> FileResponse:
-        return FileResponse(WEB / "index.html")
+        return FileResponse(WEB / "index.html", headers={"cache-control": "no-cache"})
 
     @app.get("/web/{name}")
     async def web(name: str) -> FileResponse:
-        if name not in ("page.js", "style.css"):
+        path = WEB / name
+        is_plain = _WEB_NAME.fullmatch(name) and path.suffix in WEB_TYPES
+        if not is_plain or path.is_symlink() or not path.is_file():
             raise NotFound(f"there is no {name[:64]!r} here")
-        return FileResponse(WEB / name)
+        # asked again each time, answered 304: files of two versions never meet
+        return FileResponse(path, headers={"cache-control": "no-cache"})
 
     @app.get("/v1/avatars")
     async def avatars() -> list[dict[str, str]]:
@@ -123,18 +138,20 @@ def make_app(
 
     @app.post("/v1/say")
     async def say(request: Request) -> Response:
-        _expect(request, "application/json")
+        expect_type(request, "application/json")
         try:
-            body = SayBody.model_validate_json(await _body(request, MAX_JSON_BYTES, config.limits))
+            body = SayBody.model_validate_json(
+                await read_body(request, MAX_JSON_BYTES, config.limits)
+            )
         except ValidationError as error:
-            raise InvalidInput(f"send JSON with text and avatar: {_first(error)}") from error
+            raise InvalidInput(f"send JSON with text and avatar: {first_error(error)}") from error
         return await _video(request, lambda emit: talker.say(body.avatar, body.text, emit))
 
     @app.post("/v1/ask")
     async def ask(request: Request, avatar: str = "") -> Response:
-        _expect(request, "audio/", "video/", "application/octet-stream")
+        expect_type(request, "audio/", "video/", "application/octet-stream")
         find_avatar(avatar)  # before 16 MiB are read
-        question = await _body(request, config.limits.question_bytes, config.limits)
+        question = await read_body(request, config.limits.question_bytes, config.limits)
         return await _video(request, lambda emit: talker.ask(avatar, question, emit))
 
     return app
@@ -200,6 +217,8 @@ async def _problem_of_error(request: Request, error: Exception) -> Response:
     response = problem(error.http_status, error.reason, str(error))
     if isinstance(error, Busy):
         response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, Unauthenticated):
+        response.headers["www-authenticate"] = "Bearer"
     return response
 
 
@@ -260,7 +279,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _body(request: Request, max_bytes: int, limits: Limits) -> bytes:
+async def read_body(request: Request, max_bytes: int, limits: Limits) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(limits.upload_s):
@@ -275,13 +294,13 @@ async def _body(request: Request, max_bytes: int, limits: Limits) -> bytes:
     return bytes(body)
 
 
-def _expect(request: Request, *types: str) -> None:
+def expect_type(request: Request, *types: str) -> None:
     """Refuse bodies that a foreign web page could send without being asked first."""
     given = request.headers.get("content-type", "")
     if not given.startswith(types):
         raise HTTPException(415, f"send Content-Type {types[0]}*; {given[:64]!r} was sent")
 
 
-def _first(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}"

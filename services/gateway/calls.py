@@ -1,0 +1,244 @@
+"""All calls of a gateway: opened, found by their token, watched, and freed whatever ends them."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+from aiortc import RTCIceServer
+
+from avatar.errors import AvatarError, NotFound, Unauthenticated, Unavailable
+from avatar.telemetry.logging import bound, get_logger
+from services.gateway.call import Call, Live, TokenHash
+from services.gateway.coordinator import Session
+from services.gateway.live import LiveSession
+from services.gateway.peer import WebRtcPeer
+from services.gateway.reach import Reach
+from services.gateway.sdp import read_offer
+from services.gateway.talker import find_avatar
+from services.settings import AppConfig, IceServer
+
+log = get_logger(__name__)
+
+CHECK_S: Final = 0.25
+PARTING_S: Final = 1.0
+"""How long a caller has to hang up after it was told that the call is over."""
+SHUTDOWN_S: Final = 5.0
+MAX_ENCODERS: Final = 4
+MAX_REMEMBERED: Final = 64
+"""Ended calls whose callers can still ask why."""
+
+
+class Sessions(Protocol):
+    """Where sessions come from; a `Coordinator` is one."""
+
+    def session(self, avatar: str, live: bool = False) -> AbstractAsyncContextManager[Session]: ...
+
+
+MakeLive = Callable[[Session, AppConfig, Callable[[], float]], Live]
+
+
+class Calls:
+    """Owns every call's task, and closes every connection."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        config: AppConfig,
+        ice_servers: Sequence[IceServer] = (),
+        clock: Callable[[], float] = time.monotonic,
+        make_live: MakeLive = LiveSession,
+    ) -> None:
+        self._sessions = sessions
+        self._config = config
+        self._reach = Reach(config.host)
+        self._ice_servers = [_for_aiortc(server) for server in ice_servers]
+        self._clock = clock
+        self._make_live = make_live
+        self._calls: dict[str, Call] = {}
+        self._ended: OrderedDict[str, tuple[TokenHash, str]] = OrderedDict()
+        self._running: dict[asyncio.Task[None], Call | None] = {}
+        self._parting: set[asyncio.Task[None]] = set()
+        self._executor = ThreadPoolExecutor(
+            min(MAX_ENCODERS, os.cpu_count() or 1), thread_name_prefix="encode"
+        )
+        self._watching: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def start(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    def check_health(self) -> None:
+        """Raise if calls are no longer watched."""
+        if self._watching is None or self._watching.done():
+            raise RuntimeError("calls are not watched")
+
+    async def close(self) -> None:
+        """Tell all callers `shutdown`, and free everything; idempotent."""
+        self._is_closed = True
+        for call in self._calls.values():
+            call.end("shutdown")
+        if self._running:
+            _, stuck = await asyncio.wait(self._running, timeout=SHUTDOWN_S)
+            for task in stuck:
+                task.cancel()
+            if stuck:
+                await asyncio.wait(stuck)
+        if self._parting:
+            await asyncio.wait(self._parting)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+        await asyncio.to_thread(self._executor.shutdown)
+
+    async def open(self, avatar: str) -> tuple[Call, str]:
+        """A new call and the token of its caller; it ends by itself if nobody connects.
+
+        Raises:
+            NotFound: There is no such avatar.
+            Busy: All slots are taken.
+            Unavailable: The graph, or this gateway, is not there.
+        """
+        character = find_avatar(avatar)
+        if self._is_closed:
+            raise Unavailable("this gateway is shutting down; try again in a few seconds")
+        token = secrets.token_urlsafe(32)
+        opened: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._run(character.id, token, opened))
+        self._running[task] = None
+        task.add_done_callback(self._running.pop)
+        try:
+            return await opened, token
+        except asyncio.CancelledError:
+            task.cancel()  # nobody will ever have the token
+            raise
+
+    def find(self, id: str, token: str) -> Call:
+        """The call that goes on under this id.
+
+        Raises:
+            Unauthenticated: The token is another call's, or missing.
+            NotFound: There is none, or it has ended.
+        """
+        if not token:
+            raise Unauthenticated("send the session's token: Authorization: Bearer TOKEN")
+        call = self._calls.get(id)
+        known = (call.token, call.live.ended) if call is not None else self._ended.get(id)
+        if known is None:
+            raise NotFound(f"there is no session {id[:64]!r}; open one with POST /v1/sessions")
+        if not known[0].matches(token):
+            raise Unauthenticated("the token is not this session's; POST /v1/sessions gave it")
+        if call is None or call.is_over:
+            raise NotFound(f"this session has ended: {known[1]}")
+        return call
+
+    async def connect(self, call: Call, body: bytes) -> str:
+        """Answer an SDP offer; the connection replaces the present one once it stands.
+
+        Raises:
+            InvalidInput: It is no offer that can be answered; TooLarge is one of these.
+            TooManyAttempts: This call was offered too many connections of late.
+            NotFound: The call has ended meanwhile.
+        """
+        call.attempt()
+        with bound(session=call.id):
+            offer = read_offer(body, self._config.limits.sdp_bytes)
+            peer = WebRtcPeer(
+                call,
+                offer,
+                session_id=call.id,
+                reach=self._reach,
+                executor=self._executor,
+                ice_servers=self._ice_servers,
+                clock=self._clock,
+            )
+            try:
+                answer = await peer.answer()
+            except BaseException as error:
+                await peer.close()
+                if isinstance(error, Exception):
+                    log.exception("offer_failed")
+                    raise AvatarError(
+                        "the server failed on this offer; its log says why"
+                    ) from error
+                raise
+        if call.is_over:
+            await peer.close()
+            raise NotFound(f"this session has ended: {call.live.ended}")
+        call.expect(peer)
+        return answer
+
+    def check(self) -> None:
+        """Have every call decide what is due; ends those that do not end by themselves."""
+        for call in list(self._calls.values()):
+            call.check()
+        for task, running in list(self._running.items()):
+            if running is not None and running.is_stuck:
+                log.warning("call_stuck", session=running.id)
+                task.cancel()
+
+    async def _watch(self) -> None:
+        while not self._is_closed:
+            await asyncio.sleep(CHECK_S)
+            self.check()
+
+    async def _run(self, avatar: str, token: str, opened: "asyncio.Future[Call]") -> None:
+        """One call, as long as it lasts."""
+        try:
+            async with self._sessions.session(avatar, live=True) as session:
+                live = self._make_live(session, self._config, self._clock)
+                call = Call(live, TokenHash(token), self._config.limits, self._let_go, self._clock)
+                with bound(session=call.id):
+                    await self._live(call, opened)
+        except AvatarError as error:
+            if opened.done():
+                log.warning("call_failed", reason=error.reason, error=str(error))
+            _fail(opened, error)
+        except Exception as error:  # the border: callers get a reason, the log the traceback
+            log.exception("call_failed")
+            _fail(opened, AvatarError("the server failed on this call; its log says why"), error)
+
+    async def _live(self, call: Call, opened: "asyncio.Future[Call]") -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = call
+        self._calls[call.id] = call
+        try:
+            if opened.cancelled():
+                return
+            opened.set_result(call)
+            log.info("call_opened")
+            if self._is_closed:
+                call.end("shutdown")
+            await call.live.run()
+        finally:
+            call.end("server_error")  # unless it was ended before
+            call.leave()
+            del self._calls[call.id]
+            self._ended[call.id] = call.token, call.live.ended
+            if len(self._ended) > MAX_REMEMBERED:
+                self._ended.popitem(last=False)
+            log.info("call_ended", reason=call.live.ended)
+
+    def _let_go(self, peer: WebRtcPeer) -> None:
+        task = asyncio.create_task(peer.leave(PARTING_S))
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
+
+
+def _fail(
+    opened: "asyncio.Future[Call]", error: AvatarError, cause: Exception | None = None
+) -> None:
+    if not opened.done():
+        error.__cause__ = cause
+        opened.set_exception(error)
+
+
+def _for_aiortc(server: IceServer) -> RTCIceServer:
+    credential = server.credential.get_secret_value() if server.credential is not None else None
+    return RTCIceServer(list(server.urls), server.username, credential)
