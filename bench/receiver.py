@@ -221,6 +221,7 @@ class Receiver(Generic[Picture]):
                 assert frame.pts is not None
                 pcm = frame.to_ndarray().reshape(-1, len(frame.layout.channels))[:, 0]
                 self.sound.note_decoded(frame.pts, pcm.astype(np.int16, copy=False))
+                self.mic.overhear(self.sound.received[-1].what)
 
     async def _take_pictures(self, track: MediaStreamTrack) -> None:
         with suppress(MediaStreamError):

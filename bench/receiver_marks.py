@@ -117,6 +117,6 @@ def frame_rate(shown: Sequence[ShownMark]) -> float:
     return (len(new) - 1) / (new[-1].due_s - new[0].due_s)
 
 
-def longest_freeze_s(instants: Sequence[float]) -> float:
+def longest_wait_s(instants: Sequence[float]) -> float:
     """The longest wait for the next of these."""
     return float(np.diff(instants).max()) if len(instants) > 1 else float("inf")

@@ -26,6 +26,9 @@ class Mic(MediaStreamTrack):
         self._num_sent = 0
         self._queue: deque[tuple[NDArray[np.int16], asyncio.Future[float]]] = deque()
         self._rest = np.zeros(0, np.int16)
+        self._echo: deque[NDArray[np.int16]] = deque(maxlen=10)
+        self.echo_gain = 0.0
+        """How much of what the avatar says leaks from the loudspeaker into the microphone."""
 
     async def speak(self, samples: NDArray[np.float32], sample_rate: int) -> float:
         """Speak (S,) samples; returns the monotonic instant at which the first one was sent."""
@@ -41,6 +44,11 @@ class Mic(MediaStreamTrack):
         while self._queue:
             self._queue.popleft()[1].cancel()
 
+    def overhear(self, played: NDArray[np.int16]) -> None:
+        """The loudspeaker plays these 20 ms."""
+        if self.echo_gain:
+            self._echo.append((played * self.echo_gain).astype(np.int16))
+
     async def recv(self) -> AudioFrame:
         loop = asyncio.get_running_loop()
         if self._started is None:
@@ -54,6 +62,9 @@ class Mic(MediaStreamTrack):
         piece, self._rest = self._rest[:FRAME], self._rest[FRAME:]
         pcm = np.zeros((1, FRAME), np.int16)
         pcm[0, : piece.size] = piece
+        if self._echo:
+            echo = self._echo.popleft()[:FRAME]
+            pcm[0, : echo.size] += echo
         frame = AudioFrame.from_ndarray(pcm, "s16", "mono")
         frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, self._num_sent, _TICK
         self._num_sent += FRAME
