@@ -7,8 +7,10 @@ from avatar.cast.characters import CAST
 from avatar.errors import AvatarError
 from avatar.media import StageName
 from avatar.telemetry.logging import get_logger
+from services.gateway.calls import Calls
 from services.gateway.coordinator import Coordinator
 from services.gateway.http import HttpServer, make_app
+from services.gateway.http_calls import add_call_routes
 from services.gateway.talk import TalkServer
 from services.gateway.talker import Talker, TalkStep
 from services.ports import listen_shared
@@ -38,6 +40,7 @@ class Gateway:
             chunk_deadline_s=config.limits.chunk_s,
         )
         self.talker = Talker(self.coordinator, config)
+        self.calls = Calls(self.coordinator, config, environment.ice_servers)
         self.waiting_for: list[str] = ["the gateway"]
         self.grpc_port = 0
         self._talk = TalkServer(self.talker, config.limits)
@@ -49,14 +52,17 @@ class Gateway:
         """Listen at once; readiness follows when the other stages are there."""
         config = self._config
         app = make_app(self.talker, config, self._environment, lambda: self.waiting_for)
+        add_call_routes(app, self.calls, config, self._environment.ice_servers)
         self._http = HttpServer(app, listen_shared(config.host, config.port))
         self._http.start()
         self.grpc_port = await self._talk.start(config.host, config.grpc_port)
         await self.coordinator.start()
+        await self.calls.start()
         self._warming = asyncio.create_task(self._become_ready())
 
     def check_health(self) -> None:
         self.coordinator.check_health()
+        self.calls.check_health()
 
     async def close(self) -> None:
         """Idempotent."""
@@ -65,6 +71,7 @@ class Gateway:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.wait({self._warming})
+        await self.calls.close()
         await self._talk.close()
         if self._http is not None:
             await self._http.close()

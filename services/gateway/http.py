@@ -125,6 +125,7 @@ def make_app(
                 "display_name": character.display_name,
                 "description": character.description,
                 "portrait": f"/v1/avatars/{character.id}/portrait.png",
+                "preview": f"/v1/avatars/{character.id}/preview.mp4",
             }
             for character in CAST
         ]
@@ -134,6 +135,13 @@ def make_app(
         path = PORTRAITS / config.profile / find_avatar(name).id / "portrait.png"
         if not path.is_file():
             raise NotFound(f"{name} has no portrait in profile {config.profile}")
+        return FileResponse(path, headers={"cache-control": "max-age=3600"})
+
+    @app.get("/v1/avatars/{name}/preview.mp4")
+    async def preview(name: str) -> FileResponse:
+        path = PORTRAITS / config.profile / find_avatar(name).id / "preview.mp4"
+        if not path.is_file():
+            raise NotFound(f"{name} has no preview in profile {config.profile}")
         return FileResponse(path, headers={"cache-control": "max-age=3600"})
 
     @app.post("/v1/say")
