@@ -62,7 +62,12 @@ async def test_the_cast_is_listed_with_portraits() -> None:
     async with fake_graph(ready=False) as graph:
         cast = (await graph.http.get("/v1/avatars")).json()
         assert len(cast) >= 4
-        assert {"id", "display_name", "description", "portrait"} == set(cast[0])
+        assert {"id", "display_name", "description", "portrait", "preview"} == set(cast[0])
+        for character in cast:
+            portrait = await graph.http.get(character["portrait"])
+            assert portrait.headers["content-type"] == "image/png"
+            preview = await graph.http.get(character["preview"])
+            assert preview.headers["content-type"] == "video/mp4"
 
 
 @pytest.mark.parametrize("name", ["../README.md", "..%2f..%2fpyproject.toml", "index.html"])
