@@ -53,12 +53,12 @@ class Played:
 
 def parts(options: Options) -> list[Part]:
     """About five minutes; less than one with `--brief`."""
-    count = f"mark {options.repetitions(20, 5)}."
+    count = f"Mark {options.repetitions(20, 5)}."
     before, after = options.repetitions(2, 1) * [count], options.repetitions(3, 1) * [count]
     half_s = len(before) * options.repetitions(20, 5)
 
     def with_order(stage: str) -> str:
-        return " ".join([*before, f"stall {STALL_MS} {stage}.", *after])
+        return " ".join([*before, f"Stall {STALL_MS} {stage}.", *after])
 
     return [
         Part("score worker", with_order("score_worker")),

@@ -121,11 +121,14 @@ class Receiver(Generic[Picture]):
             await self.close()
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Idempotent; raises what went wrong while receiving."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ends = await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._peer.close()
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
     # What the caller does
 
@@ -182,17 +185,14 @@ class Receiver(Generic[Picture]):
     # The connection
 
     async def _connect(self, booking: Booking) -> None:
-        for transceiver in self._peer.getTransceivers():
-            receiver = transceiver.receiver
-            if transceiver.kind == "audio":
-                _tap(receiver, self.sound)
-                self._start(self._take_sound(receiver.track))
-            else:
-                _tap(receiver, self.pictures)
-                self._start(self._take_pictures(receiver.track))
+        receivers = {each.kind: each.receiver for each in self._peer.getTransceivers()}
+        _tap(receivers["audio"], self.sound)
+        _tap(receivers["video"], self.pictures)
         await self._peer.setLocalDescription(await self._peer.createOffer())
         answer = await booking.answer(self._peer.localDescription.sdp)
         await self._peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        self._start(self._take_sound(receivers["audio"].track))
+        self._start(self._take_pictures(receivers["video"].track))
         await self.event("session.created")
         if self._heartbeat:
             self._start(self._beat())

@@ -47,8 +47,8 @@ def counter_start(text: str) -> int:
 def symbols_of(text: str) -> list[int]:
     """What the marker voice says for one sentence.
 
-    "mark 20" and "mark 20 from 100": the counter for 20 s, from 0 or from 100 on.
-    "stall 700 score_worker": an order, two symbols; the stage then stands still for 700 ms.
+    "Mark 20." and "Mark 20 from 100.": the counter for 20 s, from 0 or from 100 on.
+    "Stall 700 score_worker.": an order, two symbols; the stage then stands still for 700 ms.
     Anything else: the counter, 8 symbols for each word, from `counter_start(text)` on.
 
     Raises:

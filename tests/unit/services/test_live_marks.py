@@ -11,63 +11,20 @@ import pytest
 from numpy.typing import NDArray
 
 from avatar.audio.resample import resample
-from avatar.engines.marker import MarkerAudioEncoder, MarkerScore, MarkerVaeDecoder
 from avatar.engines.pattern import Mark, read
-from avatar.media import SPEECH_RATE, AudioChunk, FrameChunk
-from avatar.speech.marker import COUNT, MarkerSynthesizer
+from avatar.media import SPEECH_RATE
+from avatar.speech.marker import COUNT
 from avatar.speech.tones import Tone, read_tones
 from services.gateway.events import CancelResponse
 from services.gateway.live import LiveSession
 from services.gateway.media import BLOCK_SAMPLES, PLAYED_RATE
 from services.gateway.playout import CUT_FADE_FRAMES
 from services.settings import AppConfig
-from tests.fakes.live import FakePeer, FakeSession
-from tests.fakes.marks import Spec
-from tests.fakes.speech import PlainVoice
+from tests.fakes.live import FakePeer
+from tests.fakes.marker_session import MarkerSession
 from tests.fakes.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.unit
-
-
-class MarkerSession(FakeSession):
-    """The marker engines where the graph is; a chunk takes `latency_s`, and an order's stall."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._stall_s = 0.0
-        self._encoder = MarkerAudioEncoder(self._stall)
-        self._score, self._decoder = MarkerScore(self._stall), MarkerVaeDecoder(self._stall)
-        self._heard = self._encoder.init_state(Spec())
-
-    async def send(self, chunk: AudioChunk) -> None:
-        plain, self._stall_s = self.latency_s, 0.0
-        frames = self._draw(chunk)
-        self.latency_s += self._stall_s
-        self._ready = frames
-        await super().send(chunk)
-        self.latency_s = plain
-
-    def _stall(self, seconds: float) -> None:
-        self._stall_s += seconds
-
-    def _draw(self, chunk: AudioChunk) -> FrameChunk:
-        if getattr(self, "_ready", None) is not None:
-            frames, self._ready = self._ready, None
-            assert frames is not None
-            return frames
-        embedding, self._heard = self._encoder.step(chunk, self._heard)
-        latents, _ = self._score.step(embedding, None)
-        return self._decoder.step(latents, None)[0]
-
-    _ready: FrameChunk | None = None
-
-    def say_marks(self, *texts: str, epoch: int = 0) -> None:
-        for text in texts:
-            speech = MarkerSynthesizer().synthesize(text, PlainVoice())
-            self.say("reply", text, epoch=epoch)
-            stamp = self._stamp(epoch)
-            self.to_say.put_nowait(AudioChunk(stamp, speech.samples, speech.sample_rate))
-        self.say("end_of_reply", epoch=epoch)
 
 
 class Call:
