@@ -44,7 +44,7 @@ class TextEndOfTurn:
         if not spoken:
             return self.unfinished_s
         asks = text.endswith("?")
-        if text.endswith((",", "-", "–", "—", "...", "…", ":", ";")):
+        if text.endswith(_GOES_ON):
             return self.open_s
         if spoken[-1] in _NEVER_LAST:
             return self.open_s
@@ -64,6 +64,7 @@ def words(text: str) -> list[str]:
 
 
 _ENOUGH_PAUSES = 3
+_GOES_ON = (",", "-", "\u2013", "—", "...", "…", ":", ";")
 _NEVER_LAST = frozenset(
     "and or but because if uh um er erm hmm the a an my your his our their very quite "
     "i'm i'd i'll i've we're they're you're it's that's there's".split()

@@ -121,27 +121,17 @@ def _certain_end(text: str) -> int | None:
 
 
 def _first_clause(text: str) -> int | None:
-    """Where its first long clause ends, if no sentence ends soon after it."""
+    """Where its first long clause ends, if more words of the same sentence follow."""
     for match in _CLAUSE_END.finditer(text):
         if len(text[: match.end()].split()) >= _CLAUSE_WORDS:
-            after = text[match.end() :].split()
-            # one word more than are looked at, because the last one may still grow
-            is_long = len(after) > _REST_WORDS and not _MARK.search(" ".join(after[:_REST_WORDS]))
-            return match.end() if is_long else None
+            return match.end() if _REST.match(text, match.end()) else None
     return None
 
 
-CLAUSE_MARKS = (",", ";", ":", "—", "–")
-_CLAUSE_END = re.compile(rf"(?<=\w)[{''.join(CLAUSE_MARKS)}] (?=\S)")
-_MARK = re.compile(r"[.!?…]")
+CLAUSE_MARKS = (",", ";", ":", "—", "\u2013")
+_CLAUSE_END = re.compile(r"(?<=\w)[,;:—\u2013] (?=\S)")
 _CLAUSE_WORDS = 5
-_REST_WORDS = 3
-
-
-_END = re.compile(r"(?<=\w)[,;:—–] (?=\S)")
-_MARK = re.compile(r"[.!?…\n]")
-_CLAUSE_WORDS = 5
-_REST_WORDS = 3
+_REST = re.compile(r"([^\s.!?…]+ ){3}\S")  # the last word may still grow, hence one more
 
 
 _END = re.compile(r"\n|(?P<mark>[.!?…]+)[\"'”\u2019)\]*_]* (?=\S)")

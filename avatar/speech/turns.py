@@ -60,24 +60,11 @@ class TurnState:
     """Windows in a row that speak against the phase."""
     paused_at: int = 0
     """Window in which the silence of a pause began."""
-    num_speech: int = 0
-    """Windows with speech in this turn."""
-    loudness: float = 0.0
-    """Sum of the probabilities of those windows."""
-
-    @property
-    def in_turn(self) -> bool:
-        return self.phase in ("speaking", "paused")
 
     @property
     def silence_s(self) -> float:
         """How long the pause has lasted; 0 while somebody speaks."""
         return (self.index - self.paused_at) * WINDOW_S if self.phase == "paused" else 0.0
-
-    @property
-    def certainty(self) -> float:
-        """Mean probability of the windows with speech."""
-        return self.loudness / self.num_speech if self.num_speech else 0.0
 
 
 @dataclass(frozen=True)
@@ -126,22 +113,18 @@ class TurnDetector:
     def _wait_for_speech(
         self, probability: float, state: TurnState, now: int
     ) -> tuple[TurnStep | None, TurnState]:
-        if probability < self.speech_from:
-            return None, TurnState(state.index)
-        state = self._with_speech(probability, replace(state, run=state.run + 1))
-        if state.run < self.onset:
-            return None, state
-        return SpeechStarted(now - self.onset + 1), replace(state, phase="speaking", run=0)
+        run = state.run + 1 if probability >= self.speech_from else 0
+        if run < self.onset:
+            return None, replace(state, run=run)
+        return SpeechStarted(now - run + 1), replace(state, phase="speaking", run=0)
 
     def _wait_for_silence(
         self, probability: float, state: TurnState, now: int
     ) -> tuple[TurnStep | None, TurnState]:
-        if probability >= self.silence_below:
-            return None, self._with_speech(probability, replace(state, run=0))
-        state = replace(state, run=state.run + 1)
-        if state.run < self.offset:
-            return None, state
-        at = now - self.offset + 1
+        run = state.run + 1 if probability < self.silence_below else 0
+        if run < self.offset:
+            return None, replace(state, run=run)
+        at = now - run + 1
         return SpeechPaused(at), replace(state, phase="paused", run=0, paused_at=at)
 
     def _wait_for_more(
@@ -149,8 +132,6 @@ class TurnDetector:
     ) -> tuple[TurnStep | None, TurnState]:
         run = state.run + 1 if probability >= self.speech_from else 0
         state = replace(state, run=run)
-        if run:
-            state = self._with_speech(probability, state)
         if run >= self.resume:
             pause = state.index - run - state.paused_at
             return SpeechResumed(pause), replace(state, phase="speaking", run=0)
@@ -158,8 +139,3 @@ class TurnDetector:
         if not run and state.silence_s >= patience_s - WINDOW_S / 2:
             return TurnOver(state.paused_at), TurnState(state.index)
         return None, state
-
-    def _with_speech(self, probability: float, state: TurnState) -> TurnState:
-        return replace(
-            state, num_speech=state.num_speech + 1, loudness=state.loudness + probability
-        )

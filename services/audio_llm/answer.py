@@ -42,14 +42,14 @@ class Answer:
         """Told so far; seconds since the answer began to sound."""
         self.is_told = False
         """Nothing of it follows."""
-        self.is_sounding = False
+        self.epoch = 0
+        """In which it was released."""
         self._pieces = pieces
         self._models = models
         self._at_end = at_end
         self._sentences: list[tuple[str, bool]] = []
         self._told_s = 0.0
         self._out: Outbound | None = None
-        self._epoch = 0
         self._is_dropped = False
         self._is_held = False
         self._may_be_told = asyncio.Event()
@@ -61,10 +61,6 @@ class Answer:
         return " ".join(sentence for sentence, is_own in self._sentences if is_own)
 
     @property
-    def asks(self) -> bool:
-        return self.text.endswith("?")
-
-    @property
     def is_silent(self) -> bool:
         """No sound of it was told."""
         return not self._sentences
@@ -74,7 +70,7 @@ class Answer:
 
     def release(self, out: Outbound) -> None:
         """Tell it from now on."""
-        self._out, self._epoch = out, out.epoch
+        self._out, self.epoch = out, out.epoch
         self._open()
 
     def hold(self, is_held: bool) -> None:
@@ -88,11 +84,10 @@ class Answer:
         if self._task is not None:
             self._task.cancel()
 
-    def heard(self, text: str) -> str:
-        """The words in `text`, which were heard of it, that are its own."""
-        own = len(self.text.split())
-        words = text.split()
-        return text if len(words) <= own else " ".join(words[:own])
+    def own_words(self, heard: str) -> str:
+        """What was heard of it, without what only says that there is no answer."""
+        num_own, words = len(self.text.split()), heard.split()
+        return heard if len(words) <= num_own else " ".join(words[:num_own])
 
     def _open(self) -> None:
         if self._out is not None and not (self._is_held and self.is_silent):
@@ -116,8 +111,8 @@ class Answer:
     async def _tell(self, piece: Said) -> None:
         out = await self._leave_to_tell()
         speech, words = piece.speech, timed_words(piece.text, piece.speech)
-        out.tell("reply", piece.text, words=words, epoch=self._epoch)
-        out.play(speech.samples, speech.sample_rate, epoch=self._epoch)
+        out.tell("reply", piece.text, words=words, epoch=self.epoch)
+        out.play(speech.samples, speech.sample_rate, epoch=self.epoch)
         self.words += (
             Word(word.text, self._told_s + word.start_s, self._told_s + word.end_s)
             for word in words
@@ -127,7 +122,7 @@ class Answer:
 
     async def _end(self, kind: Literal["end_of_reply", "failed"], text: str) -> None:
         out = await self._leave_to_tell()
-        out.tell(kind, text, epoch=self._epoch)
+        out.tell(kind, text, epoch=self.epoch)
         self.is_told = True
         self._at_end(self)
 

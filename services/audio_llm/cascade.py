@@ -14,6 +14,7 @@ from avatar.errors import AvatarError, InvalidInput, ModelServerUnreachable, NoS
 from avatar.media import SPEECH_RATE
 from avatar.speech.asr import Recognizer
 from avatar.speech.chat import Chat, Message
+from avatar.speech.listening import FILLER_PROMPT
 from avatar.speech.text import checked, sentences, speakable
 from avatar.speech.tts import Speech, Synthesizer, Voice
 from avatar.speech.vad import Detector
@@ -62,6 +63,10 @@ class Cascade:
         self._executor = executor
 
     @property
+    def detector(self) -> Detector:
+        return self._detector
+
+    @property
     def labels(self) -> tuple[str, str, str]:
         """Which models hear, answer and speak, for people to read."""
         return (
@@ -84,6 +89,20 @@ class Cascade:
                 await self._chat.warm(persona)
         except ModelServerUnreachable as error:
             log.warning("chat_unreachable", cause=str(error))
+
+    async def understand(self, samples: NDArray[np.float32]) -> str:
+        """The words in (S,) 16 kHz samples of a live turn, hums and fillers among them.
+
+        Raises:
+            AvatarError: The recogniser does not answer, or failed.
+        """
+        try:
+            return await self._run(self._recognizer.transcribe, samples, FILLER_PROMPT)
+        except AvatarError:
+            raise
+        except Exception as error:
+            log.exception("recognizer_failed")
+            raise AvatarError("the recogniser failed; the server's log says why") from error
 
     async def answer(
         self,

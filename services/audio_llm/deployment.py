@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.bus import Lease
-from avatar.cast.characters import CAST, character_of
+from avatar.cast.characters import CAST, Character, character_of
 from avatar.errors import InvalidInput, TooLarge
 from avatar.media import SPEECH_RATE, AudioChunk, StageName, Stamp, TurnEvent, TurnKind
 from avatar.speech.asr import RemoteRecognizer, WhisperRecognizer
@@ -21,13 +21,16 @@ from avatar.speech.remote import ModelServer
 from avatar.speech.tts import RemoteSynthesizer
 from avatar.speech.vad import VoiceDetector
 from avatar.transport import Inbound
+from services.audio_llm.backend import LiveBackend, Outbound
 from services.audio_llm.cascade import Cascade, Heard, TurnPiece
 from services.audio_llm.conversation import Conversation
+from services.audio_llm.live import CascadeLive
 from services.replica import Wiring, new_worker_id
 from services.settings import AppConfig, Environment
-from services.worker import SessionHost
+from services.worker import SessionHost, task_group
 
 Load = Callable[[AppConfig, Environment, Executor], Cascade]
+LoadLive = Callable[[AppConfig, Environment, Cascade], LiveBackend]
 
 
 class AudioLlm:
@@ -41,13 +44,17 @@ class AudioLlm:
         environment: Environment,
         wiring: Wiring,
         load: Load | None = None,
+        load_live: LoadLive | None = None,
     ) -> None:
         self._config = config
         self._environment = environment
         self._wiring = wiring
         self._load = load or load_cascade
+        self._load_live = load_live or load_live_backend
         self._cascade: Cascade | None = None
-        self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="speech")
+        self._live: LiveBackend | None = None
+        # each session may hear and speak at the same time
+        self._threads = ThreadPoolExecutor(2 * config.slots, thread_name_prefix="speech")
         worker = new_worker_id(self.stage)
         self.host = SessionHost(
             self.stage, worker, wiring.bus, wiring.transport, slots=config.slots
@@ -59,6 +66,8 @@ class AudioLlm:
         )
         first = CAST[0]
         await self._cascade.warm([character.persona for character in CAST], first.voice)
+        self._live = self._load_live(self._config, self._environment, self._cascade)
+        await self._live.start()
         await self.host.start(self.serve)
 
     def check_health(self) -> None:
@@ -66,6 +75,9 @@ class AudioLlm:
 
     async def close(self) -> None:
         await self.host.close()
+        if self._live is not None:
+            await self._live.close()
+            self._live = None
         if self._cascade is not None:
             await self._cascade.close()
             self._cascade = None
@@ -80,8 +92,22 @@ class AudioLlm:
             InvalidInput: A piece does not belong into a conversation; TooLarge, NoSpeech.
             ModelServerUnreachable: The server that hears or speaks does not answer.
         """
-        assert self._cascade is not None, "serve() before start()"
         character = character_of(inbound.request.avatar)
+        if inbound.request.options.get("mode") == "live":
+            await self._serve_live(inbound, lease, character)
+        else:
+            await self._serve_question(inbound, lease, character)
+
+    async def _serve_live(self, inbound: Inbound, lease: Lease, character: Character) -> None:
+        assert self._live is not None, "serve() before start()"
+        out = Outbound(inbound, lease.fence)
+        async with task_group() as tasks:
+            tasks.create_task(out.run())
+            await self._live.converse(inbound, out, character)
+            out.finish()
+
+    async def _serve_question(self, inbound: Inbound, lease: Lease, character: Character) -> None:
+        assert self._cascade is not None, "serve() before start()"
         conversation = Conversation(self._cascade, character.persona, character.voice)
         ears, chat, voice = self._cascade.labels
         reply = _Reply(inbound, lease)
@@ -153,6 +179,11 @@ class _Reply:
         seq, self._num_sent = self._num_sent, self._num_sent + 1
         request = self._inbound.request
         return Stamp(request.session, self._inbound.epoch, seq, self._lease.fence, pts=0)
+
+
+def load_live_backend(config: AppConfig, environment: Environment, cascade: Cascade) -> LiveBackend:
+    """What holds live conversations: the same engines that answer single questions."""
+    return CascadeLive(cascade, config.limits.question_s)
 
 
 def load_cascade(config: AppConfig, environment: Environment, executor: Executor) -> Cascade:

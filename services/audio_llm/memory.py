@@ -1,7 +1,7 @@
 """What both sides of a live conversation said, as it was heard."""
 
 from avatar.speech.chat import Message
-from services.audio_llm.conversation import recent
+from services.audio_llm.conversation import KEPT_CHARACTERS, recent
 
 
 class Memory:
@@ -25,7 +25,7 @@ class Memory:
         middle of it, or spoke on.
         """
         before = self.messages
-        while before and before[-1].role == "user":
+        while before and before[-1].role == "user" and len(question) < KEPT_CHARACTERS:
             question = f"{before[-1].text} {question}"
             before = before[:-1]
         return question, before

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from avatar.errors import InvalidInput, ModelServerUnreachable, NoSpeech, TooLarge
 from avatar.speech.chat import Message
+from avatar.speech.vad import VadState
 from services.audio_llm.cascade import UNREACHABLE, Cascade, Heard, Said
 from services.audio_llm.conversation import Conversation, recent
 from tests.fakes.speech import GivenChat, GivenRecognizer, PlainVoice, ToneSynthesizer
@@ -22,6 +23,13 @@ class HalfDetector:
 
     def trimmed(self, samples: NDArray[np.float32], /) -> NDArray[np.float32]:
         return samples[len(samples) // 2 :] if samples.any() else samples[:0]
+
+    def init_state(self) -> VadState:
+        empty = np.zeros(0, np.float32)
+        return VadState(empty, empty, empty)
+
+    def step(self, window: NDArray[np.float32], state: VadState, /) -> tuple[float, VadState]:
+        return float(window.any()), state
 
 
 class Parts:
