@@ -17,8 +17,9 @@ from avatar.speech.asr import RemoteRecognizer, WhisperRecognizer
 from avatar.speech.chat import ChatClient
 from avatar.speech.hibari_tts import HibariSynthesizer
 from avatar.speech.local_chat import open_local_chat
+from avatar.speech.marker import MarkerSynthesizer
 from avatar.speech.remote import ModelServer
-from avatar.speech.tts import RemoteSynthesizer
+from avatar.speech.tts import RemoteSynthesizer, Synthesizer
 from avatar.speech.vad import VoiceDetector
 from avatar.transport import Inbound
 from services.audio_llm.backend import LiveBackend, Outbound
@@ -198,7 +199,13 @@ def load_cascade(config: AppConfig, environment: Environment, executor: Executor
         ChatClient(server(chat.chat_model))
         if chat.chat_model
         else open_local_chat(slots=config.slots),
-        RemoteSynthesizer(server(chat.tts_model)) if chat.tts_model else HibariSynthesizer(),
+        _voice(config.profile, server(chat.tts_model) if chat.tts_model else None),
         VoiceDetector(),
         executor,
     )
+
+
+def _voice(profile: str, server: ModelServer | None) -> Synthesizer:
+    if profile == "marker":
+        return MarkerSynthesizer()
+    return RemoteSynthesizer(server) if server is not None else HibariSynthesizer()
