@@ -222,8 +222,7 @@ class WebRtcPeer:
                 pass
 
     def _on_track_ended(self) -> None:
-        if not self._is_over and self._is_connected:
-            log.warning("sending_ended")  # aiortc's own log says why
+        if self._is_connected:  # the caller has gone, or the track has said what failed
             self._lose()
 
     def _lose(self) -> None:

@@ -10,9 +10,12 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av.packet import Packet
 
+from avatar.telemetry.logging import get_logger
 from services.gateway.encoders import Bitrates, PictureEncoder, RateControl, SoundEncoder
 from services.gateway.media import Block, Picture
 from services.gateway.sdp import PictureCodec
+
+log = get_logger(__name__)
 
 MAX_BLOCKS: Final = 10
 """200 ms: what a loop that stood still may catch up with."""
@@ -67,7 +70,12 @@ class SoundTrack(MediaStreamTrack):
             raise MediaStreamError
         if self._last_pts is not None:
             self.on_sent(self._last_pts)
-        packet = self._encoder.encode(await self.blocks.get())
+        block = await self.blocks.get()
+        try:
+            packet = self._encoder.encode(block)
+        except Exception as error:  # aiortc would tell its own log only
+            log.exception("sound_not_encoded")
+            raise MediaStreamError from error
         self._last_pts = packet.pts
         return packet
 
@@ -112,9 +120,13 @@ class PictureTrack(MediaStreamTrack):
                 height, width, _ = picture.pixels.shape
                 self._rate = RateControl(Bitrates.of(width, height), self._clock)
             is_whole = self._take_whole()
-            packet = await loop.run_in_executor(
-                self._executor, self._encode, picture, self._rate.bits_per_s, is_whole
-            )
+            try:
+                packet = await loop.run_in_executor(
+                    self._executor, self._encode, picture, self._rate.bits_per_s, is_whole
+                )
+            except Exception as error:  # aiortc would tell its own log only
+                log.exception("picture_not_encoded")
+                raise MediaStreamError from error
             if packet is not None:
                 self._rate.sent(packet.size)
                 self._last_pts = packet.pts

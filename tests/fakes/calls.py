@@ -1,0 +1,204 @@
+"""Calls without a graph: sessions that play a beep with a flash each second, and note the rest."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from avatar.errors import AvatarError, Busy
+from avatar.media import SessionId
+from avatar.timebase import TICKS_PER_SECOND
+from bench.receiver import Booking
+from services.gateway.calls import Calls
+from services.gateway.coordinator import Session
+from services.gateway.events import CallState, ClientEvent
+from services.gateway.http import make_app
+from services.gateway.http_calls import add_call_routes
+from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
+from services.gateway.talker import Talker
+from services.settings import AppConfig, Environment, Limits
+
+SIZE = 256
+BEEP_HZ = 1000
+BEEP_TICKS = TICKS_PER_SECOND // 5
+FIRST_AT = 7 * TICKS_PER_SECOND + BLOCK_TICKS
+"""A caller joins somewhere within the call."""
+
+
+@dataclass
+class ManualClock:
+    """Stands still until told otherwise."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class FakeSessionPart:
+    """What of a session a `FakeLive` looks at."""
+
+    id: SessionId
+    avatar: str
+
+
+@dataclass
+class FakeSessions:
+    """Stands where the coordinator is."""
+
+    slots: int = 2
+    opened: int = 0
+    present: set[str] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def session(self, avatar: str, live: bool = False) -> AsyncIterator[Session]:
+        assert live
+        if len(self.present) >= self.slots:
+            raise Busy("all slots are taken", retry_after_s=7)
+        self.opened += 1
+        id = SessionId(f"call-{self.opened}")
+        self.present.add(id)
+        try:
+            yield cast(Session, FakeSessionPart(id, avatar))
+        finally:
+            self.present.discard(id)
+
+
+def block_at(at: int) -> Block:
+    """The beep is loud, and the picture white, in the first fifth of each second."""
+    ticks = at + np.arange(BLOCK_SAMPLES)
+    tone = 12_000 * np.sin(2 * np.pi * BEEP_HZ * ticks / PLAYED_RATE)
+    sound = np.where(ticks % TICKS_PER_SECOND < BEEP_TICKS, tone, 0).astype(np.int16)
+    pictures: tuple[Picture, ...] = ()
+    if at % (2 * BLOCK_TICKS) == 0:
+        grey = 235 if at % TICKS_PER_SECOND < BEEP_TICKS else 20
+        pictures = (Picture(at, np.full((SIZE, SIZE, 3), grey, np.uint8)),)
+    return Block(at, sound, pictures)
+
+
+class FakeLive:
+    """Plays `block_at` in real time to whoever is attached; `fail` makes it fail."""
+
+    def __init__(self, session: Session, config: AppConfig, clock: Callable[[], float]) -> None:
+        self.id = session.id
+        self.state: CallState = "idle"
+        self.ended = ""
+        self.heard: list[NDArray[np.float32]] = []
+        self.events: list[ClientEvent] = []
+        self.peers: list[Peer] = []
+        self.peer: Peer | None = None
+        self.at = FIRST_AT
+        self._avatar = session.avatar
+        self._over = asyncio.Event()
+        self._failure: Exception | None = None
+
+    async def run(self) -> None:
+        try:
+            playing = asyncio.create_task(self._play())
+            await self._over.wait()
+            playing.cancel()
+            await asyncio.wait({playing})
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self.end("server_error")
+
+    def attach(self, peer: Peer) -> Peer | None:
+        replaced, self.peer = self.peer, peer
+        self.peers.append(peer)
+        peer.tell({"type": "session.created", "session": {"avatar": self._avatar}, "items": []})
+        return replaced
+
+    def detach(self, peer: Peer) -> None:
+        if peer is self.peer:
+            self.peer = None
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        self.heard.append(samples)
+
+    def handle(self, event: ClientEvent) -> None:
+        self.events.append(event)
+
+    def end(self, reason: str) -> None:
+        if not self.ended:
+            self.ended = reason
+            if self.peer is not None:
+                self.peer.tell({"type": "avatar.ended", "reason": reason})
+        self._over.set()
+
+    def fail(self, error: Exception) -> None:
+        self._failure = error
+        self._over.set()
+
+    def describe(self) -> dict[str, object]:
+        return {"id": self.id, "avatar": self._avatar, "state": self.state, "models": ["a fake"]}
+
+    @property
+    def microphone(self) -> NDArray[np.float32]:
+        return np.concatenate(self.heard) if self.heard else np.zeros(0, np.float32)
+
+    async def _play(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            if self.peer is not None:
+                self.peer.play(block_at(self.at))
+            self.at += BLOCK_TICKS
+            due += BLOCK_TICKS / TICKS_PER_SECOND
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+
+@dataclass
+class CallDesk:
+    """A gateway's calls and their HTTP, in process; media go over loopback."""
+
+    calls: Calls
+    http: httpx.AsyncClient
+    sessions: FakeSessions
+    lives: list[FakeLive]
+    app: FastAPI
+
+    async def booking(self, avatar: str = "") -> Booking:
+        response = await self.http.post("/v1/sessions", json={"avatar": avatar} if avatar else {})
+        response.raise_for_status()
+        return Booking(self.http, response.json())
+
+    @property
+    def live(self) -> FakeLive:
+        """The newest session."""
+        return self.lives[-1]
+
+    def fail(self, error: AvatarError) -> None:
+        self.live.fail(error)
+
+
+@asynccontextmanager
+async def call_desk(
+    limits: Limits | None = None, slots: int = 2, **options: Any
+) -> AsyncIterator[CallDesk]:
+    """Until the block ends; `options` are those of `Calls`."""
+    config = AppConfig(limits=limits or Limits(), slots=slots)
+    sessions = FakeSessions(slots)
+    lives: list[FakeLive] = []
+
+    def make_live(session: Session, config: AppConfig, clock: Callable[[], float]) -> FakeLive:
+        lives.append(FakeLive(session, config, clock))
+        return lives[-1]
+
+    calls = Calls(sessions, config, make_live=make_live, **options)
+    app = make_app(cast(Talker, None), config, Environment(), lambda: [])
+    add_call_routes(app, calls, config, options.get("ice_servers", ()))
+    await calls.start()
+    try:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            yield CallDesk(calls, http, sessions, lives, app)
+    finally:
+        await calls.close()
