@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from avatar.errors import AvatarError
 from avatar.media import SessionId
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Session
