@@ -31,7 +31,7 @@ class Mic(MediaStreamTrack):
         """How much of what the avatar says leaks from the loudspeaker into the microphone."""
 
     async def speak(self, samples: NDArray[np.float32], sample_rate: int) -> float:
-        """Speak (S,) samples; returns the monotonic instant at which the first one was sent."""
+        """Speak (S,) samples; returns the monotonic instant at which the first one was due."""
         sound = resample(samples, sample_rate, SOUND_RATE)
         pcm = (np.clip(sound, -1, 1) * 32767).astype(np.int16)
         begun: asyncio.Future[float] = asyncio.get_running_loop().create_future()
@@ -58,7 +58,7 @@ class Mic(MediaStreamTrack):
         if not self._rest.size and self._queue:
             self._rest, begun = self._queue.popleft()
             if not begun.done():
-                begun.set_result(loop.time())
+                begun.set_result(due)  # when late, what follows is sent faster: the end is on time
         piece, self._rest = self._rest[:FRAME], self._rest[FRAME:]
         pcm = np.zeros((1, FRAME), np.int16)
         pcm[0, : piece.size] = piece
