@@ -27,6 +27,11 @@ def is_stop(text: str) -> bool:
     return not is_polite and _is_only(plain, lambda word: word in _STOPS | _POLITE)
 
 
+def is_objection(text: str) -> bool:
+    """One short word that means to interrupt: "no", "what", "but"."""
+    return _is_only(text, lambda word: word in _OBJECTIONS)
+
+
 def is_hallucination(text: str) -> bool:
     """What Whisper hears in a breath or a knock; people say these, too."""
     return _plain(text) in _HALLUCINATIONS
@@ -61,6 +66,7 @@ _ASSENT = frozenset(
 _ASSENTING_PHRASES = re.compile(r"\b(i see|got it|of course|all right|makes sense|thank you)\b")
 _STOPS = frozenset("stop wait enough quiet silence shush sh shh pause halt".split())
 _POLITE = frozenset("please no hey okay ok oh sorry just now".split())
+_OBJECTIONS = frozenset("no nope what why but hey excuse sorry hello help".split())
 _STOPPING_PHRASES = re.compile(
     r"\b(hold on|hang on|be quiet|shut up|stop it|stop talking|that's enough|"
     r"(just )?(a|one) (moment|minute|second|sec))\b"

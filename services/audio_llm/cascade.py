@@ -25,6 +25,8 @@ R = TypeVar("R")
 
 UNREACHABLE = "I cannot reach my language model right now. Please try again in a moment."
 """What the avatar says when its chat server does not answer."""
+SHORT_SOUND_S = 1.0
+"""A sound that may well be a hum; with the silence around it."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,15 @@ class Cascade:
             log.warning("chat_unreachable", cause=str(error))
 
     async def understand(self, samples: NDArray[np.float32]) -> str:
-        """The words in (S,) 16 kHz samples of a live turn, hums and fillers among them.
+        """The words in (S,) 16 kHz samples of a live turn; of a short sound, hums as well.
 
         Raises:
             AvatarError: The recogniser does not answer, or failed.
         """
+        # longer speech is written down twice with it: "Do you like it? Do you like it"
+        hint = FILLER_PROMPT if len(samples) <= SHORT_SOUND_S * SPEECH_RATE else ""
         try:
-            return await self._run(self._recognizer.transcribe, samples, FILLER_PROMPT)
+            return await self._run(self._recognizer.transcribe, samples, hint)
         except AvatarError:
             raise
         except Exception as error:

@@ -29,6 +29,8 @@ log = get_logger(__name__)
 
 SPECULATED_S: Final = 0.7
 """Where a longer silence must follow to end the turn, it is not answered ahead of time."""
+FORGOTTEN_S: Final = 2.0
+"""So much of an echo is kept, lest a caller's words be looked for in all of it."""
 
 
 class CascadeLive:
@@ -161,11 +163,12 @@ class LiveConversation:
             self._answer.hold(True)
 
     def understood(self, so_far: Turn, is_pause: bool, /) -> None:
-        is_contested = self.is_contested
-        if self._judge.is_echo(so_far, self._listener.now_s, is_contested=is_contested):
-            self._listener.forget()
+        if self._judge.is_echo(so_far, self._listener.now_s):
+            # in the middle of a word more is understood with what came before it
+            if is_pause or so_far.speech_s > FORGOTTEN_S:
+                self._listener.forget()
             return
-        if is_contested and not self._judge.is_nothing(so_far):
+        if self.is_contested and not self._judge.is_nothing(so_far):
             self._barge_in()
         if self._answer is not None and self.is_contested:
             self._answer.hold(False)

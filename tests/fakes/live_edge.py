@@ -23,6 +23,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 SETTLING = 60
 """Rounds of the event loop in which all that needs no waiting is done."""
+FAINT = 1e-5
+"""What a sound carries, in its first samples, is too faint to be heard."""
 
 
 class InlineExecutor(Executor):
@@ -60,9 +62,8 @@ class Script:
         """As (N, 512) samples."""
         self.utterances.append(utterance)
         windows = np.full((round(utterance.seconds / WINDOW_S), WINDOW), utterance.level)
-        windows[:, 0] = utterance.probability
-        windows[:, 1] = len(self.utterances)
-        windows[:, 2] = len(windows)
+        windows[:, :3] = utterance.probability, len(self.utterances), len(windows)
+        windows[:, :3] *= FAINT
         return windows.astype(np.float32)
 
     def trimmed(self, samples: NDArray[np.float32], /) -> NDArray[np.float32]:
@@ -73,7 +74,7 @@ class Script:
         return VadState(empty, empty, empty)
 
     def step(self, window: NDArray[np.float32], state: VadState, /) -> tuple[float, VadState]:
-        return float(window[0]), state
+        return float(window[0]) / FAINT, state
 
     def transcribe(self, samples: NDArray[np.float32], /, hint: str = "") -> str:
         """So many of each utterance's words as there is of its sound."""
@@ -81,11 +82,11 @@ class Script:
         if self.trouble is not None:
             raise self.trouble
         words: list[str] = []
-        windows = samples.reshape(-1, WINDOW)
-        for number in dict.fromkeys(windows[windows[:, 1] > 0, 1].astype(int).tolist()):
-            own = windows[windows[:, 1] == number]
+        numbers, sizes = np.rint(samples.reshape(-1, WINDOW)[:, 1:3].T / FAINT).astype(int)
+        for number in dict.fromkeys(numbers[numbers > 0].tolist()):
+            of_it = sizes[numbers == number]
             spoken = self.utterances[number - 1].text.split()
-            words += spoken[: round(len(spoken) * len(own) / float(own[0, 2]))]
+            words += spoken[: round(len(spoken) * len(of_it) / of_it[0])]
         return " ".join(words)
 
     def close(self) -> None:
@@ -118,6 +119,7 @@ class Caller:
         self._channel, self._session, self._settle = channel, session, settle
         self._reaction = reaction
         self._seq = 0
+        self._news = asyncio.Event()
         self._due = -1  # windows until `interrupt` is sent
         self._words: list[tuple[str, float]] = []  # of this answer, and when each has been heard
         self._told_s = 0.0
@@ -147,6 +149,12 @@ class Caller:
         """Whether an answer was played to its end."""
         return ">playback_finished" in self.order
 
+    async def heard_kind(self, kind: str) -> None:
+        """Wait, without media going on, until audio_llm has said something of that kind."""
+        while kind not in self.kinds():
+            self._news.clear()
+            await self._news.wait()
+
     async def hear(self) -> None:
         """Take in what audio_llm says, to the end of the edge."""
         while (piece := await self._channel.receive()) is not None:
@@ -154,6 +162,7 @@ class Caller:
             self.events.append(piece)
             self.order.append(piece.kind if isinstance(piece, TurnEvent) else "sound")
             self._take(piece)
+            self._news.set()
 
     async def say(self, kind: TurnKind, text: str = "") -> None:
         self.order.append(f">{kind}")

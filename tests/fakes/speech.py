@@ -46,7 +46,13 @@ class GivenChat:
     aborted: int = 0
 
     async def reply(
-        self, question: str, /, *, persona: str, history: Sequence[Message] = (), brisk: bool = False
+        self,
+        question: str,
+        /,
+        *,
+        persona: str,
+        history: Sequence[Message] = (),
+        brisk: bool = False,
     ) -> AsyncGenerator[str]:
         self.asked.append((question, persona, tuple(history)))
         try:

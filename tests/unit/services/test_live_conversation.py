@@ -387,20 +387,14 @@ async def test_nothing_is_told_between_barge_in_and_interrupt() -> None:
         assert caller.texts("reply") == ANSWER * 2
 
 
-async def test_an_answer_waits_for_a_caller_who_goes_on() -> None:
+async def test_an_answer_does_not_begin_while_the_caller_makes_a_sound() -> None:
     parts = Parts()
-    parts.chat.sentences = []  # what it says comes late
     async with parts.call() as caller:
-        caller.plays = False
-        await caller.say("prompt", "why?")
-        assert caller.texts("reply") == [UNREACHABLE]
-    slow = Parts()
-    async with slow.call() as caller:
-        await slow.speaks(caller, Utterance("um so", 0.4))
+        await parts.speaks(caller, Utterance("um", 0.4))
         await caller.say("prompt", "why?")
         assert caller.texts("reply") == []
-        await slow.speaks(caller, 2.0)
-        assert caller.kinds().index("speech_ignored") < caller.kinds().index("reply")
+        await caller.be_silent(1.0)
+        assert caller.texts("reply") == ANSWER
 
 
 async def test_the_avatars_own_voice_does_not_interrupt_it() -> None:
@@ -451,7 +445,8 @@ async def test_only_what_was_heard_is_remembered() -> None:
         await caller.until(sounds)
         await caller.be_silent(0.48)
         heard = await caller.interrupt()
-        assert heard == "It is a long"
+        assert ANSWER[0].startswith(heard)
+        assert 0 < len(heard) < len(ANSWER[0])
         await caller.say("prompt", "and then?")
         assert parts.chat.asked[1][2] == (Message("user", "why?"), Message("assistant", heard))
 
@@ -558,6 +553,8 @@ async def take_step(caller: Caller, kind: str, what: object) -> None:
             if word == "hold_turn" and caller.is_answering:
                 await caller.interrupt()
             await caller.say(word)
+        case _:
+            raise AssertionError(f"no step is called {kind}")
 
 
 @pytest.mark.parametrize("seed", range(12))
