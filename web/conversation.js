@@ -3,7 +3,8 @@
 /**
  * An item: {id, role: user | assistant, text, startMs, endMs, state}, times on the call's clock or
  * null; `state` is partial (still changing), said, interrupted, or pending (typed, not confirmed).
- * An answer also has `sentences`: [{text, startMs, endMs}], each from where it began to sound.
+ * An answer also has `sentences`: [{text, startMs, endMs, words: [{text, atMs}]}], each from where
+ * it began to sound; `atMs` is when a word is heard on this page's own clock, performance.now().
  */
 export class Conversation {
   #items;
@@ -25,10 +26,11 @@ export class Conversation {
     this.#add("user", text, null, "pending");
   }
 
-  receive(event) {
+  /** Takes in an event; a sentence in it is heard from `heardAtMs` on. */
+  receive(event, heardAtMs) {
     const handler = HANDLERS[event.type];
     if (!handler) return;
-    handler(this, event);
+    handler(this, event, heardAtMs);
     this.#changed(this.#items);
   }
 
@@ -76,10 +78,12 @@ export class Conversation {
     Object.assign(item, { id, text, state: "said", startMs: atMs, endMs: atMs });
   }
 
-  sentence(id, text, words, atMs) {
+  sentence(id, text, words, atMs, heardAtMs) {
     const item = this.#find(id) ?? this.#add("assistant", "", id, "partial", { sentences: [] });
     const endMs = atMs + (words.at(-1)?.end_ms ?? 0);
-    item.sentences.push({ text, startMs: atMs, endMs });
+    const known = words.length > 0 ? words : [{ text, start_ms: 0 }];
+    const timed = known.map((word) => ({ text: word.text, atMs: heardAtMs + word.start_ms }));
+    item.sentences.push({ text, startMs: atMs, endMs, words: timed });
     item.text = item.sentences.map((sentence) => sentence.text).join(" ");
     item.startMs ??= atMs;
     item.endMs = endMs;
@@ -116,10 +120,20 @@ export class Conversation {
   }
 }
 
+/** What of an item is known to be heard at the instant `nowMs`: nothing is shown before its sound. */
+export function textAt(item, nowMs) {
+  if (item.state !== "partial" || !item.sentences) return item.text;
+  const words = item.sentences.flatMap((sentence) => sentence.words);
+  return words
+    .filter((word) => word.atMs <= nowMs)
+    .map((word) => word.text)
+    .join(" ");
+}
+
 const HANDLERS = {
   "session.created": (talk, { items = [] }) => talk.restore(items),
-  "input_audio_buffer.speech_started": (talk, event) => talk.speechStarted(event.audio_start_ms),
-  "input_audio_buffer.speech_stopped": (talk, event) => talk.speechStopped(event.audio_end_ms),
+  "input_audio_buffer.speech_started": (talk, event) => talk.speechStarted(event.audio_start_ms ?? event.t_ms),
+  "input_audio_buffer.speech_stopped": (talk, event) => talk.speechStopped(event.audio_end_ms ?? event.t_ms),
   "avatar.speech_ignored": (talk) => talk.speechIgnored(),
   "conversation.item.input_audio_transcription.delta": (talk, event) =>
     talk.heard(event.item_id, event.transcript, "partial", event.t_ms),
@@ -127,8 +141,8 @@ const HANDLERS = {
     talk.heard(event.item_id, event.transcript, "said", event.t_ms),
   "conversation.item.created": (talk, { item, t_ms }) =>
     talk.confirmed(item.id, item.content.map((part) => part.text ?? "").join(" "), t_ms),
-  "response.output_audio_transcript.delta": (talk, event) =>
-    talk.sentence(event.response_id, event.delta, event.words ?? [], event.t_ms),
+  "response.output_audio_transcript.delta": (talk, event, heardAtMs) =>
+    talk.sentence(event.response_id, event.delta, event.words ?? [], event.t_ms, heardAtMs),
   "response.output_audio_transcript.done": (talk, event) =>
     talk.answered(event.response_id, event.transcript),
   "avatar.playback.finished": (talk, event) => {

@@ -56,7 +56,6 @@ export class Devices {
     const found = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
     fill(this.#microphone, found, "audioinput", choices().microphone, "Microphone");
     fill(this.#speaker, found, "audiooutput", choices().speaker, "Speaker");
-    show("speaker-note", this.#speaker.value === "");
   }
 
   /** Lets `player` sound from the chosen loudspeaker, as far as the browser can. */

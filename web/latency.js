@@ -2,6 +2,8 @@
 
 import { byId, element, setText, show } from "./ui.js";
 
+const NETWORK = "network and jitter buffer";
+
 const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
 
 /**
@@ -13,7 +15,7 @@ export function stagesOf(event, networkMs) {
   const rest = Math.round(event.total_ms) - stages.reduce((sum, { ms }) => sum + ms, 0);
   // one millisecond a stage is rounding
   if (rest > stages.length) stages.push({ name: "not accounted for", ms: rest });
-  if (networkMs !== null) stages.push({ name: "network and jitter buffer", ms: Math.round(networkMs) });
+  if (networkMs !== null) stages.push({ name: NETWORK, ms: Math.round(networkMs) });
   return { stages, totalMs: stages.reduce((sum, { ms }) => sum + ms, 0) };
 }
 
@@ -59,9 +61,11 @@ export class Latency {
     byId("latency-bars").replaceChildren(...bars);
     const totals = this.turns.map((turn) => turn.totalMs);
     const count = totals.length === 1 ? "one answer" : `${totals.length} answers`;
+    const wayIsKnown = stages.some(({ name }) => name === NETWORK);
     setText(
       "latency-sum",
-      `Together ${totalMs} ms. Median of ${count}: ${Math.round(median(totals))} ms.`,
+      `Together ${totalMs} ms. Median of ${count}: ${Math.round(median(totals))} ms.` +
+        (wayIsKnown ? "" : " The way to you was not measured yet."),
     );
   }
 }

@@ -217,7 +217,7 @@ async function boot() {
       m: () => room.mute(),
       x: () => room.stop(),
       s: () => room.toggleCaptions(),
-      d: () => room.toggleDebug(),
+      d: () => room.quality.toggleDebug(),
       t: () => byId("typed").focus(),
     },
   });

@@ -121,6 +121,8 @@ const ENDED = {
   gone: () => "The server does not know this call any more: it was away too long, or started anew.",
   server_error: () => "Something failed on the server, and the call with it. Its log says what.",
   event_flood: () => "This page sent more messages than a call may. Reload it, then call again.",
+  text_flood: () => "More messages were typed than a call takes. Type a little more slowly.",
+  microphone_flood: () => "More sound came from the microphone than time has passed. Reload the page.",
   shutdown: () => "The server is being stopped. Call again when it is back.",
   refused: () => "The server did not take the call.",
 };
@@ -128,7 +130,7 @@ const ENDED = {
 /** Why a call ended, for people. */
 export function endedText(reason, detail, limits = {}) {
   const text = ENDED[reason]?.(limits) ?? `The server ended the call (${reason}).`;
-  return reason === "refused" && detail ? `${text} It says: ${detail}.` : text;
+  return detail ? `${text} It says: ${detail}.` : text;
 }
 
 const STAGES = {

@@ -3,25 +3,20 @@
 import { Call } from "./call.js";
 import { Captions } from "./captions.js";
 import { Conversation } from "./conversation.js";
-import { closeMicrophone, openMicrophone } from "./devices.js";
 import { copyDiagnostics } from "./diagnostics.js";
-import { MAX_TYPED, pushToTalk, stopTalking, typed } from "./events.js";
+import { stopTalking } from "./events.js";
 import { Latency } from "./latency.js";
 import { modelsText } from "./lobby.js";
+import { Log } from "./log.js";
 import { choices, choose, keepCall } from "./memory.js";
-import { Meter, drawsInto } from "./meter.js";
-import { kindOfMicrophoneProblem, microphoneHelp } from "./problems.js";
-import { Steady, factsOf, judge, readingOf } from "./stats.js";
-import { drawTranscript } from "./transcript.js";
-import { byId, clockText, element, setText, show, toast } from "./ui.js";
+import { Notices, soundsLikeEcho } from "./notices.js";
+import { Quality } from "./quality.js";
+import { byId, clockText, setText, show, toast } from "./ui.js";
+import { Voice } from "./voice.js";
 
 const READ_MS = 1000;
-const USUAL_BUFFER_MS = 60; // of sound, until the browser has measured it
-const LAST_SECONDS = 60; // counted down before a limit
-const FPS = 25;
 
 const STATES = {
-  microphone: "Microphone",
   connecting: "Connecting",
   idle: "Ready",
   listening: "Listening",
@@ -34,34 +29,46 @@ export class Room {
   avatar = null;
   conversation = new Conversation();
   latency = new Latency();
-  #call = null;
-  #microphone = null;
+  quality = new Quality();
+  #notices = new Notices();
+  #voice;
+  #log;
+  #captions;
   #picture;
   #ended;
-  #captions;
-  #meter = new Meter(drawsInto(byId("meter"), byId("meter-bar")));
+  #call = null;
+  #startedAt = 0;
   #state = "idle";
-  #isMuted = false;
-  #isTalking = false;
+  #wasEchoTold = false;
+  #limit = null; // {limit, until} that the server counts down
   #timer = 0;
-  #report = null;
-  #reading = null;
-  #server = null; // the last avatar.quality
-  #steady = new Steady();
   #wakeLock = null;
 
   /** `ended` is called with {reason, detail, seconds, avatar, limits, items} after a call. */
   constructor(picture, ended) {
     this.#picture = picture;
     this.#ended = ended;
+    const tell = (event) => this.#call?.send(event) ?? false;
+    this.#log = new Log(tell, (text) => {
+      this.conversation.addTyped(text);
+      this.#keepItems();
+    });
+    this.#voice = new Voice({
+      tell,
+      changed: (microphone) => {
+        if (!this.#call) this.#voice.end(); // the call ended meanwhile
+        if (microphone) this.#notices.clear("microphone");
+        return this.#call?.useMicrophone(microphone);
+      },
+      failed: (error) => this.helpWithMicrophone(error),
+    });
     this.#captions = new Captions({
       heard: byId("caption-heard"),
       said: byId("caption-said"),
       live: byId("caption-live"),
+      sounded: () => this.#showItems(),
     });
-    this.#captions.isOn = choices().captions ?? true;
     this.#prepareControls();
-    this.#prepareTyping();
     document.addEventListener("visibilitychange", () => this.#stayAwake());
   }
 
@@ -73,16 +80,16 @@ export class Room {
   prepare(avatar) {
     this.avatar = avatar;
     this.latency.clear();
-    this.#report = this.#reading = this.#server = null;
-    this.#steady = new Steady();
-    this.#isMuted = this.#isTalking = false;
+    this.quality.begin();
     this.#captions.clear();
-    byId("notices").replaceChildren();
+    this.#notices.clear();
+    this.#voice.begin(null);
+    this.#state = "idle";
+    this.#wasEchoTold = false;
+    this.onLimit({ limit: "", seconds_left: null });
+    this.#take([]);
     setText("call-title", avatar.display_name);
     setText("elapsed", "0:00");
-    show("left", false);
-    this.#take([]);
-    this.#showQuality({ level: "wait", reason: "" }, "…");
     this.#showState("connecting");
     this.#picture.begin(avatar);
     this.#picture.say("Connecting …");
@@ -90,13 +97,14 @@ export class Room {
 
   /** Enters a session; `kept` is what this tab remembers of a call that goes on. */
   enter(session, microphone, kept = null) {
-    this.#take(kept?.items ?? []);
-    this.startedAt = kept?.startedAt ?? Date.now();
-    keepCall({ session, avatar: this.avatar, startedAt: this.startedAt, items: this.conversation.items });
-    setText("call-models", session.models?.length ? modelsText(session.models) : "");
     const call = new Call(session, microphone);
     this.#call = call;
-    this.#setMicrophone(microphone);
+    this.#startedAt = kept?.startedAt ?? Date.now();
+    keepCall({ session, avatar: this.avatar, startedAt: this.#startedAt });
+    this.#take(kept?.items ?? []);
+    this.#voice.begin(microphone);
+    setText("call-models", "");
+    this.onModels(session.models);
     call.addEventListener("phase", ({ detail }) => this.#onPhase(detail));
     call.addEventListener("stream", ({ detail }) => this.#picture.play(detail));
     call.addEventListener("message", ({ detail }) => this.#onMessage(detail));
@@ -109,89 +117,60 @@ export class Room {
     return this.#call?.hangUp();
   }
 
+  helpWithMicrophone(error) {
+    this.#notices.microphone(error, () => this.#voice.open());
+  }
+
   /** Another microphone was chosen while the call goes on. */
-  async changeMicrophone() {
-    if (!this.#call || !this.#microphone) return;
-    closeMicrophone(this.#microphone);
-    await this.switchMicrophoneOn();
+  changeMicrophone() {
+    if (this.#voice.isThere) this.#voice.open();
   }
 
   changeSpeaker() {
     this.#picture.route();
   }
 
-  async switchMicrophoneOn() {
-    try {
-      const microphone = await openMicrophone();
-      byId("notices").replaceChildren();
-      if (!this.#call) {
-        closeMicrophone(microphone);
-        return;
-      }
-      this.#setMicrophone(microphone);
-      await this.#call.useMicrophone(microphone);
-    } catch (error) {
-      this.#setMicrophone(null);
-      this.#call?.useMicrophone(null);
-      this.helpWithMicrophone(error);
-    }
-  }
-
-  helpWithMicrophone(error) {
-    const help = microphoneHelp(kindOfMicrophoneProblem(error), {
-      again: () => this.switchMicrophoneOn(),
-      dismiss: () => {
-        byId("notices").replaceChildren();
-        byId("typed").focus();
-      },
-    });
-    byId("notices").replaceChildren(help);
-  }
-
   // What the connection tells
 
   #onPhase({ phase, reason, detail }) {
+    byId("call").dataset.phase = phase;
     if (phase === "connecting") this.#showState("connecting");
     if (phase === "reconnecting") {
-      this.#talk(false);
+      this.#voice.talk(false);
       this.#captions.cut();
       this.#picture.hold();
-      this.#report = null;
       this.#showState("reconnecting");
+      this.#showWayBack();
     }
     if (phase === "live") {
       this.#picture.say("");
       this.#showState(this.#state);
     }
     if (phase === "ended") this.#leave(reason, detail);
-    byId("call").dataset.phase = phase;
   }
 
   #leave(reason, detail) {
     clearInterval(this.#timer);
-    const { session } = this.#call;
+    const { limits } = this.#call.session;
     this.#call = null;
-    closeMicrophone(this.#microphone);
-    this.#microphone = null;
-    this.#meter.stop();
+    this.#voice.end();
     this.#captions.clear();
     this.#picture.say("");
     this.#picture.end();
     this.#wakeLock?.release().catch(() => {});
     this.#wakeLock = null;
-    this.#state = "idle";
     this.#ended({
       reason,
       detail,
+      limits,
       avatar: this.avatar,
-      limits: session.limits,
       items: this.conversation.items,
-      seconds: (Date.now() - this.startedAt) / 1000,
+      seconds: (Date.now() - this.#startedAt) / 1000,
     });
   }
 
   #onMessage(event) {
-    this.conversation.receive(event);
+    this.conversation.receive(event, performance.now() + this.quality.bufferMs);
     MESSAGES[event.type]?.(this, event);
   }
 
@@ -200,13 +179,17 @@ export class Room {
     if (this.#call?.phase === "live") this.#showState(state);
   }
 
-  onSentence({ delta, words = [] }) {
-    const buffer = this.#reading?.jitterBufferMs ?? USUAL_BUFFER_MS;
-    this.#captions.say(delta, words, performance.now() + buffer);
+  onSentence({ response_id: id, delta }) {
+    const answer = this.conversation.items.find((item) => item.id === id);
+    this.#captions.say(delta, answer.sentences.at(-1).words);
   }
 
   onHeard(text, isFinal) {
     this.#captions.hear(text, isFinal);
+    if (!isFinal || this.#wasEchoTold) return;
+    const said = this.conversation.items.findLast((item) => item.role === "assistant");
+    this.#wasEchoTold = soundsLikeEcho(text, said?.text ?? "");
+    if (this.#wasEchoTold) this.#notices.echo(this.avatar.display_name);
   }
 
   onSilence(wasCut) {
@@ -215,36 +198,40 @@ export class Room {
   }
 
   onLatency(event) {
-    const { rttMs = null, jitterBufferMs = null } = this.#reading ?? {};
-    const isKnown = rttMs !== null || jitterBufferMs !== null;
-    this.latency.add(event, isKnown ? (rttMs ?? 0) + (jitterBufferMs ?? 0) : null);
+    this.latency.add(event, this.quality.networkMs);
   }
 
   onQuality(event) {
-    this.#server = event;
+    this.quality.server = event;
   }
 
-  onFailed(text) {
+  onModels(models) {
+    if (models?.length) setText("call-models", modelsText(models));
+  }
+
+  /** The server counts down to the end of the call, or no more. */
+  onLimit({ limit, seconds_left: left }) {
+    this.#limit = left === null ? null : { limit, until: performance.now() + 1000 * left };
+    if (limit === "idle" && left !== null) {
+      this.#notices.idle(() => this.#call?.send(stopTalking())); // a sign of life; it stops nobody
+    } else {
+      this.#notices.clear("idle");
+    }
+    this.#showTime();
+  }
+
+  onProblem(text) {
     toast(text);
   }
 
   // What the caller does
 
   mute() {
-    if (!this.#microphone) {
-      this.switchMicrophoneOn();
-      return;
-    }
-    this.#isMuted = !this.#isMuted;
-    this.#applyMute();
+    this.#voice.mute();
   }
 
   talk(isDown) {
-    if (isDown && !this.#microphone) {
-      this.switchMicrophoneOn();
-      return;
-    }
-    this.#talk(isDown);
+    this.#voice.talk(isDown);
   }
 
   stop() {
@@ -255,104 +242,39 @@ export class Room {
   toggleCaptions() {
     const isOn = byId("captions-toggle").getAttribute("aria-pressed") !== "true";
     choose({ captions: isOn });
-    this.#captions.isOn = isOn;
-    byId("captions-toggle").setAttribute("aria-pressed", String(isOn));
-  }
-
-  toggleDebug() {
-    const isShown = byId("debug").hidden;
-    show("debug", isShown);
-    byId("debug-toggle").setAttribute("aria-pressed", String(isShown));
-    this.#showDebug();
-  }
-
-  #talk(isDown) {
-    if (isDown === this.#isTalking) return;
-    if (!this.#call?.send(pushToTalk(isDown)) && isDown) return;
-    this.#isTalking = isDown;
-    byId("talk").setAttribute("aria-pressed", String(isDown));
-    this.#applyMute();
-  }
-
-  /** The talk button is heard through a muted microphone: that is what it is for. */
-  #applyMute() {
-    const isHeard = !this.#isMuted || this.#isTalking;
-    for (const track of this.#microphone?.getAudioTracks() ?? []) track.enabled = isHeard;
-    const isOff = !this.#microphone || this.#isMuted;
-    byId("mute").setAttribute("aria-pressed", String(isOff));
-    byId("mute-icon").setAttribute("href", isOff ? "#i-mic-off" : "#i-mic");
-    setText("mute-label", !this.#microphone ? "No mic" : this.#isMuted ? "Muted" : "Mute");
-    byId("talk").toggleAttribute("data-absent", !this.#microphone);
-  }
-
-  #setMicrophone(stream) {
-    this.#microphone = stream;
-    this.#meter.stop();
-    this.#applyMute();
-    if (!stream) return;
-    this.#meter.start(stream);
-    stream.getAudioTracks()[0].addEventListener("ended", () => {
-      if (this.#microphone === stream) this.switchMicrophoneOn(); // unplugged: the next one
-    });
+    this.#showCaptions(isOn);
   }
 
   #prepareControls() {
-    byId("captions-toggle").setAttribute("aria-pressed", String(choices().captions ?? true));
-    byId("mute").addEventListener("click", () => this.mute());
+    this.#showCaptions(choices().captions ?? true);
     byId("stop").addEventListener("click", () => this.stop());
     byId("captions-toggle").addEventListener("click", () => this.toggleCaptions());
-    byId("debug-toggle").addEventListener("click", () => this.toggleDebug());
     byId("copy-diagnostics").addEventListener("click", () => copyDiagnostics(this.diagnostics()));
     for (const control of document.querySelectorAll(".control")) {
       // a mouse leaves no focus behind, so that the space bar stays the talk key
       control.addEventListener("click", (event) => event.detail > 0 && control.blur());
     }
-    const talk = byId("talk");
-    talk.addEventListener("pointerdown", (event) => {
-      talk.setPointerCapture(event.pointerId);
-      this.talk(true);
-    });
-    for (const over of ["pointerup", "pointercancel", "lostpointercapture"]) {
-      talk.addEventListener(over, () => this.talk(false));
-    }
-    talk.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch
-    talk.addEventListener("keydown", ({ key, repeat }) => {
-      if (!repeat && (key === " " || key === "Enter")) this.talk(true);
-    });
-    for (const over of ["keyup", "blur"]) talk.addEventListener(over, () => this.talk(false));
-  }
-
-  #prepareTyping() {
-    byId("typing").addEventListener("submit", (event) => {
-      event.preventDefault();
-      const text = byId("typed").value.trim().slice(0, MAX_TYPED);
-      if (!text) return;
-      const [item, answer] = typed(text);
-      if (!this.#call?.send(item)) {
-        toast("Not sent: the connection is away. Your text stays here.");
-        return;
-      }
-      this.#call.send(answer);
-      byId("typed").value = "";
-      this.conversation.addTyped(text);
-      this.#show(this.conversation.items);
-    });
   }
 
   // What is shown
 
   #take(items) {
-    this.conversation = new Conversation(items, (changed) => this.#show(changed));
-    this.#show(this.conversation.items);
+    this.conversation = new Conversation(items, () => this.#keepItems());
+    this.#keepItems();
   }
 
-  #show(items) {
-    const log = byId("log");
-    const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
-    drawTranscript(byId("items"), items, this.avatar?.display_name ?? "");
-    show("log-empty", items.length === 0);
-    if (isAtEnd) log.scrollTop = log.scrollHeight;
-    if (this.#call) keepCall({ items });
+  #showItems() {
+    this.#log.show(this.conversation.items, this.avatar?.display_name ?? "");
+  }
+
+  #keepItems() {
+    this.#showItems();
+    if (this.#call) keepCall({ items: this.conversation.items });
+  }
+
+  #showCaptions(isOn) {
+    this.#captions.isOn = isOn;
+    byId("captions-toggle").setAttribute("aria-pressed", String(isOn));
   }
 
   #showState(state) {
@@ -363,64 +285,25 @@ export class Room {
     document.title = `${this.avatar.display_name} · ${STATES[state] ?? state}`;
   }
 
-  async #tick() {
-    const call = this.#call;
+  #tick() {
     this.#showTime();
-    if (call?.phase === "reconnecting") {
-      const left = call.graceS - (performance.now() - call.lostAt) / 1000;
-      this.#picture.say(`Reconnecting … ${clockText(left)}`, {
-        button: "Hang up",
-        action: () => this.hangUp(),
-      });
-      this.#showQuality({ level: "poor", reason: "the connection is lost" });
-    }
-    if (call?.phase !== "live") return;
-    const report = await call.stats();
-    if (call !== this.#call || call.phase !== "live") return;
-    this.#reading = readingOf(report, this.#report);
-    this.#report = report;
-    const fps = call.session.profile?.fps ?? FPS;
-    this.#showQuality(this.#steady.next(judge(this.#reading, this.#server, fps)));
-    this.#showFacts();
+    if (this.#call?.phase === "reconnecting") this.#showWayBack();
+    if (this.#call?.phase === "live") this.quality.read(this.#call, this.#state);
+  }
+
+  #showWayBack() {
+    const { graceS, lostAt } = this.#call;
+    const left = graceS - (performance.now() - lostAt) / 1000;
+    const action = () => this.hangUp();
+    this.#picture.say(`Reconnecting … ${clockText(left)}`, { button: "Hang up", action });
+    this.quality.lost();
   }
 
   #showTime() {
-    const seconds = (Date.now() - this.startedAt) / 1000;
-    setText("elapsed", clockText(seconds));
-    const limit = this.#call?.session.limits?.session_s;
-    const left = limit ? limit - seconds : Infinity;
-    show("left", left <= LAST_SECONDS);
-    if (left <= LAST_SECONDS) setText("left", `, ${clockText(left)} left`);
-  }
-
-  #showQuality({ level, reason }, text = "") {
-    const words = { good: "Good", fair: "Fair", poor: "Poor" };
-    byId("quality-chip").dataset.level = level;
-    setText("quality-text", text || [words[level], reason].filter(Boolean).join(": "));
-    setText("quality-reason", reason ? `${words[level]}: ${reason}.` : "Nothing stands out.");
-  }
-
-  #showFacts() {
-    const facts = factsOf(this.#reading, this.#server);
-    byId("quality-facts").replaceChildren(
-      ...facts.flatMap(([name, text]) => [
-        element("dt", { textContent: name }),
-        element("dd", { textContent: text }),
-      ]),
-    );
-    this.#showDebug();
-  }
-
-  #showDebug() {
-    if (byId("debug").hidden || !this.#reading) return;
-    const facts = [
-      ...factsOf(this.#reading, this.#server),
-      ["Heartbeat", `${Math.round(this.#call?.heartbeatMs ?? 0)} ms`],
-      ["Freezes", `${this.#reading.freezes} in the last second`],
-      ["Resumed", `${this.#call?.resumes ?? 0} times`],
-      ["State", this.#state],
-    ];
-    setText("debug", facts.map(([name, text]) => `${name.padEnd(20)} ${text}`).join("\n"));
+    if (this.#call) setText("elapsed", clockText((Date.now() - this.#startedAt) / 1000));
+    show("left", this.#limit !== null);
+    if (!this.#limit) return;
+    setText("left", ` ${clockText((this.#limit.until - performance.now()) / 1000)} left`);
   }
 
   /** What helps to find a fault: figures and states, nothing of what was said or who is there. */
@@ -434,10 +317,10 @@ export class Room {
       state: this.#state,
       resumes: call?.resumes ?? 0,
       heartbeat_ms: call?.heartbeatMs ?? null,
-      seconds: Math.round((Date.now() - this.startedAt) / 1000),
-      has_microphone: this.#microphone !== null,
-      connection: this.#reading,
-      server_quality: this.#server,
+      seconds: Math.round((Date.now() - this.#startedAt) / 1000),
+      has_microphone: this.#voice.isThere,
+      connection: this.quality.reading,
+      server_quality: this.quality.server,
       answers: this.latency.turns,
       browser: navigator.userAgent,
     };
@@ -450,6 +333,7 @@ export class Room {
 }
 
 const MESSAGES = {
+  "session.created": (room, { session }) => room.onModels(session?.models),
   "avatar.state": (room, { state }) => room.onState(state),
   "conversation.item.input_audio_transcription.delta": (room, event) =>
     room.onHeard(event.transcript, false),
@@ -461,8 +345,10 @@ const MESSAGES = {
   "output_audio_buffer.cleared": (room) => room.onSilence(true),
   "avatar.latency": (room, event) => room.onLatency(event),
   "avatar.quality": (room, event) => room.onQuality(event),
+  "avatar.limit": (room, event) => room.onLimit(event),
   "response.done": (room, { response }) => {
-    if (response.status === "failed") room.onFailed(`No answer: ${response.reason || "it failed"}.`);
+    room.onModels(response.models);
+    if (response.status === "failed") room.onProblem(`No answer: ${response.reason || "it failed"}.`);
   },
-  "error": (room, { error }) => room.onFailed(error.message),
+  "error": (room, { error }) => room.onProblem(error.message),
 };

@@ -32,7 +32,7 @@ export function readingOf(report, earlier) {
     freezes: since(video, videoBefore, "freezeCount"),
     frozenMs: round(1000 * since(video, videoBefore, "totalFreezesDuration")),
     framesDropped: since(video, videoBefore, "framesDropped"),
-    size: video?.frameWidth ? `${video.frameWidth} × ${video.frameHeight}` : "",
+    size: video?.frameWidth ? `${video.frameWidth} by ${video.frameHeight}` : "",
     codec: report.get?.(video?.codecId)?.mimeType ?? "",
     ...path,
   };

@@ -1,16 +1,21 @@
 // The transcript: as a list on the page, and as text, subtitles or JSON to keep.
 
+import { textAt } from "./conversation.js";
 import { clockText, element } from "./ui.js";
 
 const WHO = { user: "You" };
 
 /** Draws `items` into `list`, keeping the elements of items that did not change. */
 export function drawTranscript(list, items, avatarName) {
-  const elements = items.map((item, index) => {
-    const old = list.children[index];
-    const look = JSON.stringify([item.id, item.role, item.text, item.state]);
-    return old?.dataset.look === look ? old : drawItem(item, look, avatarName);
-  });
+  const now = performance.now();
+  const elements = items
+    .map((item) => ({ ...item, text: textAt(item, now) }))
+    .filter((item) => item.text)
+    .map((item, index) => {
+      const old = list.children[index];
+      const look = JSON.stringify([item.id, item.role, item.text, item.state]);
+      return old?.dataset.look === look ? old : drawItem(item, look, avatarName);
+    });
   elements.forEach((each, index) => {
     if (list.children[index] !== each) list.children[index]?.replaceWith(each) ?? list.append(each);
   });

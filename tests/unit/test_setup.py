@@ -97,7 +97,7 @@ def test_a_finished_setup_is_not_repeated(
 def test_the_wider_setup_serves_the_narrower_one(
     installs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "install_system_libraries", lambda: None)
+    monkeypatch.setattr(setup, "install_system_packages", lambda: None)
     run(monkeypatch, "dev")
     installs.clear()
     run(monkeypatch, "run")
@@ -107,7 +107,7 @@ def test_the_wider_setup_serves_the_narrower_one(
 def test_the_narrower_setup_does_not_serve_the_wider_one(
     installs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "install_system_libraries", lambda: None)
+    monkeypatch.setattr(setup, "install_system_packages", lambda: None)
     run(monkeypatch, "run")
     installs.clear()
     run(monkeypatch, "dev")
@@ -191,16 +191,35 @@ def test_libraries_that_are_missing_fail_in_ci_and_are_named_elsewhere(
 ) -> None:
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(setup, "find_chromium", lambda: "/usr/bin/chromium")
     command = "sudo apt-get install -y --no-install-recommends libgl1 libegl1 libespeak-ng1"
 
     monkeypatch.delenv("CI", raising=False)
-    setup.install_system_libraries()
+    setup.install_system_packages()
     said = capsys.readouterr().out
     assert "NOT run" in said
     assert command in said
 
     monkeypatch.setenv("CI", "true")
-    assert command in refusal(setup.install_system_libraries)
+    assert command in refusal(setup.install_system_packages)
+
+
+def test_a_missing_chromium_fails_in_ci_and_is_named_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: "there")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    command = "sudo apt-get install -y --no-install-recommends chromium"
+
+    monkeypatch.delenv("CI", raising=False)
+    setup.install_system_packages()
+    said = capsys.readouterr().out
+    assert "tests that need chromium are NOT run" in said
+    assert command in said
+
+    monkeypatch.setenv("CI", "true")
+    assert command in refusal(setup.install_system_packages)
 
 
 def test_torch_comes_from_its_cpu_index_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,98 @@
+"""Before the call: who can be called, whether, and what the page promises."""
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.conftest import ROOT, Visit
+from tests.fakes.page_server import MODELS, PageServer
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_the_character_that_was_chosen_is_called_and_remembered(
+    visit: Visit, server: PageServer
+) -> None:
+    visitor = await visit()
+    await visitor.page.locator(".character", has_text="Zuri").click()
+    await visitor.sees("#call-label", "Call Zuri")
+    await visitor.page.reload()
+    await visitor.sees("#call-label", "Call Zuri")
+    await visitor.call()
+    assert server.sessions[0].avatar == "zuri"
+
+
+async def test_the_cast_is_chosen_by_arrow_keys(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.page.locator("input[name=avatar]:checked").focus()
+    await visitor.page.keyboard.press("ArrowRight")
+    await visitor.sees("#call-label", "Call Otto")
+
+
+async def test_a_server_that_warms_up_says_what_it_waits_for(
+    visit: Visit, server: PageServer
+) -> None:
+    server.waiting_for = ["audio_llm", "score_worker"]
+    visitor = await visit()
+    warming = "Warming up: hearing, thinking and the voice, the face …"
+    await visitor.sees("#readiness-text", warming)
+    await expect(visitor.page.locator("#call-button")).to_be_disabled()
+    await visitor.sees("#call-label", "Getting ready …")
+    server.waiting_for = []
+    await visitor.sees("#readiness-text", "Ready")
+    await expect(visitor.page.locator("#call-button")).to_be_enabled()
+
+
+async def test_who_speaks_is_said_and_how_to_change_it(visit: Visit) -> None:
+    visitor = await visit()
+    for model in MODELS:
+        await expect(visitor.page.locator("#models")).to_contain_text(model)
+    await expect(visitor.page.locator("#models")).to_contain_text("often wrong")
+    text = await visitor.page.locator(".honest").inner_text()
+    section = re.search("README, “(.+)”", text)
+    assert section is not None
+    assert f"### {section[1]}" in (ROOT / "README.md").read_text()
+
+
+async def test_portraits_come_alive_where_the_server_has_previews(
+    visit: Visit, server: PageServer
+) -> None:
+    server.has_previews = True
+    visitor = await visit()
+    await expect(visitor.page.locator(".character.lives")).to_have_count(4)
+
+
+async def test_portraits_stand_still_for_who_asked_for_it(visit: Visit, server: PageServer) -> None:
+    server.has_previews = True
+    visitor = await visit(reduced_motion="reduce")
+    await visitor.page.locator("#call-button:enabled").wait_for()
+    await expect(visitor.page.locator(".character img")).to_have_count(4)
+    await expect(visitor.page.locator(".character video")).to_have_count(0)
+
+
+async def test_a_video_file_can_still_be_made(visit: Visit) -> None:
+    visitor = await visit()
+    await visitor.page.locator("#to-files").click()
+    await expect(visitor.page.locator("#files")).to_be_visible()
+    await expect(visitor.page.locator("#file-avatar option")).to_have_count(4)
+    await visitor.page.locator("#file-text").fill("Good morning.")
+    await visitor.page.route(
+        "**/v1/say", lambda route: route.fulfill(status=422, json={"detail": "no"})
+    )
+    async with visitor.page.expect_request("**/v1/say") as asked:
+        await visitor.page.locator("#say").click()
+    assert (await asked.value).post_data_json == {"avatar": "mira", "text": "Good morning."}
+    await visitor.sees("#progress", "no")
+    await visitor.page.get_by_text("Back to the call page").click()
+    await expect(visitor.page.locator("#lobby")).to_be_visible()
+
+
+async def test_the_page_asks_nobody_but_its_server(visit: Visit, server: PageServer) -> None:
+    visitor = await visit()
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url))
+    await visitor.page.reload()
+    await visitor.call()
+    foreign = [url for url in asked if not url.startswith((server.url, "blob:"))]
+    assert foreign == []
