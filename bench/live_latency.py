@@ -35,7 +35,11 @@ QUIET_S = 1.5
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds from the caller's last word; `stages_ms` and `total_ms` are the gateway's words."""
+    """Seconds from the caller's last word; `stages_ms` and `total_ms` are the gateway's words.
+
+    `noticed_ms`: how much later than it was the gateway takes the last word's end to be.
+    `after_ms`: from its first block of the answer to the first audible sample here.
+    """
 
     question: str
     heard_as: str
@@ -43,6 +47,8 @@ class Turn:
     first_lips_s: float
     total_ms: float
     stages_ms: dict[str, float]
+    noticed_ms: float
+    after_ms: float
 
     @property
     def sum_off_ms(self) -> float:
@@ -75,13 +81,16 @@ async def one_turn(call: Receiver[Face], question: Question, reader: MouthReader
     latency = await call.event("avatar.latency", told)
     over = await call.event("avatar.playback.finished", told, wait_s=60)
     await asyncio.sleep(QUIET_S)
+    total_ms, sound_s = float(latency.event["total_ms"]), first_sound_s(call, ended_s)
     return Turn(
         question.text,
         heard_as(call, told),
-        first_sound_s(call, ended_s) - ended_s,
+        sound_s - ended_s,
         first_lips_s(call, reader, ended_s, over) - ended_s,
-        float(latency.event["total_ms"]),
+        total_ms,
         {stage["name"]: float(stage["ms"]) for stage in latency.event["stages"]},
+        noticed_ms=1000 * (latency.at_s - ended_s) - total_ms,
+        after_ms=1000 * (sound_s - latency.at_s),
     )
 
 
@@ -122,9 +131,13 @@ def report(values: Values) -> str:
     off = max(turn["sum_off_ms"] for turn in turns)
     names = list(turns[0]["stages_ms"])
     stages = {name: [turn["stages_ms"].get(name, 0.0) for turn in turns] for name in names}
-    outside = [1000 * turn["first_sound_s"] - turn["total_ms"] for turn in turns]
-    rows = {**stages, "the whole, by the gateway": [turn["total_ms"] for turn in turns]}
-    rows["beyond it: both ways of the network, silence before the first sound"] = outside
+    rows = {
+        "microphone, network, and speech that ends unnoticed": [t["noticed_ms"] for t in turns],
+        **stages,
+        "network, and silence before the first sound": [t["after_ms"] for t in turns],
+        "the gateway's stages together": [t["total_ms"] for t in turns],
+        "**the whole**, at the receiver": [1000 * t["first_sound_s"] for t in turns],
+    }
     errors = [word_error_rate(turn["question"], turn["heard_as"]) for turn in turns]
     return "\n".join(
         [

@@ -42,6 +42,11 @@ class FaceLook:
         self._x = int(np.clip((x0 + x1) // 2 - WINDOW // 2, 0, 256 - WINDOW))
         self._y = int(np.clip((y0 + y1) // 2 - WINDOW // 2, 0, 256 - WINDOW))
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Left and upper edge of the square around the mouth."""
+        return self._x, self._y
+
     def __call__(self, frame: VideoFrame) -> Face:
         return self.of(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
 
@@ -79,7 +84,8 @@ def find_sentences(
 ) -> list[Spoken]:
     """Where each sentence of an answer is in (S,) sound at 48 kHz, in order.
 
-    The same text and voice give the same samples, so each sentence is spoken again and looked for.
+    The same text and voice give the same samples, so each sentence is spoken again and looked for:
+    by its likest second, because a jitter buffer stretches sound a little in between.
 
     Raises:
         ValueError: One cannot be found in it.
@@ -89,12 +95,16 @@ def find_sentences(
     after = 0
     for text in texts:
         speech = voice.synthesize(text, character_of(avatar).voice)
-        pattern = speech.at(SPEECH_RATE)
-        at, likeness = _best_match(heard[after:], pattern)
+        samples = speech.at(SPEECH_RATE)
+        starts = range(0, max(1, samples.size - SPEECH_RATE // 2), SPEECH_RATE)
+        matches = [(start, *_best_match(heard[after:], samples[start:][:SPEECH_RATE]))
+                   for start in starts]  # fmt: skip
+        start, at, likeness = max(matches, key=lambda match: match[2])
         if likeness < SURE:
             raise ValueError(f"{text!r} is not in the sound: likeness {likeness:.2f}")
-        found.append(Spoken(round((after + at) * SOUND_RATE / SPEECH_RATE), speech))
-        after += at + pattern.size // 2
+        begins = max(0, after + at - start)
+        found.append(Spoken(begins * SOUND_RATE // SPEECH_RATE, speech))
+        after = begins + samples.size // 2
     return found
 
 
