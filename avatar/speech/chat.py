@@ -71,8 +71,8 @@ class ReplyStyle:
     temperature: float = 0.3
     examples: tuple[Message, ...] = ()
     """Turns shown before the history, for models too small to follow an instruction alone."""
-    reminds_of_name: bool = False
-    """Who is asked for its name is told it along with the question: small models forget it."""
+    begins_with_name: bool = False
+    """Who is asked for its name has its answer begun for it: small models forget it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields that only this server knows."""
 
@@ -102,6 +102,9 @@ class ChatClient:
     ) -> AsyncGenerator[str]:
         splitter, count, said_any = SentenceSplitter(brisk), 0, False
         messages = self._messages(persona, [*history, Message("user", question)])
+        if self._style.begins_with_name and (opening := opening_for(question, persona)):
+            messages.append({"role": "assistant", "content": opening})  # llama.cpp goes on from it
+            splitter.feed(opening)
         async with aclosing(self._tokens(messages)) as tokens:
             async for text, finish in tokens:
                 done = splitter.feed(text)
@@ -167,8 +170,6 @@ class ChatClient:
 
     def _messages(self, persona: str, turns: Sequence[Message]) -> list[ChatCompletionMessageParam]:
         messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": persona}]
-        if self._style.reminds_of_name:
-            turns = [*turns[:-1], with_name(turns[-1], persona)]
         for turn in (*self._style.examples, *turns):
             if turn.role == "user":
                 messages.append({"role": "user", "content": turn.text})
@@ -177,15 +178,15 @@ class ChatClient:
         return messages
 
 
-def with_name(question: Message, persona: str) -> Message:
-    """The question; one for the name of a persona that begins "You are Ada" has it added."""
+def opening_for(question: str, persona: str) -> str:
+    """How a persona that begins "You are Ada" answers who asks for its name: "I'm Ada"."""
     name = re.match(r"You are ([A-Z]\w+)", persona)
-    if name is None or not _ASKS_FOR_NAME.search(question.text):
-        return question
-    return Message(question.role, f"{question.text} (Your name is {name[1]}.)")
+    return f"I'm {name[1]}" if name and _ASKS_FOR_NAME.search(question) else ""
 
 
-_ASKS_FOR_NAME = re.compile(r"\b(your name|who are you|call you|are you called)\b", re.IGNORECASE)
+_ASKS_FOR_NAME = re.compile(
+    r"\b(your name|who are you|(should|do|can|may) I call you|are you called)\b", re.IGNORECASE
+)
 
 
 class ScriptedChat:

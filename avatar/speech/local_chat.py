@@ -85,7 +85,7 @@ SMALL_MODEL_STYLE = ReplyStyle(
         Message("user", "I am a bit tired today."),
         Message("assistant", "I'm sorry to hear that. A short walk may help."),
     ),
-    reminds_of_name=True,
+    begins_with_name=True,
     # llama.cpp's own: against going in circles, without forbidding it the words of the question
     extra={"dry_multiplier": 0.8},
 )
