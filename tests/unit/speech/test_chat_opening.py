@@ -9,7 +9,12 @@ PERSONA = "You are Ada, a friendly engineer."
 
 @pytest.mark.parametrize(
     "question",
-    ["Hello, what is your name?", "Who are you?", "And what should I call you?", "YOUR NAME, please"],
+    [
+        "Hello, what is your name?",
+        "Who are you?",
+        "And what should I call you?",
+        "YOUR NAME, please",
+    ],
 )
 def test_who_is_asked_for_its_name_begins_with_it(question: str) -> None:
     assert opening_for(question, PERSONA) == "I'm Ada"
