@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from services.gateway.http import WEB
 from tests.fakes.engines import GatedPainter
 from tests.fakes.graph import Parts, fake_graph, pictures_of, spoken_question, until
 
@@ -68,6 +69,23 @@ async def test_the_cast_is_listed_with_portraits() -> None:
             assert portrait.headers["content-type"] == "image/png"
             preview = await graph.http.get(character["preview"])
             assert preview.headers["content-type"] == "video/mp4"
+
+
+async def test_all_files_of_the_page_come_as_what_they_are() -> None:
+    types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    async with fake_graph(ready=False) as graph:
+        for path in WEB.iterdir():
+            if path.suffix in types:
+                response = await graph.http.get(f"/web/{path.name}")
+                assert response.content == path.read_bytes()
+                assert response.headers["content-type"].split(";")[0] == types[path.suffix]
+                assert response.headers["cache-control"] == "no-cache"
+
+
+async def test_the_page_may_use_the_microphone_and_nobody_in_it_the_camera() -> None:
+    async with fake_graph(ready=False) as graph:
+        policy = (await graph.http.get("/")).headers["permissions-policy"]
+        assert policy == "microphone=(self), camera=(), geolocation=()"
 
 
 @pytest.mark.parametrize("name", ["../README.md", "..%2f..%2fpyproject.toml", "index.html"])

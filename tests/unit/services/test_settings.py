@@ -1,5 +1,7 @@
 """Settings: misspelt keys and impossible values are refused, the environment has the last word."""
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
@@ -13,6 +15,7 @@ pytestmark = pytest.mark.unit
 NAMES = (
     "BIND_HOST",
     "GRPC_PORT",
+    "ICE_SERVERS",
     "OPENAI_API_KEY",
     "OPENAI_ASR_MODEL",
     "OPENAI_BASE_URL",
@@ -68,6 +71,40 @@ def test_a_key_alone_sends_nothing_to_anybody(monkeypatch: pytest.MonkeyPatch) -
     environment = Environment.read()
     assert environment.chat.chat_model == ""
     assert "sk-secret" not in repr(environment)
+
+
+def test_servers_for_calls_across_networks_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = {"urls": ["turn:turn.example.org?transport=tcp"], "username": "u"}
+    servers = [{"urls": "stun:stun.example.org:3478"}, {**relay, "credential": "secret"}]
+    monkeypatch.setenv("ICE_SERVERS", json.dumps(servers))
+    stun, turn = Environment.read().ice_servers
+    assert stun.urls == ("stun:stun.example.org:3478",)
+    assert turn.username == "u"
+    assert turn.credential is not None
+    assert turn.credential.get_secret_value() == "secret"
+    assert "secret" not in repr(turn)
+
+
+def test_no_server_is_asked_that_the_operator_did_not_name() -> None:
+    assert Environment.read().ice_servers == ()
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "stun:stun.example.org",
+        "{}",
+        "[{}]",
+        '[{"urls": []}]',
+        '[{"urls": "http://stun.example.org"}]',
+        '[{"urls": "stun:stun.example.org?transport=udp"}]',
+        '[{"urls": "turn:turn.example.org", "password": "p"}]',
+    ],
+)
+def test_servers_that_are_none_are_refused(servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICE_SERVERS", servers)
+    with pytest.raises(InvalidInput, match="ICE_SERVERS"):
+        Environment.read()
 
 
 def test_an_unknown_runtime_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
