@@ -36,6 +36,8 @@ FIRST_LOOK, NEXT_LOOK = windows_in(0.6), windows_in(0.5)
 """Windows of speech after which it is transcribed while an answer sounds, to judge it."""
 CAPTION = windows_in(1.5)
 """Windows of speech from one caption to the next, besides those at pauses."""
+CAPTION_SHARE = 8
+"""So many times as long as a transcription takes is waited before the next caption."""
 SETTLED = windows_in(10.0)
 """A longer turn is not transcribed from its beginning again after its next pause."""
 SAME_TURN = windows_in(1.2)
@@ -94,6 +96,7 @@ class Listener:
         self._over_at = self._paused_at = -SAME_TURN  # of the turn before
         self._is_held = False
         self._is_busy = False
+        self._took = 0  # windows that the last transcription took
         self._turn = Recording()
 
     @property
@@ -173,7 +176,8 @@ class Listener:
 
     def _next_look(self) -> int:
         if not self._hearing.is_contested:
-            return CAPTION
+            # a slow recogniser is kept free for the end of the turn
+            return max(CAPTION, CAPTION_SHARE * self._took)
         return NEXT_LOOK if self._turn.was_judged else FIRST_LOOK
 
     def _end(self, silence_s: float, *, by_button: bool = False) -> None:
@@ -201,11 +205,12 @@ class Listener:
     async def _transcribe(self) -> None:
         while (turn := self._turn).wants_text:
             turn.wants_text = False
-            serial = turn.serial
+            serial, asked_at = turn.serial, self._state.index
             try:
                 text, error = await self._words_of(turn), None
             except AvatarError as failure:
                 text, error = turn.text, failure
+            self._took = self._state.index - asked_at
             if turn is not self._turn:
                 continue  # ended from outside
             turn.text = text

@@ -181,11 +181,12 @@ class LiveConversation:
         self._forget_ahead()
 
     def turn_over(self, turn: Turn, /) -> None:
-        has_cut_in, self._has_cut_in = self._has_cut_in, False
-        asks = turn.by_button or self._judge.asks(turn, self._listener.now_s)
-        if self.is_contested or not asks or not speakable(turn.text):
+        if not self._is_meant(turn):
             self._ignore()
             return
+        if self.is_contested:  # what it cuts into began after it was understood
+            self._barge_in()
+        has_cut_in, self._has_cut_in = self._has_cut_in, False
         self._judge.learn(turn)
         self._out.tell("speech_stopped", seconds=turn.silence_s)
         self._out.tell("transcript", turn.text)
@@ -202,7 +203,17 @@ class LiveConversation:
         self._out.tell("speech_stopped")
         self._out.tell("failed", str(error), epoch=self._out.epoch)
 
+    def _is_meant(self, turn: Turn) -> bool:
+        """Whether a turn that is over wants something of the avatar."""
+        now_s = self._listener.now_s
+        if turn.by_button:
+            return bool(speakable(turn.text))
+        if self.is_contested:
+            return not (self._judge.is_nothing(turn) or self._judge.is_echo(turn, now_s))
+        return self._judge.asks(turn, now_s)
+
     def _ignore(self) -> None:
+        self._has_cut_in = False
         self._forget_ahead()
         self._out.tell("speech_ignored")
         if self._answer is not None:

@@ -397,6 +397,17 @@ async def test_an_answer_does_not_begin_while_the_caller_makes_a_sound() -> None
         assert caller.texts("reply") == ANSWER
 
 
+async def test_a_text_typed_while_a_spoken_question_ends_does_not_lose_it() -> None:
+    parts = Parts()
+    async with parts.call() as caller:
+        await parts.speaks(caller, QUESTION, 0.25)
+        await caller.say("prompt", "why?")
+        await caller.be_silent(1.0)
+        assert "barge_in" in caller.kinds()
+        assert [question for question, _, _ in parts.chat.asked][-1].endswith("What is it?")
+        assert caller.texts("reply") == ANSWER
+
+
 async def test_the_avatars_own_voice_does_not_interrupt_it() -> None:
     parts = Parts(chat=GivenChat(["The sea is blue, and it is deep, and it is full of salt."]))
     async with parts.call() as caller:
