@@ -70,7 +70,7 @@ class Interruption:
     """What came of one, at the receiver.
 
     `silent_ms`: from the gateway's word that it stopped to the end of the old sound, 0 where that
-    came first. `old_samples`: heard later than SILENT_BAR_MS after that word. `rest_frames`: shown
+    came first. `old_samples`: heard later than that may be. `rest_frames`: shown
     after the old sound's end and before the first picture at rest. `old_frames`: show the old
     answer after that. Words: heard by the tones, told to the caller, and in the next prompt.
     """
@@ -109,7 +109,10 @@ def measure(options: Options) -> Values:
 # Interruptions
 
 
-async def interrupted_call(url: str, model: FakeOpenAI, count: int) -> list[Interruption]:
+async def interrupted_call(
+    url: str, model: FakeOpenAI, count: int, within_s: float = SILENT_BAR_MS / 1000
+) -> list[Interruption]:
+    """Sound of an old answer may still come `within_s` after the gateway's decision."""
     rng = random.Random(50)
     receiver = Receiver(look)
     cuts: list[Cut] = []
@@ -125,7 +128,7 @@ async def interrupted_call(url: str, model: FakeOpenAI, count: int) -> list[Inte
             begun = cuts[-1].resumed
         call.stop()
         await asyncio.sleep(SETTLE_S)
-    return judged(call, cuts)
+    return judged(call, cuts, within_s)
 
 
 def answer_of(number: int) -> str:
@@ -171,11 +174,11 @@ async def interrupt(
     )
 
 
-def judged(call: Receiver[Mark | None], cuts: Sequence[Cut]) -> list[Interruption]:
+def judged(call: Receiver[Mark | None], cuts: Sequence[Cut], within_s: float) -> list[Interruption]:
     punctual = punctual_s(call.sound, call.pictures)
     tones = np.array([tone.due_s + punctual for tone in tones_heard(call.sound)])
     shown = marks_shown(call.pictures)
-    return [judge(call, cut, tones, shown, punctual) for cut in cuts]
+    return [judge(call, cut, tones, shown, punctual, within_s) for cut in cuts]
 
 
 def judge(
@@ -184,6 +187,7 @@ def judge(
     tones: NDArray[np.float64],
     shown: Sequence[ShownMark],
     punctual: float,
+    within_s: float,
 ) -> Interruption:
     until_s = cut.resumed.at_s - NEXT_S
     pieces = [
@@ -193,7 +197,7 @@ def judge(
     ]
     piece, loud = [each for each in pieces if each[1].size][-1]
     over_s = piece.arrived_s + (int(loud[-1]) + 1) / SOUND_RATE
-    late_s = cut.cleared.at_s + SILENT_BAR_MS / 1000
+    late_s = cut.cleared.at_s + within_s
     over_due_s = call.sound.due_s(piece.rtp + int(loud[-1]))
     after = [s for s in shown if over_due_s <= s.due_s < until_s - punctual]
     at_rest = [each.mark is not None and each.mark.symbol is None for each in after]

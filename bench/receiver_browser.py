@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from playwright.async_api import Page, async_playwright
 
 from avatar.errors import Unavailable
 from bench.receiver_tracks import SOUND_RATE
+from scripts.setup import find_chromium
 
 SCRIPT = Path(__file__).with_name("receiver_page.js")
 SMALL = 64
@@ -81,14 +81,6 @@ class BrowserCall:
         return [each for each in self.events if each["event"]["type"] == type]
 
 
-def find_chromium() -> str:
-    """Raises Unavailable, with the fix, where there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        if path := shutil.which(name):
-            return path
-    raise Unavailable("no Chromium: sudo apt-get install chromium")
-
-
 @asynccontextmanager
 async def measuring_page(
     url: str,
@@ -98,10 +90,16 @@ async def measuring_page(
     """The page at `url`, with a microphone that plays the WAV file `mic` once, or beeps.
 
     `mouth` (x, y, side) is kept of every picture besides.
+
+    Raises:
+        Unavailable: There is no Chromium.
     """
     flags = [*FLAGS, *([f"--use-file-for-fake-audio-capture={mic}%noloop"] if mic else [])]
+    path = find_chromium()
+    if path is None:
+        raise Unavailable("no Chromium: sudo apt-get install chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find_chromium(), args=flags)
+        browser = await playwright.chromium.launch(executable_path=path, args=flags)
         # the measuring worklet is no file of the server, which the page's policy would ask for
         context = await browser.new_context(permissions=["microphone"], bypass_csp=True)
         look = json.dumps({"mouth": list(mouth) if mouth else None})

@@ -1,7 +1,7 @@
-"""A headless Chromium, and pages in it that fail a test when they complain."""
+"""A headless Chromium, pages in it that fail a test when they complain, and the real graph."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
+from bench.server import Server
 from scripts.setup import find_chromium
+from tests.fakes.openai_server import FakeOpenAI, running_openai
 from tests.fakes.page_server import PageServer, page_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,3 +152,32 @@ async def visit(chromium: Browser, server: PageServer) -> AsyncIterator[Visit]:
     for visitor in visitors:
         await visitor.page.context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def graph() -> Iterator[Server]:
+    """`make run` on free ports: five Ray deployments with the shipped weights and models."""
+    with Server() as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class MarkedGraph:
+    """The graph in the marker profile, in one process; `model` is its chat server."""
+
+    server: Server
+    model: FakeOpenAI
+
+
+@pytest.fixture(scope="session")
+def marked() -> Iterator[MarkedGraph]:
+    with running_openai() as model:
+        environment = {
+            "PROFILE": "marker",
+            "RUNTIME": "inproc",
+            "OPENAI_BASE_URL": model.base_url,
+            "OPENAI_API_KEY": "none",
+            "OPENAI_CHAT_MODEL": "fake",
+        }
+        with Server(environment) as running:
+            yield MarkedGraph(running, model)
