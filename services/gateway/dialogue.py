@@ -24,8 +24,8 @@ from services.gateway.live_timeline import LaidChunk, LiveTimeline
 from services.gateway.media import PLAYED_RATE
 from services.gateway.playout import PlayChunk, Played, Playout
 
-MAX_ITEMS = 200
-"""Of the conversation, given to a caller who comes back."""
+MAX_ITEMS, MAX_ITEM_CHARACTERS = 200, 40_000
+"""Of the conversation, given to a caller who comes back: fits in one message of WebRTC."""
 
 Fields = Mapping[str, object]
 
@@ -322,6 +322,8 @@ class Dialogue:
         if text:
             self.items.append({"role": role, "text": text})
             del self.items[:-MAX_ITEMS]
+            while sum(len(item["text"]) for item in self.items) > MAX_ITEM_CHARACTERS:
+                del self.items[0]
 
     def _set_state(self) -> None:
         state: CallState = "idle"

@@ -334,3 +334,22 @@ def test_two_calls_side_by_side_are_two_calls_alone() -> None:
     single = in_virtual_time(alone())
     for other in in_virtual_time(both()):
         assert np.array_equal(other, single)
+
+
+def test_what_a_caller_gets_who_comes_back_fits_into_one_message() -> None:
+    async def main() -> None:
+        session = FakeSession()
+        async with call(session) as (live, _):
+            for number in range(60):
+                epoch = live.describe()["epoch"]
+                assert isinstance(epoch, int)
+                ask(live, f"{number} " + "x" * 1900)
+                session.say("end_of_reply", epoch=epoch)
+                await passes(0.1)
+            again = FakePeer()
+            live.attach(again)
+        items = again.told("session.created")[0]["items"]
+        assert 10 < len(items) < 30
+        assert items[-1]["text"].startswith("59 ")
+
+    in_virtual_time(main())
