@@ -84,9 +84,10 @@ class Dialogue:
                 self._item_id = self._new_id()
                 self._tell("input_audio_buffer.speech_started", {"item_id": self._item_id})
             case "speech_ignored":
-                self._is_caller_speaking = False
-                if self._answer is not None and not self._answer.sentences:
-                    self._drop("cancelled", "nothing was said")
+                # a cough while an answer is awaited is not the turn that the answer is for
+                is_about_turn, self._is_caller_speaking = not self._is_caller_speaking, False
+                if is_about_turn and self._answer is not None and not self._answer.sentences:
+                    self._drop("cancelled", "silence was asked for")
                 self._tell("avatar.speech_ignored", {"item_id": self._item_id})
             case "caption":
                 name = "conversation.item.input_audio_transcription.delta"

@@ -282,6 +282,33 @@ def test_a_flood_of_sound_is_bounded() -> None:
     in_virtual_time(main())
 
 
+def test_a_cough_does_not_take_away_an_answer_that_is_awaited_but_asking_for_silence_does() -> None:
+    async def main() -> None:
+        session = FakeSession()
+        async with call(session) as (live, peer):
+            session.say("speech_started")
+            session.say("speech_stopped", seconds=0.3)
+            session.say("transcript", "How are you?")
+            session.say("speech_started")
+            session.say("speech_ignored")
+            await passes(0.1)
+            assert live.describe()["state"] == "thinking"
+            assert not peer.told("response.done")
+            session.reply("Well", 0.5)
+            session.say("end_of_reply")
+            await passes(3)
+            session.say("speech_started")
+            session.say("speech_stopped", seconds=0.3)
+            session.say("transcript", "Stop.")
+            session.say("speech_ignored")
+            await passes(0.1)
+            assert live.describe()["state"] == "idle"
+        statuses = [event["response"]["status"] for event in peer.told("response.done")]
+        assert statuses == ["completed", "cancelled"]
+
+    in_virtual_time(main())
+
+
 def test_a_failed_turn_is_told_and_the_call_goes_on() -> None:
     async def main() -> None:
         session = FakeSession()
