@@ -102,7 +102,7 @@ class Receiver(Generic[Picture]):
         self.pictures: Track[Picture] = Track(PICTURE_RATE)
         self.told: list[Told] = []
         self._look = look
-        self._heartbeat = heartbeat
+        self._beats = heartbeat
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,6 +152,10 @@ class Receiver(Generic[Picture]):
         """The stop button."""
         return self.send("response.cancel")
 
+    def fall_silent(self) -> None:
+        """No more heartbeats: to the gateway, the network is cut."""
+        self._beats = False
+
     # What the caller is told
 
     async def event(
@@ -194,8 +198,7 @@ class Receiver(Generic[Picture]):
         self._start(self._take_sound(receivers["audio"].track))
         self._start(self._take_pictures(receivers["video"].track))
         await self.event("session.created")
-        if self._heartbeat:
-            self._start(self._beat())
+        self._start(self._beat())
 
     def _start(self, work: Any) -> None:
         self._tasks.add(asyncio.create_task(work))
@@ -203,7 +206,8 @@ class Receiver(Generic[Picture]):
     async def _beat(self) -> None:
         n = 0
         while self._events.readyState == "open":
-            self.send("avatar.heartbeat", n=n)
+            if self._beats:
+                self.send("avatar.heartbeat", n=n)
             n += 1
             await asyncio.sleep(HEARTBEAT_S)
 

@@ -127,6 +127,8 @@
 
   window.toldCount = (type) => kept.events.filter(({ event }) => event.type === type).length;
 
+  window.toldFirst = (type) => kept.events.find(({ event }) => event.type === type)?.event;
+
   window.takeMeasured = () => {
     const { clock, events, stats, problems } = kept;
     return { clock, events, stats, problems, sounds: kept.sound.length, pictures: kept.pictures.length };

@@ -43,14 +43,14 @@ async def all_places_are_free(url: str) -> None:
 
 
 @asynccontextmanager
-async def booked_soon(url: str) -> AsyncIterator[Booking]:
+async def booked_soon(url: str, avatar: str = "") -> AsyncIterator[Booking]:
     """A session as soon as there is a place: the one before is freed after its end was told."""
     async with AsyncExitStack() as stack:
         booking = None
         async with asyncio.timeout(20):
             while booking is None:
                 try:
-                    booking = await stack.enter_async_context(booked(url))
+                    booking = await stack.enter_async_context(booked(url, avatar))
                 except httpx.HTTPStatusError as error:
                     if error.response.status_code != 503:
                         raise
@@ -66,7 +66,7 @@ def problem_of(response: httpx.Response) -> dict[str, object]:
 
 
 async def test_a_new_connection_finds_the_same_conversation_and_face(graph: Server) -> None:
-    async with booked(graph.url, "finn") as booking:
+    async with booked_soon(graph.url, "finn") as booking:
         async with listener().connected(booking) as first:
             first.say("The tide is out.")
             await first.event("avatar.playback.finished")
@@ -76,6 +76,26 @@ async def test_a_new_connection_finds_the_same_conversation_and_face(graph: Serv
     assert created.event["session"]["avatar"] == "finn"
     assert created.event["items"] == [{"role": "assistant", "text": "The tide is out."}]
     assert created.event["session_id"] == booking.created["id"]
+
+
+async def test_ten_seconds_without_network_cost_nothing_but_these(graph: Server) -> None:
+    async with booked_soon(graph.url, "otto") as booking:
+        async with listener().connected(booking) as cut:
+            cut.say("The clock has stopped.")
+            await cut.event("avatar.playback.finished")
+            cut.fall_silent()
+            cut_at = time.monotonic()
+            while (await booking.describe()).json()["connected"]:
+                assert time.monotonic() - cut_at < 10
+                await asyncio.sleep(0.2)
+            await asyncio.sleep(max(0.0, cut_at + 10 - time.monotonic()))
+            async with listener().connected(booking) as back:
+                created = await back.event("session.created")
+                assert created.event["session"]["avatar"] == "otto"
+                assert created.event["items"][-1]["text"] == "The clock has stopped."
+                back.say("Now it goes on.")
+                finished = await back.event("avatar.playback.finished")
+                assert finished.event["text_heard"] == "Now it goes on."
 
 
 async def test_who_connects_again_replaces_the_connection_before(graph: Server) -> None:
