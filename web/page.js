@@ -137,6 +137,7 @@ async function resume({ session, avatar, startedAt, items = [] }) {
   let microphone = null;
   if (await isAllowed()) microphone = await openMicrophone().catch(() => null);
   room.enter(session, microphone, { startedAt, items });
+  if (!microphone) toast("The microphone is off after a reload: “No mic” switches it on again.");
   devices.refresh();
 }
 

@@ -55,7 +55,7 @@ LOOK = """() => {
   }
 
   for (const each of all(".notices")) // a sheet leaves the text box and the controls free
-    for (const other of all(".typing, .controls"))
+    for (const other of all(".typing, .controls, .topbar, .badge"))
       if (overlap(each, other)) found.push(`the notice covers ${name(other)}`);
 
   const apart = [
@@ -311,8 +311,9 @@ async def test_forced_colours_leave_everything_to_be_seen(visit: Visit, server: 
     SCREENS.mkdir(parents=True, exist_ok=True)
     await visitor.page.screenshot(path=SCREENS / "forced-colours.png")
     assert await visitor.page.evaluate(LOOK) == []
-    border = "getComputedStyle(document.querySelector('.disc')).borderTopWidth"
-    assert await visitor.page.evaluate(border) == "1px"
+    width = "(id) => getComputedStyle(document.querySelector(`#${id} .disc`)).borderTopWidth"
+    assert await visitor.page.evaluate(width, "stop") == "1px"
+    assert await visitor.page.evaluate(width, "captions-toggle") == "4px"  # it is pressed
 
 
 async def test_nothing_moves_for_who_asked_for_stillness(visit: Visit) -> None:
