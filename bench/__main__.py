@@ -7,14 +7,23 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import httpx
+from playwright.async_api import Error as PlaywrightError
+
 from avatar.errors import AvatarError
 from bench.machine import Conditions, command_line, is_quiet, say
 from bench.options import Options
 from bench.results import Results
 from talkingmachines import TalkError
 
-FAILURES = (AvatarError, TalkError, OSError, subprocess.CalledProcessError)
-BENCHMARKS = ("stages", "hops", "graph", "lip_sync", "drift", "install", "contact")
+FAILURES = (
+    AvatarError, TalkError, OSError, subprocess.CalledProcessError, httpx.HTTPError,
+    PlaywrightError,
+)  # fmt: skip
+BENCHMARKS = (
+    "stages", "hops", "graph", "lip_sync", "drift", "install", "contact",
+    "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "live_soak",
+)  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

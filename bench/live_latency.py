@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.audio.files import decode
+from avatar.errors import Unavailable
 from avatar.media import SPEECH_RATE
 from bench.answers import word_error_rate
 from bench.clips import Question, questions
@@ -112,7 +113,7 @@ def first_sound_s(call: Receiver[Face], since_s: float) -> float:
         loud = np.flatnonzero(np.abs(piece.what) > AUDIBLE * 32768)
         if piece.arrived_s > since_s and loud.size:
             return piece.arrived_s + float(loud[0]) / SOUND_RATE
-    raise ValueError("the avatar was not heard")
+    raise Unavailable("the avatar was not heard")
 
 
 def first_lips_s(call: Receiver[Face], reader: MouthReader, since_s: float, over: Event) -> float:

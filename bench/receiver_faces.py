@@ -11,6 +11,7 @@ from scipy.signal import correlate  # type: ignore[import-untyped]  # scipy has 
 from avatar.audio.resample import resample
 from avatar.cast.characters import character_of
 from avatar.cast.profile import PROFILES
+from avatar.errors import NotFound
 from avatar.media import SPEECH_RATE
 from avatar.speech.tts import Speech, Synthesizer
 from bench.receiver_tracks import SOUND_RATE, Track
@@ -88,7 +89,7 @@ def find_sentences(
     by its likest second, because a jitter buffer stretches sound a little in between.
 
     Raises:
-        ValueError: One cannot be found in it.
+        NotFound: One cannot be found in it.
     """
     heard = resample(sound, SOUND_RATE, SPEECH_RATE)
     found: list[Spoken] = []
@@ -101,7 +102,7 @@ def find_sentences(
                    for start in starts]  # fmt: skip
         start, at, likeness = max(matches, key=lambda match: match[2])
         if likeness < SURE:
-            raise ValueError(f"{text!r} is not in the sound: likeness {likeness:.2f}")
+            raise NotFound(f"{text!r} is not in the sound: likeness {likeness:.2f}")
         begins = max(0, after + at - start)
         found.append(Spoken(begins * SOUND_RATE // SPEECH_RATE, speech))
         after = begins + samples.size // 2
