@@ -94,12 +94,12 @@ export function judge(reading, server, fps) {
   );
   if (server?.reason) {
     const level = levelOfFrames(server.fps, fps) === "poor" ? "poor" : "fair";
-    found.push({ level, reason: `${server.reason}, ${round(server.fps)} frames a second` });
+    found.push({ level, reason: `${server.reason}, ${round(server.fps)} fps` });
   }
   const verdict = worst(found);
   const frames = reading.fps === null ? "good" : levelOfFrames(reading.fps, fps);
   if (RANK[frames] <= RANK[verdict.level]) return verdict;
-  const reason = verdict.reason || `only ${round(reading.fps)} frames a second arrive`;
+  const reason = verdict.reason || `only ${round(reading.fps)} fps arrive`;
   return { level: frames, reason };
 }
 

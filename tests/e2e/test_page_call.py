@@ -325,7 +325,7 @@ async def test_the_chip_says_why_the_picture_stutters(visit: Visit, server: Page
     await expect(chip).to_have_attribute("data-level", "good")
     session.emit("avatar.quality", fps=17.8, late_chunks=3, stalls=2, reason="server late")
     await expect(chip).to_have_attribute("data-level", "fair")
-    await visitor.sees("#quality-text", "Fair: server late, 18 frames a second")
+    await visitor.sees("#quality-text", "Fair: server late, 18 fps")
 
 
 async def test_few_frames_are_noticed_by_the_page_itself(visit: Visit, server: PageServer) -> None:
@@ -335,7 +335,7 @@ async def test_few_frames_are_noticed_by_the_page_itself(visit: Visit, server: P
     session.fps = 8
     chip = visitor.page.locator("#quality-chip")
     await expect(chip).to_have_attribute("data-level", "poor", timeout=15_000)
-    await expect(visitor.page.locator("#quality-text")).to_contain_text("frames a second arrive")
+    await expect(visitor.page.locator("#quality-text")).to_contain_text("fps arrive")
 
 
 READING = {"lossPercent": 0, "rttMs": 20, "jitterMs": 4, "fps": 25}
@@ -350,9 +350,9 @@ READING = {"lossPercent": 0, "rttMs": 20, "jitterMs": 4, "fps": 25}
         ({"lossPercent": 12}, None, "poor", "12 % of packets lost"),
         ({"rttMs": 300}, None, "fair", "slow network, 300 ms there and back"),
         ({"jitterMs": 120}, None, "poor", "uneven network, 120 ms jitter"),
-        ({"fps": 20}, None, "fair", "only 20 frames a second arrive"),
+        ({"fps": 20}, None, "fair", "only 20 fps arrive"),
         ({"fps": 9, "lossPercent": 3}, None, "poor", "3 % of packets lost"),
-        ({"fps": 9}, {"fps": 9, "reason": "server late"}, "poor", "server late, 9 frames a second"),
+        ({"fps": 9}, {"fps": 9, "reason": "server late"}, "poor", "server late, 9 fps"),
         ({"rttMs": 300, "lossPercent": 9}, None, "poor", "9 % of packets lost"),
     ],
 )
