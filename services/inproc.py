@@ -37,4 +37,5 @@ async def inproc_graph(
             worker = make(config, environment, wiring())
             stack.push_async_callback(worker.close)
             await worker.start()
+        stack.push_async_callback(gateway.calls.close)  # callers hear why before stages go
         yield gateway
