@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from avatar.audio.resample import StreamResampler
 from avatar.cast.characters import character_of
 from avatar.errors import AvatarError
-from avatar.media import AudioChunk, SessionId, Stamp, TurnEvent
+from avatar.media import SPEECH_RATE, AudioChunk, SessionId, Stamp, TurnEvent
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.timebase import TICKS_PER_SECOND, ticks_of_samples
 from services.gateway.coordinator import Session
 from services.gateway.dialogue import Dialogue, Fields, Order
+from services.gateway.echo import EchoGate
 from services.gateway.events import CallState, ClientEvent
 from services.gateway.live_timeline import LaidChunk
 from services.gateway.media import BLOCK_S, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
@@ -71,6 +73,8 @@ class LiveSession:
         self._orders: asyncio.Queue[Order | NDArray[np.float32]] = asyncio.Queue()
         self._num_mic_waiting = 0
         self._mic = np.zeros(0, np.float32)
+        self._echo = EchoGate()
+        self._to_speech_rate = StreamResampler(PLAYED_RATE, SPEECH_RATE)
         self._on_the_way: dict[int, _Sent] = {}
         self._next_seq = 0
         self._waiting_since: float | None = None  # speech that no chunk has yet
@@ -141,7 +145,7 @@ class LiveSession:
 
     def hear(self, samples: NDArray[np.float32]) -> None:
         """The caller's sound, (S,) at 16 kHz, any S; returns at once."""
-        self._mic = np.concatenate([self._mic, samples])
+        self._mic = np.concatenate([self._mic, self._echo.hear(samples)])
         while self._mic.size >= MIC_SAMPLES:
             piece, self._mic = self._mic[:MIC_SAMPLES], self._mic[MIC_SAMPLES:]
             if self._num_mic_waiting < MAX_MIC_PIECES:
@@ -283,6 +287,8 @@ class LiveSession:
         at = self._at
         self._at += BLOCK_TICKS
         played = self._dialogue.advance(now)
+        heard = played.sound.astype(np.float32) / np.float32(32768)
+        self._echo.play(self._to_speech_rate.push(heard))
         if self._pace.played(len(played.pictures), played.stalled):
             metrics.stalls_total.inc()
         pictures = tuple(
