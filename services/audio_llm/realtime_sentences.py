@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.media import Word
-from avatar.speech.realtime import PCM_RATE
 from avatar.speech.spoken_words import timed_words
 from avatar.speech.text import SentenceSplitter, speakable
 from avatar.speech.tts import Speech
+from services.audio_llm.realtime_protocol import PCM_RATE
 
 LETTERS_PER_S: Final = 13.0
 """How fast is spoken, as long as nothing was measured; a mark counts for three letters."""
