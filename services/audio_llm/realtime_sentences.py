@@ -1,6 +1,7 @@
 """Sentences of an answer whose sound and text come apart: which sound belongs to which words."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,9 @@ FIRST_S: Final = 0.2
 PIECE_S: Final = 0.1
 PAUSE_S: Final = 0.08
 """A shorter quiet is part of a word."""
+LEAST_LEVEL: Final = 0.02
+"""Sound that is nowhere louder is quiet."""
+MARKS: Final = (".", "!", "?", "…", ",", ";", ":")
 HOP: Final = PCM_RATE // 100
 
 
@@ -45,6 +49,7 @@ class Sentences:
         self._splitter = SentenceSplitter(brisk=True)
         self._tail = ""  # of a word that may go on
         self._waiting: deque[str] = deque()
+        self._num_unsplit = 0  # words that follow those
         self._pending = np.zeros(0, np.float32)
         self._is_over = False
         self._current = ""
@@ -53,11 +58,17 @@ class Sentences:
 
     def add_text(self, text: str) -> None:
         whole, space, self._tail = (self._tail + text).rpartition(" ")
-        self._waiting += self._splitter.feed(whole + space)
+        self._num_unsplit += len(whole.split())
+        self._split(self._splitter.feed(whole + space))
 
     def end_text(self) -> None:
         tail, self._tail = self._tail, ""
-        self._waiting += self._splitter.feed(tail) + self._splitter.flush()
+        self._num_unsplit += len(tail.split())
+        self._split(self._splitter.feed(tail) + self._splitter.flush())
+
+    def _split(self, sentences: list[str]) -> None:
+        self._waiting += sentences
+        self._num_unsplit -= sum(len(each.split()) for each in sentences)
 
     def add_sound(self, samples: NDArray[np.float32]) -> None:
         self._pending = np.concatenate([self._pending, samples])
@@ -81,14 +92,28 @@ class Sentences:
             due = min(self._pending.size, round((due_s - self.told_s) * PCM_RATE))
             if due < PIECE_S * PCM_RATE:
                 return told
+            num_mine = self._num_mine_so_far() if self._has_more else None
+            if num_mine is not None:
+                self._play(num_mine, told)
+                self._end()
+                continue
+            if self._has_more:  # a quiet may turn out to be the end
+                due = min(due, _last_sound(self._pending))
+            if not due:
+                return told
             self._play(due, told)
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether words are known that follow the current sentence."""
+        return bool(self._waiting or self._num_unsplit > 0)
 
     def _begin(self, due_s: float, told: list[Sentence | NDArray[np.float32]]) -> bool:
         """Announce the next sentence, if it is time; returns whether there is one."""
         pending_s = self._pending.size / PCM_RATE
         is_due = due_s - self.told_s >= PIECE_S
         if not self._waiting and is_due and pending_s >= UNDECIDED_S:
-            self._waiting += self._splitter.flush()
+            self._split(self._splitter.flush())
         if not self._waiting:
             if not self._is_over or not pending_s:
                 return False
@@ -128,8 +153,22 @@ class Sentences:
         elif position_s + pending_s < 1.5 * expected_s + 0.3:
             return None
         around = expected_s - position_s
-        low, high = max(0.0, around - 0.45 * expected_s), around + 0.5 * expected_s
+        reach = 0.5 if self._current.endswith(MARKS) else 0.1  # a part has no pause after it
+        low, high = max(0.0, around - reach * expected_s), around + reach * expected_s
         return _cut(self._pending, low, min(high, pending_s), around)
+
+    def _num_mine_so_far(self) -> int | None:
+        """The same, of a sentence that has to be told while its sound still comes."""
+        pending_s, expected_s = self._pending.size / PCM_RATE, self._expected_s(self._current)
+        around = expected_s - self._position / PCM_RATE
+        if not self._current.endswith(MARKS):
+            return _cut(self._pending, around, around, around) if pending_s >= around else None
+        low, high = around - 0.3 * expected_s, around + 0.6 * expected_s
+        for start_s, end_s in _pauses(self._pending):
+            is_end = end_s < pending_s - 0.01 and end_s - start_s >= 2 * PAUSE_S
+            if is_end and low <= start_s:
+                return round(end_s * PCM_RATE)
+        return 0 if high <= 0.0 else None
 
     def _expected_s(self, text: str) -> float:
         return max(0.2, _letters(text) * self._seconds / self._letters)
@@ -142,8 +181,9 @@ class Sentences:
         self.told_s += num_samples / PCM_RATE
 
     def _end(self) -> None:
-        self._letters += _letters(self._current)
-        self._seconds += self._position / PCM_RATE
+        if self._current.endswith(MARKS):  # others end where they were thought to
+            self._letters += _letters(self._current)
+            self._seconds += self._position / PCM_RATE
         self._current = ""
 
 
@@ -165,17 +205,29 @@ def _onset(samples: NDArray[np.float32]) -> int:
     return int(loud[0]) if loud.size else 0
 
 
+def _last_sound(samples: NDArray[np.float32]) -> int:
+    """After which it is quiet to the end."""
+    pauses = list(_pauses(samples))
+    if pauses and pauses[-1][1] >= samples.size // HOP / 100:
+        return round(pauses[-1][0] * PCM_RATE)
+    return samples.size
+
+
+def _pauses(samples: NDArray[np.float32]) -> Iterator[tuple[float, float]]:
+    """From and until when it is quiet, in seconds."""
+    levels = _levels(samples)
+    quiet = np.flatnonzero(levels < 0.05 * np.max(levels, initial=LEAST_LEVEL))
+    for run in np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1):
+        if run.size * HOP >= PAUSE_S * PCM_RATE:
+            yield float(run[0]) / 100, float(run[-1] + 1) / 100
+
+
 def _cut(samples: NDArray[np.float32], low_s: float, high_s: float, around_s: float) -> int:
     """Where a sentence ends: at the end of a long quiet near `around_s`, else right there."""
-    levels = _levels(samples)
-    quiet = np.flatnonzero(levels < 0.05 * np.max(levels, initial=0.0))
-    runs = np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1)
-    best, best_score = min(max(around_s, 0.0), samples.size / PCM_RATE), 0.0
-    for run in runs:
-        if run.size * 0.01 < PAUSE_S or not low_s <= run[0] * 0.01 <= high_s:
-            continue
+    best, best_score = min(max(around_s, 0.0), samples.size / PCM_RATE), -np.inf
+    for start_s, end_s in _pauses(samples):
         # near counts, but less than long does: commas are short
-        score = run.size * 0.01 - 0.1 * abs(run[0] * 0.01 - around_s)
-        if score > best_score or best_score == 0.0:
-            best, best_score = (int(run[-1]) + 1) * 0.01, score
+        score = end_s - start_s - 0.1 * abs(start_s - around_s)
+        if low_s <= start_s <= high_s and score > best_score:
+            best, best_score = end_s, score
     return min(samples.size, round(best * PCM_RATE))
