@@ -103,6 +103,14 @@ class Chat(_Frozen):
     tts_model: str = Field(
         default="", description="OPENAI_TTS_MODEL; empty: the local model speaks"
     )
+    realtime_model: str = Field(
+        default="",
+        description="OPENAI_REALTIME_MODEL; hears, thinks and speaks in calls, in one",
+    )
+    realtime_voice: str = Field(
+        default="",
+        description="OPENAI_REALTIME_VOICE; empty: one of OpenAI's for each character",
+    )
 
 
 class AppConfig(_Frozen):
@@ -202,11 +210,15 @@ class Environment(_Frozen):
             chat_model=os.environ.get("OPENAI_CHAT_MODEL", ""),
             asr_model=os.environ.get("OPENAI_ASR_MODEL", ""),
             tts_model=os.environ.get("OPENAI_TTS_MODEL", ""),
+            realtime_model=os.environ.get("OPENAI_REALTIME_MODEL", ""),
+            realtime_voice=os.environ.get("OPENAI_REALTIME_VOICE", ""),
         )
-        if chat.base_url and not (chat.chat_model or chat.asr_model or chat.tts_model):
+        models = chat.chat_model, chat.asr_model, chat.tts_model, chat.realtime_model
+        if chat.base_url and not any(models):
             raise InvalidInput(
                 "OPENAI_BASE_URL is set but no model of that server: set OPENAI_CHAT_MODEL, "
-                "OPENAI_ASR_MODEL or OPENAI_TTS_MODEL, or unset OPENAI_BASE_URL"
+                "OPENAI_ASR_MODEL, OPENAI_TTS_MODEL or OPENAI_REALTIME_MODEL, or unset "
+                "OPENAI_BASE_URL"
             )
         return cls(
             redis_url=os.environ.get("REDIS_URL", ""),

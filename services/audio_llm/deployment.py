@@ -26,6 +26,7 @@ from services.audio_llm.backend import LiveBackend, Outbound
 from services.audio_llm.cascade import Cascade, Heard, TurnPiece
 from services.audio_llm.conversation import Conversation
 from services.audio_llm.live import CascadeLive
+from services.audio_llm.realtime import RealtimeLive
 from services.replica import Wiring, new_worker_id
 from services.settings import AppConfig, Environment
 from services.worker import SessionHost, task_group
@@ -183,7 +184,14 @@ class _Reply:
 
 
 def load_live_backend(config: AppConfig, environment: Environment, cascade: Cascade) -> LiveBackend:
-    """What holds live conversations: the same engines that answer single questions."""
+    """What holds live conversations: a speech-to-speech model if the settings name one.
+
+    Else the same engines that answer single questions.
+    """
+    chat = environment.chat
+    if chat.realtime_model:
+        server = ModelServer(chat.base_url, chat.realtime_model, chat.api_key.get_secret_value())
+        return RealtimeLive(server, chat.realtime_voice, chat.asr_model, config.limits.reply_s)
     return CascadeLive(cascade, config.limits.question_s)
 
 

@@ -1,7 +1,6 @@
 """A live conversation held by a speech-to-speech model, over the OpenAI Realtime protocol."""
 
 import asyncio
-import json
 from collections import deque
 from typing import Final
 
@@ -24,6 +23,7 @@ log = get_logger(__name__)
 
 VOICES: Final = {"mira": "marin", "otto": "cedar", "zuri": "coral", "finn": "ash"}
 """OpenAI's voices that come nearest to the characters."""
+TRANSCRIPTION_MODEL: Final = "gpt-transcribe"
 RETRY_S: Final = 10.0
 """A server that is gone is looked for so often, and whenever somebody types."""
 MAX_UNSENT: Final = 512
@@ -43,11 +43,13 @@ class RealtimeLive:
         Args:
             server: Where the model is.
             voice: The server's name of a voice; empty: one of OpenAI's for each character.
-            transcription_model: Writes down what the caller says; the model itself hears it.
+            transcription_model: Writes down what the caller says, which the other hears by itself;
+                empty: OpenAI's.
             max_reply_s: Longest answer, in seconds.
         """
         self._server, self._voice = server, voice
-        self._transcription_model, self._max_reply_s = transcription_model, max_reply_s
+        self._transcription_model = transcription_model or TRANSCRIPTION_MODEL
+        self._max_reply_s = max_reply_s
 
     async def start(self) -> None:
         """Nothing to load: the model is the server's."""
@@ -149,13 +151,20 @@ class _Line:
         unsent: asyncio.Queue[RealtimeClientEventParam] = asyncio.Queue(MAX_UNSENT)
         self._call.connected(unsent.put_nowait)
         while self._deferred:
-            self._call.handle(self._deferred.popleft())
+            turn = self._deferred.popleft()
+            if turn.kind == "end_of_question":  # what was said is not there
+                self._call.unanswerable(turn, "the connection came too late: please say it again")
+            else:
+                self._call.handle(turn)
         async with task_group() as tasks:
             tasks.create_task(self._send_all(connection, unsent))
             while True:
                 event = await self._receive(connection)
                 self._is_proven = self._is_proven or event.type == "response.done"
-                self._call.take(event)
+                try:
+                    self._call.take(event)
+                except (ValueError, TypeError, AttributeError):  # not what the protocol says it is
+                    log.warning("realtime_event_unusable", kind=event.type)
 
     async def _next(self, connection: AsyncRealtimeConnection, kind: str) -> None:
         """Wait for an event; an error before it is the end."""
@@ -165,12 +174,14 @@ class _Line:
                 raise ModelServerUnreachable(explained(self._server, code, type))
 
     async def _receive(self, connection: AsyncRealtimeConnection) -> RealtimeServerEvent:
+        unusable = f"{self._server.label} sends nothing usable: check OPENAI_BASE_URL"
         try:
-            return await connection.recv()
-        except json.JSONDecodeError as error:
-            raise ModelServerUnreachable(
-                f"{self._server.label} sends nothing usable: check OPENAI_BASE_URL"
-            ) from error
+            event = await connection.recv()
+        except ValueError as error:
+            raise ModelServerUnreachable(unusable) from error
+        if not isinstance(getattr(event, "type", None), str):
+            raise ModelServerUnreachable(unusable)
+        return event
 
     async def _send_all(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
@@ -46,7 +47,7 @@ async def connected(server: ModelServer) -> AsyncIterator[AsyncRealtimeConnectio
     client = openai.AsyncOpenAI(
         base_url=server.base_url or None, api_key=server.api_key or "none", max_retries=0
     )
-    options: dict[str, Any] = {"max_size": MAX_MESSAGE, "compression": None}
+    options: dict[str, Any] = {"max_size": MAX_MESSAGE, "compression": None, "logger": _QUIET}
     if urlsplit(server.base_url).hostname in ("127.0.0.1", "localhost", "::1"):
         options["proxy"] = None  # a proxy of the environment has no say on this machine
     try:
@@ -126,6 +127,9 @@ def explained(server: ModelServer, code: str, type: str) -> str:
     hint = next((text for part, text in _CODES.items() if part in code or part in type), _ANY)
     return f"{server.label} reports {code or type or 'an error'}: {hint}"
 
+
+_QUIET = logging.getLogger("websockets.client.quiet")
+_QUIET.setLevel(logging.WARNING)  # at DEBUG it shows the key, and what is said
 
 _ANY = "see that server's log"
 _HINTS = {

@@ -14,7 +14,7 @@ from avatar.speech.text import SentenceSplitter, speakable
 from avatar.speech.tts import Speech
 from services.audio_llm.realtime_protocol import PCM_RATE
 
-LETTERS_PER_S: Final = 13.0
+LETTERS_PER_S: Final = 14.0
 """How fast is spoken, as long as nothing was measured; a mark counts for three letters."""
 SURE_LETTERS: Final = 30.0
 """So many letters have to be measured to count as much as that guess."""
@@ -163,7 +163,9 @@ class Sentences:
         around = expected_s - self._position / PCM_RATE
         if not self._current.endswith(MARKS):
             return _cut(self._pending, around, around, around) if pending_s >= around else None
-        low, high = around - 0.3 * expected_s, around + 0.6 * expected_s
+        has_pauses = any(mark in self._current[:-1] for mark in MARKS)
+        low = around - (0.3 if has_pauses else 0.6) * expected_s
+        high = around + 0.6 * expected_s
         for start_s, end_s in _pauses(self._pending):
             is_end = end_s < pending_s - 0.01 and end_s - start_s >= 2 * PAUSE_S
             if is_end and low <= start_s:
