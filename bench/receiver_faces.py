@@ -23,8 +23,9 @@ from training.meters.sync import Sync, frames_at_rest, measure_sync
 FPS = 25
 LOUD = 10 ** (-50 / 20)
 """As the held-out clips have it: what is louder is speech."""
-SURE = 0.7
-"""Normalised correlation from which a sentence counts as found in the sound."""
+SURE = 0.5
+"""Normalised correlation from which a piece of a sentence counts as found; chance gives 0.1."""
+PIECE = SPEECH_RATE // 2
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def find_sentences(
     """Where each sentence of an answer is in (S,) sound at 48 kHz, in order.
 
     The same text and voice give the same samples, so each sentence is spoken again and looked for:
-    by its likest second, because a jitter buffer stretches sound a little in between.
+    by its likest half second, because a jitter buffer stretches sound a little in between.
 
     Raises:
         NotFound: One cannot be found in it.
@@ -97,9 +98,10 @@ def find_sentences(
     for text in texts:
         speech = voice.synthesize(text, character_of(avatar).voice)
         samples = speech.at(SPEECH_RATE)
-        starts = range(0, max(1, samples.size - SPEECH_RATE // 2), SPEECH_RATE)
-        matches = [(start, *_best_match(heard[after:], samples[start:][:SPEECH_RATE]))
-                   for start in starts]  # fmt: skip
+        starts = range(0, max(1, samples.size - PIECE // 2), PIECE)
+        matches = [
+            (start, *_best_match(heard[after:], samples[start : start + PIECE])) for start in starts
+        ]
         start, at, likeness = max(matches, key=lambda match: match[2])
         if likeness < SURE:
             raise NotFound(f"{text!r} is not in the sound: likeness {likeness:.2f}")
