@@ -131,7 +131,10 @@ class _Line:
             if was_connected and may_hurry:
                 may_hurry = False
                 continue
-            if not self._deferred and not is_told:  # who speaks cannot be heard, so it is said now
+            was_awaited = self._call.unreachable(trouble)
+            if not (
+                self._deferred or is_told or was_awaited
+            ):  # who speaks cannot be heard, so it is said now
                 self._out.tell("failed", trouble, epoch=self._out.epoch)
             while self._deferred:
                 self._call.unanswerable(self._deferred.popleft(), trouble)

@@ -8,6 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from openai.types.realtime import RealtimeClientEventParam
+from openai.types.realtime.realtime_response_create_params_param import (
+    RealtimeResponseCreateParamsParam,
+)
 
 from services.audio_llm.backend import Outbound
 from services.audio_llm.realtime_protocol import PCM_RATE
@@ -45,6 +48,8 @@ class Answer:
         self.is_spoken_only = is_spoken_only
         self.epoch = out.epoch
         self.response_id = ""
+        self.request: RealtimeResponseCreateParamsParam = {}
+        """How it was asked for."""
         self.is_dropped = False
         self.is_told = False
         """Nothing of it follows."""
@@ -54,6 +59,7 @@ class Answer:
         self._sentences = Sentences()
         self._items: dict[str, Item] = {}
         self._gathered_s = 0.0
+        self._has_text = False
         self._heard: str | None = None
         self._began_at: float | None = None
         self._ending: Callable[[], None] | None = None
@@ -75,8 +81,19 @@ class Answer:
         return self._ending is not None or self.is_dropped
 
     @property
+    def is_empty(self) -> bool:
+        """Nothing of it has come."""
+        return not self.has_sound and not self._has_text
+
+    @property
     def has_sound(self) -> bool:
         return self._gathered_s > 0.0
+
+    def forget_items(self) -> None:
+        """The server's conversation does not have them any more."""
+        self._items.clear()
+        self.response_id = ""
+        self.is_spoken_only = self.is_spoken_only or not self.is_empty
 
     def open(self) -> None:
         """It may be told from now on."""
@@ -92,6 +109,7 @@ class Answer:
         return []
 
     def add_text(self, text: str) -> None:
+        self._has_text = True
         self._sentences.add_text(text)
         self._tell()
 

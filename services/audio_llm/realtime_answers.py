@@ -45,6 +45,8 @@ class Answers:
         self._asked: dict[str, tuple[Answer, RealtimeResponseCreateParamsParam]] = {}
         self._refused: list[tuple[Answer, RealtimeResponseCreateParamsParam]] = []
         """To be asked for again when the server is done with what it is saying."""
+        self._orphan: Answer | None = None
+        """Its connection was lost before it had begun."""
         self._by_server: Answer | None = None
         """The server begins it by itself."""
         self._responses: dict[str, Answer] = {}
@@ -69,6 +71,7 @@ class Answers:
         if any(not each.is_spoken_only for each in self._responses.values()):
             self._refused.append((answer, response))
             return
+        answer.request = response
         self._num_asked += 1
         number = f"answer-{self._num_asked}"
         self._asked[number] = answer, response
@@ -92,14 +95,40 @@ class Answers:
         self.drop_current()
         self.current = current
 
-    def lost(self, trouble: str) -> None:
-        """The connection has gone, and with it what was about to be said."""
+    def lost(self, trouble: str, *, is_question_known: bool) -> None:
+        """The connection has gone, and with it what was about to be said.
+
+        An answer that had not begun is asked for again when there is a connection, if its question
+        is known there.
+        """
         self._asked.clear()
         self._refused.clear()
         self._responses.clear()
         self._by_server = None
-        if self.current is not None and not self.current.is_ended:
-            self._fail(self.current, trouble)
+        answer = self.current
+        if answer is None:
+            return
+        answer.forget_items()
+        if answer.is_ended:
+            return
+        if answer.is_empty and (is_question_known or answer.is_spoken_only):
+            self._orphan = answer
+        else:
+            self._fail(answer, trouble)
+
+    def connected(self) -> None:
+        """There is a new connection, and it knows the conversation."""
+        orphan, self._orphan = self._orphan, None
+        if orphan is not None and not orphan.is_ended:
+            self.ask(orphan, orphan.request)
+
+    def unreachable(self, trouble: str) -> bool:
+        """None can be had now; returns whether an answer waited for it."""
+        orphan, self._orphan = self._orphan, None
+        if orphan is None or orphan.is_ended:
+            return False
+        self._fail(orphan, trouble)
+        return True
 
     def close(self) -> None:
         self._responses.clear()

@@ -55,6 +55,7 @@ class RealtimeCall:
         self._send = send
         for event in self.history.items():
             send(event)
+        self._answers.connected()
 
     def lost(self) -> None:
         """The server is gone; what was told of an answer still sounds."""
@@ -63,7 +64,16 @@ class RealtimeCall:
         if self._is_speaking:
             self._is_speaking = self._is_held = False
             self._out.tell("speech_ignored")
-        self._answers.lost(f"the connection to {self._server.label} was lost: please try again")
+        self._answers.lost(
+            f"the connection to {self._server.label} was lost: please try again",
+            is_question_known=self.history.ends_with_question,
+        )
+        if self._cut_into is not None:
+            self._cut_into.forget_items()
+
+    def unreachable(self, trouble: str) -> bool:
+        """No connection can be had now; returns whether an answer waited for one."""
+        return self._answers.unreachable(trouble)
 
     def unanswerable(self, event: TurnEvent, trouble: str) -> None:
         """A turn while the server is gone: it is remembered, and has no answer."""

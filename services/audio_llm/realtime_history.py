@@ -36,6 +36,11 @@ class History:
         if text:
             self._add(_Entry("assistant", text))
 
+    @property
+    def ends_with_question(self) -> bool:
+        """Whether the last that was said is a question of which the words are known."""
+        return bool(self._entries and self._entries[-1].role == "user" and self._entries[-1].text)
+
     def items(self) -> list[ConversationItemCreateEventParam]:
         """The newest of it, as events that create it anew."""
         kept: list[_Entry] = []

@@ -309,6 +309,33 @@ async def test_an_answer_that_is_cut_off_fails_and_the_next_one_comes() -> None:
         await told(caller, "end_of_reply")
 
 
+async def test_an_answer_that_had_not_begun_is_asked_for_again() -> None:
+    async with one_call() as (caller, server):
+        server.stops_after_s = 0.0
+        await caller.say("prompt", "What is a tide?")
+        await so(lambda: len(server.session.items) == 2)
+        server.stops_after_s = None
+        server.break_off()
+        await told(caller, "end_of_reply")
+        assert " ".join(caller.texts("reply")) == "You said: What is a tide?"
+        assert caller.texts("failed") == []
+        assert len(server.sessions) == 2
+
+
+async def test_an_answer_that_sounds_when_the_connection_is_lost_is_known_to_the_next() -> None:
+    async with one_call() as (caller, server):
+        server.answer = lambda question: ANSWER
+        await caller.say("prompt", "How big is the sea?")
+        await told(caller, "end_of_reply")
+        await caller.until(lambda c: len(c.heard.split()) >= 3)
+        server.break_off()
+        await so(lambda: len(server.sessions) == 2 and len(server.session.items) == 1)
+        heard = await caller.interrupt()
+        await so(lambda: len(server.session.items) == 2)
+        said = [("user", "How big is the sea?"), ("assistant", heard)]
+        assert server.session.conversation == said
+
+
 async def test_while_the_server_is_gone_each_turn_fails_until_it_is_back() -> None:
     async with one_call() as (caller, server):
         server.is_closed = True
