@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ FIRST_S = 4.0
 SECONDS = 60.0
 IDLE_S = 3.0
 """Nobody speaks in the beginning."""
+AROUND_MS = 1000.0
+"""An event and the sound that it speaks of are played this near to each other."""
 MOVED = 0.02
 """Pictures that differ by less, of 255, at their liveliest place, look alike."""
 
@@ -114,13 +117,13 @@ def values_of(call: BrowserCall, shown: Told, asked: Sequence[Question]) -> Valu
         ],
         "answers": [
             {
-                "text": " ".join(texts),
+                "text": " ".join(answer.sentences),
                 "correlation": each.sync.correlation,
                 "lag_ms": each.sync.lag_ms,
                 "others": others(each),
                 "rest": each.rest_share(closed),
             }
-            for texts, each in zip(answers, mouths, strict=True)
+            for answer, each in zip(answers, mouths, strict=True)
         ],
         "on_the_page": shown,
     }
@@ -133,32 +136,47 @@ def faces_of(call: BrowserCall) -> list[Face]:
     ]
 
 
-def answers_in(call: BrowserCall) -> list[list[str]]:
-    """The sentences of each answer that was heard to its end."""
-    whole = {
-        told["event"]["response_id"]
-        for told in call.told("avatar.playback.finished")
-        if not told["event"]["interrupted"]
-    }
+@dataclass(frozen=True)
+class Heard:
+    """An answer that was heard to its end, and between which performance.now()."""
+
+    sentences: list[str]
+    begin_ms: float
+    end_ms: float
+
+
+def answers_in(call: BrowserCall) -> list[Heard]:
     sentences: dict[str, list[str]] = {}
     for told in call.told("response.output_audio_transcript.delta"):
         sentences.setdefault(told["event"]["response_id"], []).append(told["event"]["delta"])
-    return [texts for answer, texts in sentences.items() if answer in whole]
+    begun = {
+        told["event"]["response_id"]: float(told["at"])
+        for told in call.told("avatar.playback.started")
+    }
+    return [
+        Heard(sentences[answer], begun[answer], float(told["at"]))
+        for told in call.told("avatar.playback.finished")
+        if not told["event"]["interrupted"]
+        for answer in [told["event"]["response_id"]]
+    ]
 
 
 def mouths_of(
     call: BrowserCall,
     presented_s: NDArray[np.float64],
     opening: NDArray[np.float32],
-    answers: Sequence[Sequence[str]],
+    answers: Sequence[Heard],
 ) -> list[Mouths]:
     voice = HibariSynthesizer()
     sound = (call.sound / 32768).astype(np.float32)
-    begins_s = float(call.heard_ms(np.zeros(1))[0]) / 1000
-    return [
-        compare_mouths(presented_s, opening, find_sentences(sound, texts, AVATAR, voice), begins_s)
-        for texts in answers
-    ]
+    mouths = []
+    for answer in answers:
+        first = call.sample_at(answer.begin_ms - AROUND_MS)
+        last = call.sample_at(answer.end_ms + AROUND_MS)
+        spoken = find_sentences(sound[first:last], answer.sentences, AVATAR, voice)
+        begins_s = [call.heard_ms(first + each.start) / 1000 for each in spoken]
+        mouths.append(compare_mouths(presented_s, opening, spoken, begins_s))
+    return mouths
 
 
 def others(mouths: Mouths) -> float:

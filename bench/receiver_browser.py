@@ -34,6 +34,7 @@ FLAGS = (
 )
 PICTURES_AT_ONCE = 50
 SOUNDS_AT_ONCE = 100
+NEAR_S = 2.0
 Told = dict[str, Any]
 
 
@@ -67,15 +68,23 @@ class BrowserCall:
     events: list[Told]
     stats: list[Told]
 
-    def heard_ms(self, sample: NDArray[np.float64]) -> NDArray[np.float64]:
-        """When samples reached the page's sound graph, performance.now().
+    def heard_ms(self, sample: float) -> float:
+        """When a sample reached the page's sound graph, performance.now().
 
-        The graph's clock runs evenly and the page looks at it late or on time, never early: so the
-        least of (now - graph's time) in the minute around is what turns one into the other.
+        The graph's clock may stand still when the machine is busy, and the page looks at it late
+        or on time, never early: the least of (now - graph's time) in the seconds around counts.
         """
         context_s = (self.first_frame + sample) / SOUND_RATE
-        shift_ms = self.clock[:, 1] - 1000 * self.clock[:, 0]
-        return 1000 * context_s + float(np.min(shift_ms))
+        return 1000 * context_s + self._shift_ms(self.clock[:, 0] - context_s)
+
+    def sample_at(self, now_ms: float) -> int:
+        """The sample that reached the sound graph at about this performance.now()."""
+        context_s = (now_ms - self._shift_ms((self.clock[:, 1] - now_ms) / 1000)) / 1000
+        return min(max(0, round(context_s * SOUND_RATE) - self.first_frame), self.sound.size)
+
+    def _shift_ms(self, away_s: NDArray[np.float64]) -> float:
+        near = self.clock[np.abs(away_s) <= max(NEAR_S, float(np.abs(away_s).min()))]
+        return float((near[:, 1] - 1000 * near[:, 0]).min())
 
     def told(self, type: str) -> list[Told]:
         return [each for each in self.events if each["event"]["type"] == type]

@@ -76,10 +76,6 @@ class Spoken:
     start: int
     speech: Speech
 
-    @property
-    def end(self) -> int:
-        return self.start + round(self.speech.seconds * SOUND_RATE)
-
 
 def find_sentences(
     sound: NDArray[np.float32], texts: Sequence[str], avatar: str, voice: Synthesizer
@@ -155,27 +151,27 @@ def compare_mouths(
     due_s: NDArray[np.float64],
     seen: NDArray[np.float32],
     spoken: Sequence[Spoken],
-    first_due_s: float,
+    begins_s: Sequence[float],
     margin_s: float = 1.0,
 ) -> Mouths:
     """Lay seen openings and true curves on one axis, from before the answer to after it.
 
     Args:
-        due_s: (T,) when each picture is due, on the sender's wall clock.
+        due_s: (T,) when each picture is due.
         seen: (T,) openings.
-        spoken: The answer's sentences, in samples of the sound's beginning.
-        first_due_s: When that beginning is due, on the same clock.
+        spoken: The answer's sentences.
+        begins_s: When each of them begins to sound, on the clock of the pictures.
         margin_s: How much of the silence around the answer is looked at.
     """
-    begins_s = first_due_s + spoken[0].start / SOUND_RATE - margin_s
-    ends_s = first_due_s + spoken[-1].end / SOUND_RATE + margin_s
-    num_frames = round((ends_s - begins_s) * FPS)
-    axis = begins_s + (np.arange(num_frames) + 0.5) / FPS
+    axis_s = begins_s[0] - margin_s
+    ends_s = begins_s[-1] + spoken[-1].speech.seconds + margin_s
+    num_frames = round((ends_s - axis_s) * FPS)
+    axis = axis_s + (np.arange(num_frames) + 0.5) / FPS
     # the picture that is shown at each instant: the last one that is due by then
     shown = np.clip(np.searchsorted(due_s, axis, "right") - 1, 0, len(seen) - 1)
     truth, speaking = np.zeros(num_frames, np.float32), np.zeros(num_frames, np.bool_)
-    for sentence in spoken:
-        at_s = first_due_s + sentence.start / SOUND_RATE - begins_s
+    for sentence, begin_s in zip(spoken, begins_s, strict=True):
+        at_s = begin_s - axis_s
         speech, rate = sentence.speech, sentence.speech.sample_rate
         # the curve of the sentence as it lies on the axis: shifted by less than a frame
         first = int(at_s * FPS)

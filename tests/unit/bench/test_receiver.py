@@ -14,6 +14,7 @@ from avatar.speech.phonemes import TimedPhoneme
 from avatar.speech.tones import tone
 from avatar.speech.tts import Speech, Voice
 from bench.live import lateness_ms, punctual_s
+from bench.receiver_browser import BrowserCall
 from bench.receiver_faces import Face, compare_mouths, find_sentences, picture_change
 from bench.receiver_marks import (
     HeardTone,
@@ -161,7 +162,8 @@ def test_a_mouth_is_laid_beside_its_speech(late_frames: int) -> None:
         curve = mouth_curves(each.speech.phonemes, each.speech.seconds)[:, 0]
         first = round(each.start / SOUND_RATE * 25) + late_frames
         seen[first : first + len(curve)] = curve
-    mouths = compare_mouths(due_s, seen, spoken, 700.0)
+    begins_s = [700.0 + each.start / SOUND_RATE for each in spoken]
+    mouths = compare_mouths(due_s, seen, spoken, begins_s)
     assert mouths.sync.correlation > 0.9
     assert mouths.sync.lag_ms == 40 * late_frames
     assert mouths.rest_share(closed=0.0) < 0.01
@@ -174,3 +176,20 @@ def test_a_picture_given_twice_has_not_changed() -> None:
     small = [rng.random((32, 32)).astype(np.float32) for _ in range(3)]
     faces = [Face(np.zeros((96, 96, 3), np.uint8), small[n]) for n in (0, 0, 1, 2, 2)]
     assert (picture_change(faces) > 0).tolist() == [False, True, True, False]
+
+
+# A browser's clocks
+
+
+def test_a_sample_is_heard_by_the_sound_graphs_clock_nearby() -> None:
+    """After 10 s the graph stood still for 300 ms; the page looks at its clock up to 20 ms late."""
+    context_s = np.arange(400) / 20
+    late_ms = np.random.default_rng(0).uniform(0, 20, 400)
+    late_ms[::10] = 0
+    now_ms = 5000 + 1000 * context_s + 300 * (context_s > 10) + late_ms
+    clock = np.stack([context_s, now_ms, context_s, now_ms], 1)
+    call = BrowserCall(48_000, np.zeros(20 * 48_000, np.int16), clock, [], [], [])
+    assert call.heard_ms(4 * 48_000) == pytest.approx(10_000)
+    assert call.heard_ms(14 * 48_000) == pytest.approx(20_300)
+    assert call.sample_at(10_000) == pytest.approx(4 * 48_000, abs=1000)
+    assert call.sample_at(20_300) == pytest.approx(14 * 48_000, abs=1000)
