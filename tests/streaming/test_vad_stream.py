@@ -46,9 +46,7 @@ def test_the_past_does_not_depend_on_the_future(
     cut = len(question) // WINDOW // 2
     changed = question.copy()
     changed[cut * WINDOW :] = np.nan
-    np.testing.assert_array_equal(
-        stream(detector, question)[:cut], stream(detector, changed)[:cut]
-    )
+    np.testing.assert_array_equal(stream(detector, question)[:cut], stream(detector, changed)[:cut])
 
 
 def test_two_interleaved_microphones_are_heard_as_two_alone(
