@@ -1,4 +1,4 @@
-"""Makes each character's preview for the page: some seconds at rest, there and back, so it loops."""
+"""Makes each character's preview for the page: seconds at rest, there and back, so it loops."""
 
 import io
 import sys
