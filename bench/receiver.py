@@ -22,6 +22,7 @@ from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
 from av import AudioFrame, VideoFrame
 from numpy.typing import NDArray
 
+from avatar.errors import SessionLost
 from bench.receiver_mic import Mic
 from bench.receiver_tracks import PICTURE_RATE, SOUND_RATE, Track
 
@@ -169,6 +170,7 @@ class Receiver(Generic[Picture]):
 
         Raises:
             TimeoutError: It does not come.
+            SessionLost: The call ends before.
         """
         try:
             async with asyncio.timeout(wait_s):
@@ -177,10 +179,16 @@ class Receiver(Generic[Picture]):
                     for told in self.told[since:]:
                         if told.type == type and where(told.event):
                             return told
+                    if self.told and self.told[-1].type == "avatar.ended":
+                        reason = self.told[-1].event["reason"]
+                        raise SessionLost(f"the call ended, {reason}, before {type} came")
                     await self._news.wait()
         except TimeoutError as error:
             last = ", ".join(told.type for told in self.told[-8:])
-            raise TimeoutError(f"no {type} within {wait_s:g} s; the last were: {last}") from error
+            state = self._peer.connectionState
+            raise TimeoutError(
+                f"no {type} within {wait_s:g} s; the connection is {state}; the last were: {last}"
+            ) from error
 
     async def is_over(self, answer: str, wait_s: float = WAIT_S) -> Told:
         """The end of this response, by its id."""
