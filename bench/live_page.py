@@ -17,7 +17,7 @@ from bench.clips import Question, clips, questions
 from bench.live import Told
 from bench.machine import say
 from bench.options import Options
-from bench.receiver_browser import BrowserCall, call_on, measuring_page, taken
+from bench.receiver_browser import BrowserCall, call_on, hang_up, measuring_page, taken
 from bench.receiver_faces import (
     Face,
     FaceLook,
@@ -74,7 +74,9 @@ async def one_call(url: str, mic: Path, seconds: float) -> tuple[BrowserCall, To
     async with measuring_page(url, mouth=(*look.corner, WINDOW), mic=mic) as page:
         await call_on(page, AVATAR)
         await asyncio.sleep(seconds)
-        return await taken(page, WINDOW), await on_the_page(page)
+        found = await taken(page, WINDOW), await on_the_page(page)
+        await hang_up(page)
+        return found
 
 
 async def on_the_page(page: Page) -> Told:

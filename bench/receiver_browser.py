@@ -128,6 +128,12 @@ async def call_on(page: Page, avatar: str) -> None:
     await page.locator("#call[data-phase=live]").wait_for()
 
 
+async def hang_up(page: Page) -> None:
+    """Press the button, and see the call end: else its place stays taken for the grace time."""
+    await page.locator("#hang-up").click()
+    await page.locator("#ended").wait_for()
+
+
 async def send(page: Page, type: str, **fields: object) -> None:
     """Send an event over the page's own channel, as its controls do."""
     await page.evaluate("(event) => sendEvent(event)", {"type": type, **fields})

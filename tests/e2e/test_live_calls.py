@@ -47,7 +47,7 @@ async def booked_soon(url: str, avatar: str = "") -> AsyncIterator[Booking]:
     """A session as soon as there is a place: the one before is freed after its end was told."""
     async with AsyncExitStack() as stack:
         booking = None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(GRACE_S + 20):
             while booking is None:
                 try:
                     booking = await stack.enter_async_context(booked(url, avatar))

@@ -7,7 +7,7 @@ import pytest
 from avatar.audio.files import encode_wav
 from bench.clips import questions
 from bench.live_page import one_call, spoken_script, values_of
-from bench.receiver_browser import call_on, measuring_page, send, until_told
+from bench.receiver_browser import call_on, hang_up, measuring_page, send, until_told
 from bench.receiver_tracks import SOUND_RATE
 from bench.server import Server
 
@@ -50,3 +50,4 @@ async def test_a_reload_comes_back_to_the_same_conversation_and_face(graph: Serv
         assert await said.inner_text() == "The comet comes back as well."
         await send(page, "avatar.say", text="So do I.")
         await until_told(page, "avatar.playback.finished")
+        await hang_up(page)
