@@ -13,6 +13,7 @@ from avatar.bus import Bus
 from avatar.media import StageName, WorkerId
 from avatar.telemetry import logging
 from avatar.transport import Transport
+from services.garbage import settle
 from services.settings import LIBRARIES, AppConfig, Environment, set_environment
 from services.stage import Engine, In, Out, Stage, StageKind, State
 
@@ -133,6 +134,7 @@ class ServeReplica:
         make = await asyncio.to_thread(worker_class, worker)
         self._worker = make(settings, environment, connect(settings, environment, make.stage))
         await self._worker.start()
+        settle()
 
     async def __call__(self, request: object) -> dict[str, str]:
         """Serve's own HTTP proxy asks the ingress whether it lives; people use the gateway's."""

@@ -11,6 +11,7 @@ from avatar.media import StageName, WorkerId
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Inbound, OpenRequest, Transport
+from services.garbage import sweep
 
 log = get_logger(__name__)
 
@@ -147,6 +148,7 @@ class SessionHost:
             self.num_sessions -= 1
             metrics.sessions.labels(self.stage).dec()
             self._free.release()
+            sweep()
 
 
 async def until_done(channel: Channel) -> None:

@@ -6,7 +6,8 @@ from typing import Literal, Protocol
 
 from avatar.media import SessionId, StageName, WorkerId
 
-LEASE_TTL_S = 3.0
+LEASE_TTL_S = 10.0
+"""A starved machine renews late; who dies without a word keeps its slots for so long."""
 WORKER_TTL_S = 3.0
 LEDGER_LENGTH = 6
 """Committed chunks kept per session and stage: enough to rebuild a stage's state by replay."""

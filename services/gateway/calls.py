@@ -14,6 +14,7 @@ from aiortc import RTCIceServer
 
 from avatar.errors import AvatarError, NotFound, Unauthenticated, Unavailable
 from avatar.telemetry.logging import bound, get_logger
+from services.garbage import sweep
 from services.gateway.call import Call, Live, TokenHash
 from services.gateway.coordinator import Session
 from services.gateway.live import LiveSession
@@ -173,6 +174,13 @@ class Calls:
         call.expect(peer)
         return answer
 
+    async def end(self, call: Call) -> None:
+        """End a call as its caller wants it; its places are free when this returns."""
+        call.end("hung_up")
+        tasks = [task for task, running in self._running.items() if running is call]
+        if tasks:
+            await asyncio.wait(tasks, timeout=SHUTDOWN_S)
+
     def check(self) -> None:
         """Have every call decide what is due; ends those that do not end by themselves."""
         for call in list(self._calls.values()):
@@ -229,6 +237,7 @@ class Calls:
         task = asyncio.create_task(peer.leave(PARTING_S))
         self._parting.add(task)
         task.add_done_callback(self._parting.discard)
+        task.add_done_callback(lambda _: sweep())
 
 
 def _fail(

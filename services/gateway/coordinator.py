@@ -186,7 +186,7 @@ class Coordinator:
         chunk_deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
         new_seed: Callable[[], int] = lambda: secrets.randbits(63),
-        renew_interval_s: float = LEASE_TTL_S / 3,
+        renew_interval_s: float = LEASE_TTL_S / 5,
     ) -> None:
         self.sessions: dict[SessionId, Session] = {}
         self._bus = bus
@@ -305,7 +305,8 @@ class Coordinator:
         while not session.is_over:
             await asyncio.sleep(self._renew_interval_s)
             try:
-                kept = {stage: await self._bus.renew(lease) for stage, (_, lease) in owned.items()}
+                renewals = [self._bus.renew(lease) for _, lease in owned.values()]
+                kept = dict(zip(owned, await asyncio.gather(*renewals), strict=True))
             except (AvatarError, OSError) as error:
                 log.warning("renew_failed", error=str(error))
                 if self._clock() - renewed_at > BUS_GRACE_S:

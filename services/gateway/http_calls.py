@@ -67,7 +67,7 @@ def add_call_routes(
 
     @app.delete("/v1/sessions/{id}")
     async def end_session(request: Request, id: str) -> Response:
-        _found(request, id).end("hung_up")
+        await calls.end(_found(request, id))
         return Response(status_code=204)
 
     @app.post("/v1/sessions/{id}/call")

@@ -154,7 +154,7 @@ async def visit(chromium: Browser, server: PageServer) -> AsyncIterator[Visit]:
     assert complaints == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def graph() -> Iterator[Server]:
     """`make run` on free ports: five Ray deployments with the shipped weights and models."""
     with Server() as running:
@@ -169,7 +169,7 @@ class MarkedGraph:
     model: FakeOpenAI
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def marked() -> Iterator[MarkedGraph]:
     with running_openai() as model:
         environment = {
