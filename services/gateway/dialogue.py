@@ -163,6 +163,7 @@ class Dialogue:
             case PushToTalk(pressed=pressed):
                 if pressed:
                     self.interrupt(now)
+                self._is_caller_speaking = pressed
                 self._send("hold_turn" if pressed else "end_of_question")
             case Say(text=text):
                 self.interrupt(now)
@@ -243,15 +244,37 @@ class Dialogue:
             self._started(answer, now)
         if played.speaks:
             for sentence in answer.begun(played.position):
-                words = [
-                    {"text": w.text, "start_ms": _ms_of(w.start_s), "end_ms": _ms_of(w.end_s)}
-                    for w in sentence.words
-                ]
-                delta = {"response_id": answer.id, "delta": sentence.text, "words": words}
-                self._tell("response.output_audio_transcript.delta", delta)
+                self._caption(answer, sentence, 0.0)
         if played.ended_reply and answer.is_heard:
             self._ended(answer, played.position)
         return played
+
+    def resume(self) -> None:
+        """A caller has just come back: tell again what sounds now, as far as it was heard."""
+        answer = self._answer
+        if answer is None:
+            return
+        self._tell("response.created", {"response": {"id": answer.id}})
+        if answer.is_heard:
+            self._tell("output_audio_buffer.started", {"response_id": answer.id})
+            self._tell("avatar.playback.started", {"response_id": answer.id})
+            for sentence in answer.sentences[: answer.num_announced]:
+                self._caption(
+                    answer, sentence, (self.playout.position - sentence.start) / PLAYED_RATE
+                )
+
+    def _caption(self, answer: Answer, sentence: Sentence, heard_s: float) -> None:
+        """Tell a sentence that began to sound `heard_s` ago; what was heard has times below 0."""
+        words = [
+            {
+                "text": word.text,
+                "start_ms": _ms_of(word.start_s - heard_s),
+                "end_ms": _ms_of(word.end_s - heard_s),
+            }
+            for word in sentence.words
+        ]
+        delta = {"response_id": answer.id, "delta": sentence.text, "words": words}
+        self._tell("response.output_audio_transcript.delta", delta)
 
     def _started(self, answer: Answer, now: float) -> None:
         self._send("playback_started")

@@ -111,7 +111,7 @@ def make_app(
     @app.get("/web/{name}")
     async def web(name: str) -> FileResponse:
         path = WEB / name
-        is_plain = _WEB_NAME.fullmatch(name) and path.suffix in WEB_TYPES
+        is_plain = len(name) <= 64 and _WEB_NAME.fullmatch(name) and path.suffix in WEB_TYPES
         if not is_plain or path.is_symlink() or not path.is_file():
             raise NotFound(f"there is no {name[:64]!r} here")
         # asked again each time, answered 304: files of two versions never meet

@@ -133,6 +133,7 @@ class LiveSession:
         replaced, self._peer = self._peer, peer
         self._tell("session.created", self._dialogue.greeting())
         self._tell("avatar.state", {"state": self.state})
+        self._dialogue.resume()
         self._attached.set()
         self._news.set()
         return replaced

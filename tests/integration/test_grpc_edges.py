@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from avatar import errors, wire
 from avatar.media import LatentChunk, SessionId, Stamp
 from avatar.transport import MAX_CREDIT, Inbound, OpenRequest
+from avatar.transport import grpc as grpc_transport
 from avatar.transport.grpc import GrpcTransport
 from avatar.transport.status import error_of
 from talkingmachines_api.v1 import media_pb2, stage_pb2
@@ -333,3 +334,28 @@ async def test_an_edge_that_is_over_leaves_no_socket(transport: GrpcTransport, h
                 await asyncio.sleep(0)  # the kernel tells nobody when the other end is closed
     finally:
         gc.enable()
+
+
+async def test_a_quiet_edge_outlives_its_own_keepalives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller without a microphone says nothing for minutes; gRPC closes on too many pings."""
+    quick = {
+        "grpc.keepalive_time_ms": 100,
+        "grpc.http2.min_ping_interval_without_data_ms": 50,
+    }
+    options = tuple((name, quick.get(name, value)) for name, value in grpc_transport.OPTIONS)
+    assert set(quick) <= {name for name, _ in options}
+    monkeypatch.setattr(grpc_transport, "OPTIONS", options)
+    listener, opener = GrpcTransport(), GrpcTransport()
+
+    async def handle(inbound: Inbound) -> None:
+        while await inbound.receive() is not None:
+            pass
+
+    try:
+        address = await listener.listen(handle)
+        channel = await opener.connect(address, REQUEST)
+        with pytest.raises(TimeoutError):  # with the pings refused it ends within 1.5 s
+            await asyncio.wait_for(channel.receive(), 2.5)
+    finally:
+        await opener.close()
+        await listener.close()

@@ -233,6 +233,11 @@ def test_media_stand_still_while_nobody_is_connected_and_go_on_after() -> None:
             assert live.describe()["state"] == "idle"
         (greeting,) = again.told("session.created")
         assert greeting["items"] == [{"role": "user", "text": "Hello?"}]
+        sentence = again.told("response.output_audio_transcript.delta")[0]
+        assert sentence["delta"] == "one two three four five six"
+        starts = [word["start_ms"] for word in sentence["words"]]
+        assert starts[0] < -2000 < 0 < starts[-1]  # what was heard, and what is still to come
+        assert again.told("avatar.playback.finished")[0]["interrupted"] is False
         heard = sum(np.count_nonzero(each.sound) for each in (peer, again))
         assert heard / 48_000 == pytest.approx(6.0, abs=0.1)
 
