@@ -148,7 +148,8 @@ class SessionHost:
             self.num_sessions -= 1
             metrics.sessions.labels(self.stage).dec()
             self._free.release()
-            sweep()
+            # a moment later, when nothing on the way out holds the session's state any more
+            asyncio.get_running_loop().call_later(1.0, sweep)
 
 
 async def until_done(channel: Channel) -> None:
