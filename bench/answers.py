@@ -101,7 +101,8 @@ def inspect(path: Path) -> Video:
     return Video(frames, frame_rate, width, height, len(sound) / sound_rate, rms_dbfs(sound))
 
 
-def word_error_rate(said: str, heard: str) -> float:
+def word_error_rate(said: str | list[str], heard: str | list[str]) -> float:
+    """Without regard to case and punctuation; of lists, over all of their words."""
     return float(jiwer.wer(said, heard, reference_transform=WORDS, hypothesis_transform=WORDS))
 
 

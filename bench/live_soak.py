@@ -40,7 +40,8 @@ async def cycles(server: Server, redis_url: str, count: int) -> Values:
         await one_cycle(server.url)
         await asyncio.sleep(SETTLE_S)
         counts.append(counted(server))
-        say(f"live_soak: {number + 1}: {counts[-1]['gateway']}")
+        memory = {name: round(told["rss_mb"]) for name, told in counts[-1].items()}
+        say(f"live_soak: {number + 1}: {memory}")
     await asyncio.sleep(KEYS_S)
     at_last = sorted(redis.keys())
     redis.close()

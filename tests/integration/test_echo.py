@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import jiwer
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,21 +13,13 @@ from avatar.audio.loudness import rms_dbfs
 from avatar.media import SPEECH_RATE
 from avatar.speech.asr import WhisperRecognizer
 from avatar.speech.vad import VoiceDetector
+from bench.answers import word_error_rate
 from services.gateway.echo import EchoGate
 
 pytestmark = pytest.mark.integration
 
 DATA = Path(__file__).parent.parent / "data"
 Samples = NDArray[np.float32]
-WORDS = jiwer.Compose(
-    [
-        jiwer.ToLowerCase(),
-        jiwer.RemovePunctuation(),  # type: ignore[no-untyped-call]  # jiwer
-        jiwer.RemoveMultipleSpaces(),
-        jiwer.Strip(),
-        jiwer.ReduceToListOfListOfWords(),
-    ]
-)
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +71,6 @@ def gated(heard: Samples, played: Samples) -> Samples:
         gate.play(played[start : start + 320])
         passed.append(gate.hear(heard[start : start + 320]))
     return np.concatenate(passed)
-
-
-def word_error_rate(said: str, heard: str) -> float:
-    return float(
-        jiwer.wer(said, heard or "nothing", reference_transform=WORDS, hypothesis_transform=WORDS)
-    )
 
 
 @pytest.mark.parametrize("level_db", [-20, -12, -6])

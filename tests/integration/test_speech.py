@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
 import openai
 import pytest
@@ -30,6 +29,7 @@ from avatar.speech.local_chat import LocalChat, open_local_chat
 from avatar.speech.text import MAX_SENTENCE_CHARACTERS
 from avatar.speech.tts import Speech
 from avatar.speech.vad import WINDOW, VoiceDetector
+from bench.answers import word_error_rate
 from services.audio_llm.cascade import Cascade, Heard, Said
 from services.audio_llm.conversation import Conversation
 from tests.fakes.speech import PlainVoice
@@ -40,19 +40,6 @@ QUESTIONS = Path(__file__).parent.parent / "data" / "questions"
 VOICE = PlainVoice()
 PERSONA = "You are Ada, a friendly engineer. Answer in one or two short sentences."
 VOWELS_AND_N = "aeiou\u0251\u00e6\u0259\u025b\u026a\u0254\u028a\u028cn"
-WORDS = jiwer.Compose(
-    [
-        jiwer.ToLowerCase(),
-        jiwer.RemovePunctuation(),  # type: ignore[no-untyped-call]  # jiwer
-        jiwer.RemoveMultipleSpaces(),
-        jiwer.Strip(),
-        jiwer.ReduceToListOfListOfWords(),
-    ]
-)
-
-
-def word_error_rate(said: str | list[str], heard: str | list[str]) -> float:
-    return float(jiwer.wer(said, heard, reference_transform=WORDS, hypothesis_transform=WORDS))
 
 
 @dataclass(frozen=True)
