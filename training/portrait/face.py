@@ -11,8 +11,8 @@ from training.portrait.fields import amounts, displacements
 from training.portrait.lids import EyeShape, Lids
 from training.portrait.lips import Lips, LipShape, muzzle_fit
 from training.portrait.mesh import Material
-from training.portrait.sdf import front
-from training.portrait.shape import HeadShape, head_field
+from training.portrait.sdf import Field, front
+from training.portrait.shape import HeadShape
 from training.portrait.topology import strip, weave
 
 Floats = NDArray[np.float64]
@@ -38,14 +38,13 @@ class Ring:
 
 
 class Face:
-    def __init__(self, head: HeadShape, eyes: EyeShape, mouth: LipShape) -> None:
-        self.head, self.eyes = head, eyes
-        self.field = head_field(head)
-        fitted = front(self.field, *_around_mouth(head.mouth_y))
+    def __init__(self, field: Field, head: HeadShape, eyes: EyeShape, mouth: LipShape) -> None:
+        self.field, self.eyes = field, eyes
+        fitted = front(field, *_around_mouth(head.mouth_y, mouth.width + 0.9))
         self.lips = Lips(mouth, head.mouth_y, muzzle_fit(fitted, head.mouth_y))
         self.lids = {side: Lids(eyes, side) for side in (-1, 1)}
         holes = [_eye_hole(eyes, -1), _eye_hole(eyes, 1), _mouth_hole(self.lips, head.mouth_y)]
-        net = weave(self.field, holes)
+        net = weave(field, holes)
         self._points, self._triangles = [net.points], [net.triangles]
         self._materials = [np.full(len(net.triangles), Material.SKIN)]
         self._count = len(net.points)
@@ -142,8 +141,8 @@ def _bridge(points: Floats, ring: Ring, rings: Floats) -> None:
         points[ring.outside[k]] = a * start + b * span * ring.leaving + c * end + 0.6 * d * span * arrive
 
 
-def _around_mouth(mouth_y: float) -> tuple[Floats, Floats]:
-    x, y = np.meshgrid(np.linspace(-3.8, 3.8, 21), np.linspace(-1.5, 1.1, 9))
+def _around_mouth(mouth_y: float, half: float) -> tuple[Floats, Floats]:
+    x, y = np.meshgrid(np.linspace(-half, half, 21), np.linspace(-1.5, 1.1, 9))
     return x.ravel(), y.ravel() + mouth_y
 
 

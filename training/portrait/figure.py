@@ -23,6 +23,8 @@ class Figure(Protocol):
     num_soft: int
     num_moving: int
     """Soft ones among them."""
+    borrowed: dict[int, NDArray[np.int64]]
+    """Meshes lit like the points of the first mesh that they grow on, (V,)."""
 
     def move(self, pose: Pose, movement: Movement) -> list[Floats]:
         """New points of the first `num_moving` meshes."""

@@ -38,8 +38,10 @@ class EyeShape:
     fold_depth: float = 0.16
     iris: float = 0.455
     """Radius of the iris as an angle."""
-    hood: float = 0.14
+    hood: float = 0.40
     """How far the skin over the fold stands out."""
+    pouch: float = 0.90
+    """How far the skin under the lower lid does."""
 
 
 class Lids:
@@ -79,26 +81,38 @@ class Lids:
         open_rim = self.heights(*REST)
         fold_up = open_rim[0] + s.fold * (0.45 + 0.55 * self._arch) - 0.05 * blink
         fold_up = np.maximum(fold_up, upper + 0.05)
-        fold_low = lower - 0.16 * self._arch - 0.05
+        fold_low = lower - 0.13 * self._arch - 0.05
         fold = np.where(self._upper, fold_up, fold_low)
         outward = np.where(self._upper, 1.0, -1.0)
-        depth = np.where(self._upper, s.fold_depth * (1 - 0.75 * blink), 0.0)
         over = fold + outward * (0.10 + 0.05 * self._arch)
-        hood = np.where(self._upper, s.hood, 0.06 + 0.14 * smile) * self._arch
-        thick = np.where(self._upper, 0.03 + 0.08 * self._arch, 0.03 + 0.05 * self._arch)
-        depth = depth * self._arch
-        placed = [
-            (rim - outward * 0.01, -0.05),
-            (rim, 0.05),
-            (rim + outward * 0.018, thick),
-            (rim + (fold - rim) * 0.28, thick + 0.035),
-            (rim + (fold - rim) * 0.60, thick + 0.02),
-            (rim + (fold - rim) * 0.86, np.maximum(thick - 0.3 * depth, 0.03)),
-            (fold + outward * 0.01, np.maximum(thick - depth, 0.02)),
-            (over, thick + hood),
+        angles = [
+            rim - outward * 0.01, rim, rim + outward * 0.018, rim + (fold - rim) * 0.28,
+            rim + (fold - rim) * 0.60, rim + (fold - rim) * 0.86, fold + outward * 0.01, over,
         ]
-        return np.stack([self._at(angle, height, spread) for (angle, height), spread in zip(
-            placed, (0.0, 0.0, 0.006, 0.02, 0.035, 0.045, 0.055, 0.13), strict=True)])
+        high, low = self._upper_relief(blink), self._lower_relief(smile)
+        spreads = (0.0, 0.0, 0.006, 0.02, 0.035, 0.045, 0.055, 0.13)
+        return np.stack(
+            [
+                self._at(angle, np.where(self._upper, above, below), spread)
+                for angle, above, below, spread in zip(angles, high, low, spreads, strict=True)
+            ]
+        )
+
+    def _upper_relief(self, blink: float) -> list[Floats]:
+        """Heights over the ball, from the inside out: rim, lid, fold, and the skin over the fold."""
+        s, a = self.shape, self._arch
+        thick, depth = 0.03 + 0.08 * a, s.fold_depth * (1 - 0.75 * blink) * a
+        return [
+            0 * a - 0.05, 0 * a + 0.05, thick, thick + 0.035, thick + 0.02,
+            np.maximum(thick - 0.3 * depth, 0.03), np.maximum(thick - depth, 0.02), thick + s.hood * a,
+        ]
+
+    def _lower_relief(self, smile: float) -> list[Floats]:
+        """The lower lid leaves the ball soon, and rises to meet the cheek."""
+        a = self._arch * (1 + 0.25 * smile)
+        full = self.shape.pouch
+        rise = (0.07, 0.08 + 0.06 * full, 0.26 * full, 0.38 * full, 0.55 * full, full)
+        return [0 * a - 0.05, 0 * a + 0.05, *(0.03 + r * a for r in rise)]
 
     def _at(self, angle: Floats, height: float | Floats, spread: float) -> Floats:
         s = self.shape

@@ -52,6 +52,12 @@ class Lips:
     def jaw_drop(self, pose: Pose) -> float:
         return 0.58 * self.gap(pose)
 
+    def recession(self, y: float) -> float:
+        """How much further back the muzzle lies `y` over the mouth's middle than there."""
+        _, b, _, d, _ = self.muzzle
+        low = max(y, -1.6)
+        return float(b * low + d * low * low) - 0.20 * max(0.0, -y - 0.5)
+
     def rings(self, pose: Pose) -> Floats:
         """(INSIDE_RINGS + LIP_RINGS, NUM_AROUND, 3), from inside out."""
         s, c, gap = self.shape, self._cos, self.gap(pose)

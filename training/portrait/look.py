@@ -141,7 +141,7 @@ class HairLook:
 @dataclass(frozen=True)
 class BeardLook:
     colour: Hex = "#b9b4ae"
-    count: int = 260
+    count: int = 700
     length: float = 1.1
     width: float = 0.30
     moustache: int = 60
@@ -198,6 +198,18 @@ class RobotLook:
 
 @with_config(_STRICT)
 @dataclass(frozen=True)
+class FurLook:
+    """A fox's coat."""
+
+    coat: Hex = "#c8692f"
+    belly: Hex = "#f3e6d6"
+    dark: Hex = "#4a2a1c"
+    nose: Hex = "#1b1614"
+    tufts: int = 2600
+
+
+@with_config(_STRICT)
+@dataclass(frozen=True)
 class Look:
     skin: SkinLook = field(default_factory=SkinLook)
     head: HeadShape = field(default_factory=HeadShape)
@@ -205,7 +217,7 @@ class Look:
     iris: IrisLook = field(default_factory=IrisLook)
     mouth: LipShape = field(default_factory=LipShape)
     brows: BrowLook = field(default_factory=BrowLook)
-    hair: HairLook | None = field(default_factory=HairLook)
+    hair: HairLook | None = None
     beard: BeardLook | None = None
     body: BodyShape = field(default_factory=BodyShape)
     clothes: Clothes = field(default_factory=Clothes)
@@ -214,6 +226,8 @@ class Look:
     light: Light = field(default_factory=Light)
     robot: RobotLook | None = None
     """A machine instead of a person: of the rest only light, backdrop and seed are used."""
+    fur: FurLook | None = None
+    """A fox instead of a human."""
     ears: float = 1.0
     """Size of the ears; 0 leaves them off."""
     seed: int = 0

@@ -29,7 +29,9 @@ class Oral:
         drop = self.lips.jaw_drop(pose)
         upper = self.upper.points + np.float32([0, 0.06 - 0.22 * pose.teeth, 0])
         lift = 0.16 * pose.teeth - drop
-        lower = self.lower.points + np.float32([0, lift, -0.12 * drop])
+        # The jaw swings back as it drops, and the lips with it.
+        back = min(-0.12 * drop, self.lips.recession(-0.73 * self.lips.gap(pose)))
+        lower = self.lower.points + np.float32([0, lift, back])
         return [upper, lower, self._tongue(pose, drop)]
 
     def _tongue(self, pose: Pose, drop: float) -> NDArray[np.float32]:
@@ -39,7 +41,7 @@ class Oral:
         floor = y - 0.80 - 0.66 * drop
         tip_y = floor + up * (y - 0.28 - 0.34 * drop - floor)
         tip_z = front - 1.75 + 1.65 * up * up * max(0.0, 1 - 1.3 * pose.open)
-        width = 1.75 * (1 - 0.25 * pose.round) * np.sqrt(np.maximum(0.0, 1 - (v * 0.97) ** 5))
+        width = 0.63 * self.lips.shape.width * (1 - 0.25 * pose.round) * np.sqrt(np.maximum(0.0, 1 - (v * 0.97) ** 5))
         width = width * (1 - 0.18 * up * v)
         x = u * width
         z = front - 6.0 + (tip_z - front + 6.0) * v
@@ -52,8 +54,9 @@ class Oral:
 
 def build_oral(lips: Lips, tooth: tuple[float, float, float] = (0.92, 0.89, 0.82)) -> Oral:
     front, y = float(lips.muzzle[0]), lips.mouth_y
-    upper = _teeth(front - 0.62, y + 1.25, y - 0.10, tooth, upper=True)
-    lower = _teeth(front - 0.92, y - 1.35, y - 0.28, tooth, upper=False)
+    size = lips.shape.width / 2.8
+    upper = _teeth(front - 0.62, y + 1.25, y - 0.10, tooth, size, upper=True)
+    lower = _teeth(front - 0.92, y - 1.35, y - 0.28, tooth, 0.78 * size, upper=False)
     v, u = np.mgrid[0:15, 0:13]
     tongue = Mesh(
         np.zeros((15 * 13, 3), np.float32),
@@ -70,10 +73,10 @@ def build_oral(lips: Lips, tooth: tuple[float, float, float] = (0.92, 0.89, 0.82
 
 
 def _teeth(
-    front: float, gum: float, edge: float, colour: tuple[float, float, float], *, upper: bool
+    front: float, gum: float, edge: float, colour: tuple[float, float, float], scale: float,
+    *, upper: bool
 ) -> Mesh:
     """A row of teeth on an arch, from the gum to the biting edge."""
-    scale = 1.0 if upper else 0.78
     half = np.concatenate([[0.0], np.cumsum(_TOOTH_WIDTHS * scale)])
     borders = np.concatenate([-half[:0:-1], half])
     s, phase = [], []

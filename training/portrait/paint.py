@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.portrait.lids import EyeShape
-from training.portrait.look import BeardLook, SkinLook, linear
+from training.portrait.fox import coat
+from training.portrait.look import Look, linear
 from training.portrait.shade import SKIN_SPAN
 from training.portrait.shape import HeadShape
 from training.portrait.strokes import bearded
@@ -14,10 +15,9 @@ Floats = NDArray[np.float64]
 SIZE = 512
 
 
-def skin_texture(
-    look: SkinLook, head: HeadShape, eyes: EyeShape, seed: int, beard: BeardLook | None = None
-) -> NDArray[np.float32]:
+def skin_texture(whole: Look) -> NDArray[np.float32]:
     """(512, 512, 4): factors of the skin's red, green and blue, and of its gloss, seen frontally."""
+    look, head, eyes, seed = whole.skin, whole.head, whole.eyes, whole.seed
     rng = np.random.default_rng([seed, 5])
     row, column = np.mgrid[0:SIZE, 0:SIZE]
     x = ((column + 0.5) / SIZE * 2 - 1) * SKIN_SPAN
@@ -30,6 +30,8 @@ def skin_texture(
         factor = goal / base
         tint[:] = tint * (1 + amount[..., None] * (factor - 1))
 
+    if whole.fur:
+        tint[:] = coat(whole.fur, x, y, head, eyes) / base
     cheeks = _spot(ax, y, 3.9, -2.9, 2.0, 1.5)
     lay(look.blush_amount * cheeks, look.blush)
     nose = _spot(x, y, 0.0, -head.nose_length + head.nose_up, 1.25, 1.0)
@@ -54,17 +56,17 @@ def skin_texture(
         lip = _spot(x, y, 0.0, head.mouth_y + 1.25, 2.6, 0.55)
         grain = 0.75 + 0.25 * _noise(rng, 160)
         lay(look.stubble * np.clip(np.maximum(jaw * 0.8, lip), 0, 1) * grain, base * np.array([0.45, 0.47, 0.52]))
-    if beard:
+    if beard := whole.beard:
         grown = bearded(ax, y, head, beard.reach) * (0.75 + 0.25 * _noise(rng, 120))
         lip = _spot(x, y, 0.0, head.mouth_y + 1.25, 2.4, 0.5)
-        lay(0.75 * np.clip(np.maximum(grown, lip), 0, 1), np.array(linear(beard.colour)) * 0.55)
+        lay(0.92 * np.clip(np.maximum(grown, lip), 0, 1), np.array(linear(beard.colour)) * 0.6)
     for _ in range(look.freckles):
         fx, fy = rng.normal(0, 2.7), rng.normal(-2.0, 1.0)
         size = rng.uniform(0.07, 0.14)
         if abs(fx) < 5.5 and not (abs(abs(fx) - eyes.x) < 1.9 and abs(fy - eyes.y) < 1.1):
             lay(rng.uniform(0.35, 0.8) * _spot(x, y, fx, fy, size, size), base * np.array([0.60, 0.40, 0.30]))
     gloss = 0.75 + 0.5 * _spot(x, y, 0.0, -2.0, 1.0, 2.6) + 0.35 * _spot(x, y, 0.0, 5.0, 3.5, 1.6)
-    gloss = look.oil * (gloss + 0.25 * _spot(ax, y, 3.6, -1.6, 1.3, 0.8)) * (1 + 0.25 * _noise(rng, 90))
+    gloss = look.oil * (gloss + 0.25 * _spot(ax, y, 3.6, -1.6, 1.3, 0.8)) * (1 + 0.08 * _noise(rng, 70))
     return np.concatenate([tint, gloss[..., None]], -1).astype(np.float32)
 
 

@@ -8,12 +8,14 @@ from training.portrait import lips
 from training.portrait.action import Movement, Pose
 from training.portrait.body import ear, skin_body
 from training.portrait.clothes import dress
+from training.portrait.fox import fox_field, fox_parts, fur
 from training.portrait.eyes import eye_rows, eyeball
 from training.portrait.face import Face
 from training.portrait.hair import grow_hair
 from training.portrait.look import Look, linear
 from training.portrait.mesh import Material, Mesh
 from training.portrait.oral import build_oral
+from training.portrait.shape import head_field
 from training.portrait.strokes import Lashes, beard, brow
 from training.portrait.worn import wear
 from training.portrait.wraps import scarf, turban
@@ -31,7 +33,8 @@ class Person:
 
     def __init__(self, look: Look) -> None:
         self.look = look
-        face = self.face = Face(look.head, look.eyes, look.mouth)
+        field = fox_field(look.head) if look.fur else head_field(look.head)
+        face = self.face = Face(field, look.head, look.eyes, look.mouth)
         skin = np.array(linear(look.skin.colour))
         self._oral = build_oral(face.lips)
         self._lashes = [
@@ -50,14 +53,22 @@ class Person:
         self._bound = [brow(look.brows, face.field, side, look.seed) for side in (-1, 1)]
         if look.beard:
             self._bound.append(beard(look.beard, look.head, face.field, look.seed))
+        if look.fur:
+            self._bound = [fur(look.fur, look.head, look.eyes, field, look.seed)]
+        # The cells of the baked light are coarse for eye sockets: they come out too dark.
+        x, y = np.abs(face.rest[:, 0]) - look.eyes.x, face.rest[:, 1] - look.eyes.y
+        self._bright = (0.2 + 0.6 * np.exp(-((x / 2.7) ** 2) - (y / 2.3) ** 2)).astype(np.float32)
         tree = cKDTree(face.rest)
         self._holders = [tree.query(mesh.points)[1] for mesh in self._bound]
         self.meshes += self._bound + [each.mesh for each in self._lashes]
         self.num_moving = len(self.meshes)
+        self.borrowed = dict(enumerate(self._holders, start=self.num_soft))
         self.meshes += [eyeball(face.lids[side]) for side in (-1, 1)]
-        if look.ears:
+        if look.fur:
+            self.meshes += fox_parts(look.fur)
+        elif look.ears:
             self.meshes += [ear(look.head, side, skin, look.ears) for side in (-1, 1)]
-        self.meshes.append(skin_body(look.body, skin, bare=look.clothes.kind == "vneck"))
+        self.meshes.append(skin_body(look.body, np.array(linear(look.fur.belly)) if look.fur else skin, bare=look.clothes.kind == "vneck"))
         if look.hair:
             self.meshes.append(grow_hair(look.hair, face.field, look.seed))
         self.meshes += dress(look.clothes, look.body, look.seed)
@@ -86,7 +97,7 @@ class Person:
         """Lips and lids open and close; what lies between them is dark or not by formula."""
         light = baked.copy()
         count = len(self.meshes[0].points)
-        sky = baked[:count, 0] + 0.2 * (1.0 - baked[:count, 0])
+        sky = baked[:count, 0] + self._bright * (1.0 - baked[:count, 0])
         fixed = light[:count, 0]
         fixed[:] = sky
         table = self.face.mouth_ring.inside
@@ -94,9 +105,6 @@ class Person:
         fixed[table] = np.maximum(sky[table[0]].mean(), 0.6) * level[:, None]
         for ring in self.face.eye_rings.values():
             fixed[ring.inside] = np.maximum(sky[ring.inside], _ON_LIDS[:, None])
-            share = np.linspace(0.2, 0.8, len(ring.outside))[:, None]
-            around = sky[ring.outside]
-            fixed[ring.outside] = around + share * (np.maximum(around, 0.85) - around)
         parted = min(1.0, self.face.lips.gap(pose) / 1.6)
         light[count:, 0], light[count:, 1] = 0.30 + 0.45 * parted, 0.15 + 0.50 * parted
         return light

@@ -28,7 +28,7 @@ class PortraitRenderer:
         self._figure = figure_of(look)
         self._scene = Scene(self._figure, self._lamps, drawn)
         self._iris = iris_texture(look.seed)
-        self._skin = skin_texture(look.skin, look.head, look.eyes, look.seed, look.beard)
+        self._skin = skin_texture(look)
         self._strands = strand_texture()
         backdrop = paint_backdrop(look.backdrop, drawn, look.light.side, look.seed)
         self._backdrop = exposed(backdrop)

@@ -56,6 +56,7 @@ class Robot:
             patch.mesh.points[:] = points
         self.meshes = [patch.mesh for patch in self._patches]
         self.num_soft, self.num_moving = 0, len(self.meshes)
+        self.borrowed: dict[int, NDArray[np.int64]] = {}
         self.meshes += _head(self.robot) + _body(self.robot)
         self.materials = [np.full(len(m.triangles), m.material, np.int32) for m in self.meshes]
 

@@ -104,11 +104,16 @@ class Scene:
         bake.open_sky(points, normals, cells, bake.hemisphere(72), 8.0, values)
         sky = bake.smoothed(values, self.triangles, 2)
         self.attributes[:, shade.OPEN] = np.clip(1.08 * sky, 0.0, 1.0) ** 0.8
-        lamps = ((light.KEY, shade.LIT, 0.28, 40), (light.RIM, 13, 0.2, 12), (light.RIM_LEFT, 14, 0.2, 12))
+        lamps = ((light.KEY, shade.LIT, 0.28, 40), (light.RIM, shade.RIMS, 0.2, 12), (light.RIM_LEFT, shade.RIMS + 1, 0.2, 12))
         for lamp, column, spread, count in lamps:
             rays = bake.cone(self.lamps[lamp], spread, count)
             bake.lamp_seen(points, normals, cells, rays, 1.0, values)
             self.attributes[:, column] = bake.smoothed(values, self.triangles, 2)
+
+        for index, holders in self.figure.borrowed.items():
+            part = slice(self._starts[index], self._starts[index + 1])
+            self.attributes[part, shade.OPEN : shade.LIT + 1] = self.attributes[holders, shade.OPEN : shade.LIT + 1]
+            self.attributes[part, shade.RIMS : shade.RIMS + 2] = self.attributes[holders, shade.RIMS : shade.RIMS + 2]
 
     def _drop_unseen(self) -> None:
         """Leave out rigid triangles that no pose shows: most of the hair lies under other hair."""

@@ -27,7 +27,7 @@ ATTRIBUTES = 15
 """Of a vertex: normal 0-2, colour 3-5, open sky 6, key light 7, uv 8-9, tangent 10-12,
 both rim lights 13 and 14."""
 
-NORMAL, COLOUR, OPEN, LIT, UV, TANGENT = 0, 3, 6, 7, 8, 10
+NORMAL, COLOUR, OPEN, LIT, UV, TANGENT, RIMS = 0, 3, 6, 7, 8, 10, 13
 
 SKIN, LIP, MOUTH, TOOTH = Material.SKIN, Material.LIP, Material.MOUTH, Material.TOOTH
 EYE, HAIR, CLOTH, SMOOTH = Material.EYE, Material.HAIR, Material.CLOTH, Material.SMOOTH

@@ -70,7 +70,7 @@ def head_field(shape: HeadShape) -> Field:
         d = join(d, sphere(p, (s.face * 0.62, -2.5, 4.25), 2.0 * s.cheek), 2.4)
         d = join(d, capsule(p, (0.9, 2.5, 6.2), (4.2, 2.3, 4.6), s.brow_ridge, s.brow_ridge), 2.2)
         d = join(d, ellipsoid(p, (0, s.mouth_y + 0.1, 4.6), (2.9, 2.1, 2.2 * s.muzzle)), 2.0)
-        d = carve(d, sphere(p, (s.eye_x + 0.1, 0.1, 9.0 - 0.3 * s.eye_depth), 2.1), 1.6)
+        d = carve(d, sphere(p, (s.eye_x + 0.1, 1.0, 8.9 - 0.3 * s.eye_depth), 1.8), 1.6)
         return join(d, _nose(p, s), 1.0)
 
     return field

@@ -40,11 +40,15 @@ def turban(colour: str) -> list[Mesh]:
             curves = []
             for t in np.linspace(-1, 1, 15):
                 pleat = 0.07 * np.cos(4.5 * np.pi * t + 0.9 * azimuth + layer)
-                bulge = height + 0.26 * (1 - t**4) + pleat * (1 - t * t)
+                bulge = height + 0.34 * (1 - t**4) + pleat * (1 - t * t)
                 base = _from_centre(form, azimuth, np.clip(rise - t * width, -0.3, 1.56))
                 out = base - CENTRE
                 curves.append(base + out / np.linalg.norm(out, axis=1, keepdims=True) * bulge[:, None])
-            bands.append(loft(curves, colour, knit=0.16, head_weight=1.0))
+            band = loft(curves, colour, knit=0.16, head_weight=1.0)
+            # folds are darker at their edges, finer than the baked light can show
+            shade = np.repeat(1.0 - 0.45 * np.linspace(-1, 1, 15) ** 6, len(azimuth))
+            band.colour *= shade[:, None].astype(np.float32)
+            bands.append(band)
     a, r = np.meshgrid(np.linspace(-np.pi, np.pi, 60), np.linspace(1.57, 0.5, 14))
     dome = _from_centre(form, a.ravel(), r.ravel()).reshape(14, 60, 3)
     return [*bands, loft(dome, colour, knit=0.16, head_weight=1.0)]
