@@ -83,19 +83,69 @@ CAST: tuple[Character, ...] = (
         seed=404,
     ),
 )
-"""The first is the default."""
+"""Who the shipped weights show; the first is the default."""
 
 DEFAULT_CHARACTER = CAST[0]
 
+ENSEMBLE: tuple[Character, ...] = (
+    *CAST,
+    Character(
+        id="hana",
+        display_name="Hana",
+        description="A potter of seventy with a silver bun, red glasses and a plum roll-neck.",
+        persona=f"You are Hana, a calm potter of seventy who speaks plainly and kindly. {_BRIEFLY}",
+        voice=Voice(speed=0.92, pitch=1.04),
+        temperament=Temperament(blinks_per_minute=13.0, sway=0.26, brow_range=0.45, smile=0.34),
+        seed=505,
+    ),
+    Character(
+        id="arjun",
+        display_name="Arjun",
+        description="A schoolteacher with a russet turban, a full dark beard and a grey jacket.",
+        persona=f"You are Arjun, a schoolteacher who makes hard things simple. {_BRIEFLY}",
+        voice=Voice(speed=1.0, pitch=0.80),
+        temperament=Temperament(blinks_per_minute=16.0, sway=0.34, brow_range=0.65, smile=0.36),
+        seed=606,
+    ),
+    Character(
+        id="layla",
+        display_name="Layla",
+        description="A bridge engineer of thirty with a sea-green headscarf.",
+        persona=f"You are Layla, a bridge engineer who likes exact answers. {_BRIEFLY}",
+        voice=Voice(speed=1.03, pitch=0.97),
+        temperament=Temperament(blinks_per_minute=18.0, sway=0.34, brow_range=0.6, smile=0.36),
+        seed=707,
+    ),
+    Character(
+        id="ember",
+        display_name="Ember",
+        description="A fox in a green roll-neck, with amber eyes and white cheeks.",
+        persona=f"You are Ember, a quick-witted fox who tells short stories. {_BRIEFLY}",
+        voice=Voice(speed=1.06, pitch=1.08),
+        temperament=Temperament(blinks_per_minute=12.0, sway=0.42, brow_range=0.7, smile=0.4),
+        seed=808,
+    ),
+    Character(
+        id="pixel",
+        display_name="Pixel",
+        description="A round-headed robot whose face shines on a dark screen.",
+        persona=f"You are Pixel, a cheerful household robot, precise and polite. {_BRIEFLY}",
+        voice=Voice(speed=1.05, pitch=1.15),
+        temperament=Temperament(blinks_per_minute=10.0, sway=0.38, brow_range=0.8, smile=0.5),
+        seed=909,
+    ),
+)
+"""Everyone who can be drawn and trained."""
+
 
 def character_of(character_id: str) -> Character:
-    """The member of `CAST` with this id.
+    """The member of `ENSEMBLE` with this id.
 
     Raises:
         NotFound: If there is none.
     """
-    for character in CAST:
+    for character in ENSEMBLE:
         if character.id == character_id:
             return character
-    known = ", ".join(character.id for character in CAST)
-    raise NotFound(f"no character {character_id!r}; the cast is: {known}")
+    known = ", ".join(character.id for character in ENSEMBLE)
+    raise NotFound(f"no character {character_id!r}; there are: {known}")

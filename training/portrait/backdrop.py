@@ -50,8 +50,14 @@ def _soft(mask: Floats, blur: float) -> Floats:
 
 
 def _discs(
-    base: Floats, x: Floats, y: Floats, colour: Floats, rng: np.random.Generator,
-    count: int, size: tuple[float, float], strength: tuple[float, float],
+    base: Floats,
+    x: Floats,
+    y: Floats,
+    colour: Floats,
+    rng: np.random.Generator,
+    count: int,
+    size: tuple[float, float],
+    strength: tuple[float, float],
 ) -> Floats:
     """Lights out of focus: flat discs with a brighter rim."""
     for _ in range(count):
@@ -62,12 +68,16 @@ def _discs(
     return base
 
 
-def _lights(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator) -> Floats:
+def _lights(
+    base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator
+) -> Floats:
     base = _discs(base, x, y, accent, rng, 12, (0.05, 0.10), (0.05, 0.16))
     return _discs(base, x, y, spot, rng, 10, (0.025, 0.06), (0.08, 0.30))
 
 
-def _window(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator) -> Floats:
+def _window(
+    base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator
+) -> Floats:
     pane = ((x > 0.05) & (x < 0.34) & (y > 0.06) & (y < 0.62)).astype(float)
     bars = ((np.abs(x - 0.195) < 0.012) | (np.abs(y - 0.34) < 0.012)).astype(float)
     base = _over(base, _soft(pane * (1 - bars), 5.0) * 0.85, spot)
@@ -77,14 +87,18 @@ def _window(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rn
     return _over(base, _soft(sill, 6.0) * 0.3, accent * 0.6)
 
 
-def _shelves(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator) -> Floats:
+def _shelves(
+    base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator
+) -> Floats:
     picture = base.copy()
     for level in (0.14, 0.40, 0.66):
         left = -0.02
         while left < 1.0:
             width, height = rng.uniform(0.025, 0.06), rng.uniform(0.13, 0.21)
             tone = accent * rng.uniform(0.5, 1.15) + rng.normal(0, 0.07, 3)
-            book = (x > left) & (x < left + width) & (y < level + 0.11) & (y > level + 0.11 - height)
+            book = (
+                (x > left) & (x < left + width) & (y < level + 0.11) & (y > level + 0.11 - height)
+            )
             if rng.random() < 0.82:
                 picture = np.where(book[..., None], np.clip(tone, 0.03, 1), picture)
             left += width + 0.004
@@ -95,19 +109,25 @@ def _shelves(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, r
     return _discs(mixed, x, y, spot, rng, 5, (0.03, 0.06), (0.06, 0.16))
 
 
-def _leaves(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator) -> Floats:
+def _leaves(
+    base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator
+) -> Floats:
     for depth in range(3):
         mask = np.zeros_like(x)
         for _ in range(26):
             cx, cy, turn = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0, np.pi)
             a = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn)
             b = -(x - cx) * np.sin(turn) + (y - cy) * np.cos(turn)
-            mask = np.maximum(mask, ((a / 0.09) ** 2 + (b / 0.032) ** 2 < 1) * rng.uniform(0.4, 1.0))
+            mask = np.maximum(
+                mask, ((a / 0.09) ** 2 + (b / 0.032) ** 2 < 1) * rng.uniform(0.4, 1.0)
+            )
         base = _over(base, _soft(mask, 7.0 - 1.8 * depth) * 0.45, accent * (0.55 + 0.25 * depth))
     return _discs(base, x, y, spot, rng, 12, (0.02, 0.05), (0.08, 0.28))
 
 
-def _stars(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator) -> Floats:
+def _stars(
+    base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator
+) -> Floats:
     band = np.exp(-(((y - 0.25 - 0.35 * (x - 0.5)) / 0.16) ** 2))
     cloud = _soft(rng.random(x.shape), 9.0)
     cloud = (cloud - cloud.mean()) / cloud.std()
@@ -121,7 +141,9 @@ def _stars(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng
     return _over(base, _soft(dome, 6.0) * 0.45, accent * 0.22)
 
 
-def _arches(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator) -> Floats:
+def _arches(
+    base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator
+) -> Floats:
     for cx in (0.10, 0.90):
         inside = (np.abs(x - cx) < 0.155) & (y > 0.30) & (y < 0.95)
         inside |= np.hypot(x - cx, y - 0.30) < 0.155
@@ -134,13 +156,24 @@ def _arches(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rn
     return base
 
 
-def _clocks(base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator) -> Floats:
-    for cx, cy, r in ((0.12, 0.20, 0.10), (0.90, 0.14, 0.085), (0.07, 0.58, 0.08), (0.93, 0.50, 0.11), (0.30, 0.05, 0.06)):
+def _clocks(
+    base: Floats, x: Floats, y: Floats, spot: Floats, accent: Floats, rng: np.random.Generator
+) -> Floats:
+    for cx, cy, r in (
+        (0.12, 0.20, 0.10),
+        (0.90, 0.14, 0.085),
+        (0.07, 0.58, 0.08),
+        (0.93, 0.50, 0.11),
+        (0.30, 0.05, 0.06),
+    ):
         d = np.hypot(x - cx, y - cy)
         base = _over(base, _soft((d < r * 1.18).astype(float), 2.6) * 0.85, accent * 0.75)
         base = _over(base, _soft((d < r).astype(float), 2.2) * 0.80, spot * 0.92)
         for turn, length in ((rng.uniform(0, 6), 0.72), (rng.uniform(0, 6), 0.48)):
-            u, v = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn), -(x - cx) * np.sin(turn) + (y - cy) * np.cos(turn)
+            u, v = (
+                (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn),
+                -(x - cx) * np.sin(turn) + (y - cy) * np.cos(turn),
+            )
             hand = (u > 0) & (u < r * length) & (np.abs(v) < 0.008)
             base = _over(base, _soft(hand.astype(float), 2.0) * 0.8, accent * 0.35)
     return base

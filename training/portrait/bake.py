@@ -47,8 +47,15 @@ def cone(axis: Floats, spread: float, count: int) -> Floats:
 
 @njit(cache=True, fastmath=True)
 def _free(
-    cells: NDArray[np.uint8], x: float, y: float, z: float, dx: float, dy: float, dz: float,
-    start: float, reach: float,
+    cells: NDArray[np.uint8],
+    x: float,
+    y: float,
+    z: float,
+    dx: float,
+    dy: float,
+    dz: float,
+    start: float,
+    reach: float,
 ) -> float:
     """1 where a ray meets nothing, less the nearer it does."""
     travelled = start
@@ -56,7 +63,14 @@ def _free(
         i = int((x + dx * travelled - -17.0) / 0.30)
         j = int((y + dy * travelled - -26.0) / 0.30)
         k = int((z + dz * travelled - -12.0) / 0.30)
-        if i < 0 or j < 0 or k < 0 or i >= cells.shape[0] or j >= cells.shape[1] or k >= cells.shape[2]:
+        if (
+            i < 0
+            or j < 0
+            or k < 0
+            or i >= cells.shape[0]
+            or j >= cells.shape[1]
+            or k >= cells.shape[2]
+        ):
             return 1.0
         if cells[i, j, k]:
             return travelled / reach
@@ -66,7 +80,12 @@ def _free(
 
 @njit(cache=True, fastmath=True)
 def open_sky(
-    points: Floats, normals: Floats, cells: NDArray[np.uint8], rays: Floats, reach: float, out: Floats
+    points: Floats,
+    normals: Floats,
+    cells: NDArray[np.uint8],
+    rays: Floats,
+    reach: float,
+    out: Floats,
 ) -> None:
     """Share of the half-space over each point that is open, near obstacles counting most."""
     for p in range(points.shape[0]):
@@ -81,14 +100,28 @@ def open_sky(
         sx, sy, sz = points[p, 0] + 0.35 * nx, points[p, 1] + 0.35 * ny, points[p, 2] + 0.35 * nz
         for r in range(rays.shape[0]):
             i, j, k = rays[r, 0], rays[r, 1], rays[r, 2]
-            total += _free(cells, sx, sy, sz, ux * i + wx * j + nx * k, uy * i + wy * j + ny * k,
-                           uz * i + wz * j + nz * k, 0.25, reach)
+            total += _free(
+                cells,
+                sx,
+                sy,
+                sz,
+                ux * i + wx * j + nx * k,
+                uy * i + wy * j + ny * k,
+                uz * i + wz * j + nz * k,
+                0.25,
+                reach,
+            )
         out[p] = total / rays.shape[0]
 
 
 @njit(cache=True, fastmath=True)
 def lamp_seen(
-    points: Floats, normals: Floats, cells: NDArray[np.uint8], rays: Floats, start: float, out: Floats
+    points: Floats,
+    normals: Floats,
+    cells: NDArray[np.uint8],
+    rays: Floats,
+    start: float,
+    out: Floats,
 ) -> None:
     """Share of a lamp's rays (all nearly parallel) that reach each point."""
     for p in range(points.shape[0]):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.portrait.mesh import Material, Mesh, grid_triangles
+from training.portrait.mesh import Material, Mesh, f32, grid_triangles
 from training.portrait.sdf import Distances, Field, Points, capsule, cast, ellipsoid, join
 from training.portrait.shape import HeadShape
 
@@ -66,7 +66,7 @@ def skin_body(shape: BodyShape, colour: ArrayLike, *, bare: bool) -> Mesh:
         grid_triangles(rows, columns),
         Material.SKIN,
         np.asarray(colour, np.float32),
-        uv=np.tile(np.float32(NEUTRAL_UV), (len(points), 1)),
+        uv=np.tile(f32(NEUTRAL_UV), (len(points), 1)),
         head_weight=(follow * follow * (3 - 2 * follow)).astype(np.float32),
     )
 
@@ -75,12 +75,16 @@ def ear(head: HeadShape, side: int, colour: ArrayLike, size: float = 1.0) -> Mes
     """An ear as relief on an egg-shaped disc, turned outwards and a little forward."""
     rings, spokes = 22, 44
     r, turn = np.meshgrid(
-        np.linspace(0.0, 1.0, rings), np.linspace(0, 2 * np.pi, spokes, endpoint=False), indexing="ij"
+        np.linspace(0.0, 1.0, rings),
+        np.linspace(0, 2 * np.pi, spokes, endpoint=False),
+        indexing="ij",
     )
     tall = np.where(np.sin(turn) > 0, 2.0, 2.2)
     wide = 1.32 + 0.30 * np.sin(turn)
     x, y = r * np.cos(turn) * wide, r * np.sin(turn) * tall
-    rim = np.exp(-(((r - 0.86) / 0.10) ** 2)) * _step(-0.95, -0.2, np.sin(turn) + 0.35 * np.cos(turn))
+    rim = np.exp(-(((r - 0.86) / 0.10) ** 2)) * _step(
+        -0.95, -0.2, np.sin(turn) + 0.35 * np.cos(turn)
+    )
     inner = np.exp(-(((r - 0.55) / 0.12) ** 2)) * np.clip(-np.cos(turn - 0.5) + 0.3, 0, 1)
     bowl = -0.55 * np.exp(-(((x - 0.25) / 0.55) ** 2) - ((y + 0.1) / 0.75) ** 2)
     lobe = 0.25 * np.exp(-((x / 0.7) ** 2) - ((y + 1.8) / 0.5) ** 2)
@@ -88,7 +92,9 @@ def ear(head: HeadShape, side: int, colour: ArrayLike, size: float = 1.0) -> Mes
     z = 0.42 * rim + 0.26 * inner + bowl + lobe + fall + 0.42
     # in the ear's own frame x runs forward; turn it to lie along the head
     flare = 0.42
-    out = np.stack([z * np.cos(flare) - x * np.sin(flare), y, x * np.cos(flare) + z * np.sin(flare)], -1)
+    out = np.stack(
+        [z * np.cos(flare) - x * np.sin(flare), y, x * np.cos(flare) + z * np.sin(flare)], -1
+    )
     out[..., 1] += 0.10 * x
     points = out.reshape(-1, 3) * size
     points[:, 0] *= side
@@ -100,7 +106,7 @@ def ear(head: HeadShape, side: int, colour: ArrayLike, size: float = 1.0) -> Mes
         triangles,
         Material.SKIN,
         (np.asarray(colour) * shade.reshape(-1, 3)).astype(np.float32),
-        uv=np.tile(np.float32(NEUTRAL_UV), (len(points), 1)),
+        uv=np.tile(f32(NEUTRAL_UV), (len(points), 1)),
         two_sided=True,
     )
 

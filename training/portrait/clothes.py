@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.portrait.body import BodyShape, around, body_field
+from training.portrait.garment import garment, inflated, loft
 from training.portrait.look import Clothes, linear
-from training.portrait.mesh import Material, Mesh, grid_triangles, normals_of, tube
-from training.portrait.sdf import Distances, Field, Points
+from training.portrait.mesh import Material, Mesh, tube
+from training.portrait.sdf import Field
 
 Floats = NDArray[np.float64]
-
-_BOTTOM = -27.0
 
 
 def dress(look: Clothes, body: BodyShape, seed: int) -> list[Mesh]:
@@ -29,110 +28,48 @@ def dress(look: Clothes, body: BodyShape, seed: int) -> list[Mesh]:
     return makers[look.kind](look, body_field(body), seed)
 
 
-def inflated(field: Field, by: float) -> Field:
-    def grown(p: Points) -> Distances:
-        return field(p) - by
-
-    return grown
-
-
-def loft(
-    curves: list[Floats] | Floats,
-    colour: str,
-    *,
-    knit: float = 0.2,
-    head_weight: float = 0.0,
-    flip: bool = False,
-    material: Material = Material.CLOTH,
-    gloss: float | None = None,
-) -> Mesh:
-    """A sheet through curves (N, 3) of equal length, the first one uppermost."""
-    table = np.asarray(curves, np.float64)
-    rows, columns, _ = table.shape
-    v, u = np.mgrid[0:rows, 0:columns]
-    uv = np.stack([u.ravel() / 24.0, v.ravel() / 24.0], 1)
-    return Mesh(
-        table.reshape(-1, 3).astype(np.float32),
-        grid_triangles(rows, columns, flip=flip),
-        material,
-        np.float32(linear(colour)),
-        uv=uv.astype(np.float32),
-        gloss=knit if gloss is None else gloss,
-        head_weight=head_weight,
-        two_sided=True,
-    )
-
-
-def _garment(
-    look: Clothes, field: Field, neckline: Callable[[Floats], Floats], seed: int,
-    inflate: float = 0.42, colour: str | None = None,
-) -> tuple[Mesh, Floats]:
-    """Cloth from a neckline (height at each angle) downwards, and the neckline's points."""
-    rng = np.random.default_rng([seed, 3])
-    rows, columns = 52, 130
-    angle = np.linspace(-2.6, 2.6, columns)
-    t = np.linspace(0, 1, rows)[:, None] ** 1.15
-    top = neckline(angle)[None]
-    y = top + (_BOTTOM - top) * t
-    turned = np.broadcast_to(angle, y.shape)
-    points = around(inflated(field, inflate), turned.ravel(), y.ravel()).reshape(rows, columns, 3)
-    points[..., 2] += 0.0
-    fold = _folds(points, t, rng)
-    triangles = grid_triangles(rows, columns)
-    normal = normals_of(points.reshape(-1, 3), triangles).reshape(points.shape)
-    points = points + fold[..., None] * normal
-    mesh = loft(points, colour or look.colour, knit=look.knit)
-    return mesh, points[0]
-
-
-def _folds(points: Floats, t: Floats, rng: np.random.Generator) -> Floats:
-    """Soft creases that hang from the shoulders and gather under the arms."""
-    x, y = points[..., 0], points[..., 1]
-    total = np.zeros_like(x)
-    for side in (-1.0, 1.0):
-        for _ in range(5):
-            # each crease starts near the armpit and fans out to the neck and down
-            start = np.array([side * rng.uniform(9.0, 11.0), rng.uniform(-24.0, -20.0)])
-            end = np.array([side * rng.uniform(1.0, 5.0), rng.uniform(-23.0, -15.0)])
-            along = end - start
-            length = np.linalg.norm(along)
-            unit = along / length
-            u = (x - start[0]) * unit[0] + (y - start[1]) * unit[1]
-            v = -(x - start[0]) * unit[1] + (y - start[1]) * unit[0]
-            v = v + 0.35 * np.sin(0.8 * u)
-            width = 0.55 + 0.16 * np.abs(u)
-            fade = np.clip(u / 1.5, 0, 1) * np.clip((length - u) / 2.5, 0, 1)
-            total += rng.uniform(0.08, 0.17) * np.exp(-((v / width) ** 2)) * fade * fade
-    return total * np.minimum(1.0, 8 * t)
-
-
 def _crew(look: Clothes, field: Field, seed: int) -> list[Mesh]:
-    mesh, edge = _garment(look, field, lambda a: -14.2 + 0.9 * (1 - np.cos(a)) * 0.7, seed)
+    mesh, edge = garment(look, field, lambda a: -14.2 + 0.9 * (1 - np.cos(a)) * 0.7, seed)
     return [mesh, _band(edge, 0.42, look.trim, look.knit)]
 
 
 def _band(edge: Floats, radius: float, colour: str, knit: float) -> Mesh:
     path = edge[::3] + np.array([0, 0.05, 0.05])
-    return tube(path, radius, Material.CLOTH, linear(colour), sides=10, flatness=0.75,
-                normal=(0, 1, 0.2), gloss=knit, head_weight=0.0)
+    return tube(
+        path,
+        radius,
+        Material.CLOTH,
+        linear(colour),
+        sides=10,
+        flatness=0.75,
+        normal=(0, 1, 0.2),
+        gloss=knit,
+        head_weight=0.0,
+    )
 
 
 def _vneck(look: Clothes, field: Field, seed: int) -> list[Mesh]:
     def line(a: Floats) -> Floats:
         return -13.3 - 5.6 * np.maximum(0.0, 1 - np.abs(a) / 0.62) ** 0.9
 
-    mesh, edge = _garment(look, field, line, seed)
+    mesh, edge = garment(look, field, line, seed)
     inner = edge * np.array([1.0, 1.0, 1.0])
     normal = inner - np.array([0.0, -16.0, -2.0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     down = np.array([0.0, -1.0, 0.0])
-    curves = [inner + 0.12 * normal, inner + 0.26 * normal + 0.25 * down,
-              inner + 0.30 * normal + 0.6 * down, inner + 0.16 * normal + 0.85 * down]
+    curves = [
+        inner + 0.12 * normal,
+        inner + 0.26 * normal + 0.25 * down,
+        inner + 0.30 * normal + 0.6 * down,
+        inner + 0.16 * normal + 0.85 * down,
+    ]
     return [mesh, loft(curves, look.trim, knit=look.knit)]
 
 
 def _shirt(look: Clothes, field: Field, seed: int) -> list[Mesh]:
-    mesh, _ = _garment(look, field, lambda a: -13.6 + 0.0 * a - 0.8 * np.exp(-((a / 0.3) ** 2)), seed)
+    mesh, _ = garment(
+        look, field, lambda a: -13.6 + 0.0 * a - 0.8 * np.exp(-((a / 0.3) ** 2)), seed
+    )
     return [mesh, *collar_flaps(field, look.second, look.knit * 0.5), *_buttons(field, look.trim)]
 
 
@@ -149,8 +86,21 @@ def collar_flaps(field: Field, colour: str, knit: float, tip: float = -16.4) -> 
         low = around(inflated(field, 0.80), low_angle, -13.9 + 0.9 * t + (tip + 13.9) * point)
         middle = 0.5 * (over + low) + 0.22 * _outward(over, low)
         near = over + 0.12 * _outward(over, low)
-        flaps.append(loft([high, near, 0.75 * near + 0.25 * low + 0.1 * _outward(over, low), middle,
-                           0.3 * middle + 0.7 * low, low], colour, knit=knit, flip=side < 0))
+        flaps.append(
+            loft(
+                [
+                    high,
+                    near,
+                    0.75 * near + 0.25 * low + 0.1 * _outward(over, low),
+                    middle,
+                    0.3 * middle + 0.7 * low,
+                    low,
+                ],
+                colour,
+                knit=knit,
+                flip=side < 0,
+            )
+        )
     return flaps
 
 
@@ -165,50 +115,80 @@ def _buttons(field: Field, colour: str) -> list[Mesh]:
         at = around(inflated(field, 0.62), np.zeros(1), np.array([y]))[0]
         turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
         ring = at + 0.28 * np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
-        made.append(tube(ring, 0.13, Material.SMOOTH, linear(colour), closed=True, gloss=0.5,
-                         head_weight=0.0))
+        made.append(
+            tube(
+                ring, 0.13, Material.SMOOTH, linear(colour), closed=True, gloss=0.5, head_weight=0.0
+            )
+        )
     return made
 
 
 def _hood(look: Clothes, field: Field, seed: int) -> list[Mesh]:
-    mesh, _ = _garment(look, field, lambda a: -14.0 + 0.5 * (1 - np.cos(a)), seed, inflate=0.75)
+    mesh, _ = garment(look, field, lambda a: -14.0 + 0.5 * (1 - np.cos(a)), seed, inflate=0.75)
     angle = np.linspace(-2.7, 2.7, 60)
     rolls = []
-    for grow, level, radius, colour in ((1.15, -13.3, 1.0, look.colour), (0.75, -12.9, 0.75, look.second)):
+    for grow, level, radius, colour in (
+        (1.15, -13.3, 1.0, look.colour),
+        (0.75, -12.9, 0.75, look.second),
+    ):
         y = level - 1.5 * np.exp(-((angle / 0.5) ** 2)) + 0.9 * (1 - np.cos(angle)) * 0.8
         path = around(inflated(field, grow), angle, y)
         size = radius * (1.0 + 0.35 * np.abs(np.sin(angle)) - 0.45 * np.exp(-((angle / 0.28) ** 2)))
-        rolls.append(tube(path, size, Material.CLOTH, linear(colour), sides=16, flatness=0.8,
-                          normal=(0, 1, 0.3), gloss=look.knit, head_weight=0.0))
+        rolls.append(
+            tube(
+                path,
+                size,
+                Material.CLOTH,
+                linear(colour),
+                sides=16,
+                flatness=0.8,
+                normal=(0, 1, 0.3),
+                gloss=look.knit,
+                head_weight=0.0,
+            )
+        )
     strings = []
     for side in (-1.0, 1.0):
         t = np.linspace(0, 1, 16)
         path = around(inflated(field, 1.25), side * (0.30 + 0.04 * np.sin(5 * t)), -15.2 - 5.0 * t)
-        strings.append(tube(path, 0.2, Material.CLOTH, linear(look.trim), gloss=0.3, head_weight=0.0))
+        strings.append(
+            tube(path, 0.2, Material.CLOTH, linear(look.trim), gloss=0.3, head_weight=0.0)
+        )
     return [mesh, *rolls, *strings]
 
 
 def _roll(look: Clothes, field: Field, seed: int) -> list[Mesh]:
-    mesh, _ = _garment(look, field, lambda a: -13.8 + 0.4 * (1 - np.cos(a)), seed)
+    mesh, _ = garment(look, field, lambda a: -13.8 + 0.4 * (1 - np.cos(a)), seed)
     angle = np.linspace(-np.pi, np.pi, 90)
     curves = []
-    for level, grow in ((-10.6, 0.25), (-10.2, 0.5), (-10.25, 0.95), (-10.7, 1.2), (-11.6, 1.3),
-                        (-12.6, 1.25), (-13.3, 1.05), (-13.6, 0.75), (-14.3, 0.55)):
+    for level, grow in (
+        (-10.6, 0.25),
+        (-10.2, 0.5),
+        (-10.25, 0.95),
+        (-10.7, 1.2),
+        (-11.6, 1.3),
+        (-12.6, 1.25),
+        (-13.3, 1.05),
+        (-13.6, 0.75),
+        (-14.3, 0.55),
+    ):
         y = level + 0.25 * (1 - np.cos(angle)) - 0.15 * np.exp(-((angle / 0.8) ** 2))
         ribs = 0.05 * np.sin(angle * 64)
-        curves.append(around(inflated(field, grow), angle, y) + ribs[:, None] * np.stack(
-            [np.sin(angle), 0 * angle, np.cos(angle)], 1))
+        curves.append(
+            around(inflated(field, grow), angle, y)
+            + ribs[:, None] * np.stack([np.sin(angle), 0 * angle, np.cos(angle)], 1)
+        )
     return [mesh, loft(curves, look.colour, knit=look.knit)]
 
 
 def _jacket(look: Clothes, field: Field, seed: int) -> list[Mesh]:
     """A jacket with lapels over a shirt."""
-    shirt, _ = _garment(look, field, lambda a: -13.6 + 0 * a, seed, inflate=0.35, colour=look.second)
+    shirt, _ = garment(look, field, lambda a: -13.6 + 0 * a, seed, inflate=0.35, colour=look.second)
 
     def line(a: Floats) -> Floats:
         return -13.0 - 10.0 * np.maximum(0.0, 1 - np.abs(a) / 0.72)
 
-    coat, edge = _garment(look, field, line, seed, inflate=0.75)
+    coat, edge = garment(look, field, line, seed, inflate=0.75)
     lapels = []
     for side in (-1.0, 1.0):
         t = np.linspace(0, 1, 40)
@@ -219,6 +199,12 @@ def _jacket(look: Clothes, field: Field, seed: int) -> list[Mesh]:
         wide = notch * np.sin(np.pi * np.clip(0.16 + 0.84 * t, 0, 1)) ** 0.8
         outer = around(inflated(field, 1.10), inner_angle + side * wide, y + 0.7 * wide)
         middle = 0.5 * (inner + outer) + 0.16 * _outward(inner, outer)
-        lapels.append(loft([inner, 0.8 * inner + 0.2 * outer + 0.14 * _outward(inner, outer), middle, outer],
-                           look.trim, knit=look.knit, flip=side > 0))
+        lapels.append(
+            loft(
+                [inner, 0.8 * inner + 0.2 * outer + 0.14 * _outward(inner, outer), middle, outer],
+                look.trim,
+                knit=look.knit,
+                flip=side > 0,
+            )
+        )
     return [shirt, coat, *lapels, *collar_flaps(field, look.second, 0.1, tip=-16.0)]

@@ -89,7 +89,13 @@ class Face:
         return self._add(edge, hole, rings, np.array(lips.OUTSIDE)[::-1], Material.LIP, False)
 
     def _add(
-        self, edge: Ints, hole: Floats, rings: Floats, follow: Floats, inside: Material, mirrored: bool
+        self,
+        edge: Ints,
+        hole: Floats,
+        rings: Floats,
+        follow: Floats,
+        inside: Material,
+        mirrored: bool,
     ) -> Ring:
         """Rings between a hole's edge and the formula's rings (L, M, 3), outermost first."""
         border = rings[0]
@@ -98,7 +104,7 @@ class Face:
         between = []
         for k in range(num_outside):
             t = (k + 1) / (num_outside + 1)
-            t = t ** 0.85
+            t = t**0.85
             xy = hole + (border[:, :2] - hole) * t
             between.append(front(self.field, xy[:, 0], xy[:, 1]))
         index = self._count + np.arange((num_outside + len(rings)) * num_around)
@@ -121,13 +127,15 @@ class Face:
         if inside == Material.SKIN:
             middle = hole.mean(axis=0)
             nearer = hole + 0.06 * (middle - hole)
-            step = front(self.field, nearer[:, 0], nearer[:, 1]) - front(self.field, hole[:, 0], hole[:, 1])
+            step = front(self.field, nearer[:, 0], nearer[:, 1]) - front(
+                self.field, hole[:, 0], hole[:, 1]
+            )
             leaving = step / np.linalg.norm(step, axis=1, keepdims=True)
         return Ring(table[:num_outside], table[num_outside:], follow, skin, edge, leaving)
 
 
 def _bridge(points: Floats, ring: Ring, rings: Floats) -> None:
-    """Outside rings on cubics that leave the skin along its surface and arrive at the lids' fold."""
+    """Outside rings on cubics from the skin, along its surface, to the lids' fold."""
     assert ring.leaving is not None
     start, end = points[ring.edge], rings[0]
     span = np.linalg.norm(end - start, axis=1, keepdims=True)
@@ -138,7 +146,9 @@ def _bridge(points: Floats, ring: Ring, rings: Floats) -> None:
         t = (k + 1) / (count + 1)
         a, b = (1 + 2 * t) * (1 - t) ** 2, t * (1 - t) ** 2
         c, d = t * t * (3 - 2 * t), t * t * (t - 1)
-        points[ring.outside[k]] = a * start + b * span * ring.leaving + c * end + 0.6 * d * span * arrive
+        points[ring.outside[k]] = (
+            a * start + b * span * ring.leaving + c * end + 0.6 * d * span * arrive
+        )
 
 
 def _around_mouth(mouth_y: float, half: float) -> tuple[Floats, Floats]:
@@ -162,4 +172,3 @@ def _mouth_hole(shape: Lips, mouth_y: float) -> Floats:
     x = (shape.shape.width + 1.5) * across
     y = mouth_y + np.where(up > 0, 1.75, 2.55) * up
     return np.stack([x, y], 1)
-

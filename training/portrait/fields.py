@@ -8,6 +8,7 @@ from training.portrait.shape import HeadShape
 
 Floats = NDArray[np.float64]
 
+
 def amounts(jaw_drop: float, pose: Pose, movement: Movement) -> Floats:
     """(fields,) how much of each field is shown."""
     return np.array(
@@ -47,7 +48,7 @@ def displacements(rest: Floats, head: HeadShape) -> Floats:
 def _fold_line(ax: Floats, y: Floats, mouth_y: float) -> Floats:
     """1 on the line from the nose's wing past the corner of the mouth, fading beside it."""
     t = np.clip((-3.4 - y) / (-3.4 - (mouth_y - 0.4)), 0.0, 1.0)
-    line = 1.55 + 2.55 * t ** 1.1
+    line = 1.55 + 2.55 * t**1.1
     fade = _step(-2.9, -3.9, y) * _step(mouth_y - 1.6, mouth_y - 0.2, y)
     return np.exp(-(((ax - line) / 0.42) ** 2)) * fade
 

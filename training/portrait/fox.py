@@ -5,8 +5,18 @@ from numpy.typing import NDArray
 
 from training.portrait.lids import EyeShape
 from training.portrait.look import FurLook, linear
-from training.portrait.mesh import Material, Mesh, grid_triangles
-from training.portrait.sdf import Distances, Field, Points, capsule, carve, cast, ellipsoid, join, sphere
+from training.portrait.mesh import Material, Mesh, f32, grid_triangles
+from training.portrait.sdf import (
+    Distances,
+    Field,
+    Points,
+    capsule,
+    carve,
+    cast,
+    ellipsoid,
+    join,
+    sphere,
+)
 from training.portrait.shape import CENTRE, HeadShape
 from training.portrait.strokes import tapered
 from training.portrait.topology import from_plane
@@ -110,14 +120,20 @@ def _ear(look: FurLook, side: float) -> list[Mesh]:
             colour = np.broadcast_to(red, (*t.shape, 3))
         colour = colour + tip[..., None] * (dark - colour)
         points = np.stack([side * x, y, z], -1).reshape(-1, 3)
-        along = np.tile(np.float32([0.3 * side, 0.95, 0]), (len(points), 1))
+        along = np.tile(f32([0.3 * side, 0.95, 0]), (len(points), 1))
         # rows run from the root up, so the front is wound the other way round
-        meshes.append(Mesh(
-            points.astype(np.float32), grid_triangles(22, 17, flip=(side > 0) == front), Material.FUR,
-            colour.reshape(-1, 3).astype(np.float32),
-            uv=np.stack([u.ravel() * 0.4, t.ravel()], 1).astype(np.float32), tangents=along,
-            gloss=0.5, two_sided=True,
-        ))
+        meshes.append(
+            Mesh(
+                points.astype(np.float32),
+                grid_triangles(22, 17, flip=(side > 0) == front),
+                Material.FUR,
+                colour.reshape(-1, 3).astype(np.float32),
+                uv=np.stack([u.ravel() * 0.4, t.ravel()], 1).astype(np.float32),
+                tangents=along,
+                gloss=0.5,
+                two_sided=True,
+            )
+        )
     return meshes
 
 

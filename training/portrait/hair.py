@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.portrait.look import Blob, HairLook, Locks, linear
-from training.portrait.mesh import Material, Mesh, combined, grid_triangles
+from training.portrait.mesh import Material, Mesh, combined, f32, grid_triangles
 from training.portrait.sdf import Distances, Field, Points, capsule, cast, ellipsoid, join
 from training.portrait.shape import CENTRE
 
@@ -57,7 +57,9 @@ def cap(look: HairLook, head: Field, volume: Field) -> Mesh:
         return np.minimum(head(p) - 0.10, np.maximum(volume(p) + 0.62, head(p) - 1.6))
 
     rows, columns = 30, 96
-    t, turn = np.meshgrid(np.linspace(0, 1, rows), np.linspace(-np.pi, np.pi, columns), indexing="ij")
+    t, turn = np.meshgrid(
+        np.linspace(0, 1, rows), np.linspace(-np.pi, np.pi, columns), indexing="ij"
+    )
     line = np.arcsin(np.clip((hairline(look, turn) - CENTRE[1]) / 10.2, -0.98, 0.98))
     rise = 0.5 * np.pi - t * (0.5 * np.pi - line)
     out = np.stack([np.sin(turn) * np.cos(rise), np.sin(rise), np.cos(turn) * np.cos(rise)], -1)
@@ -69,7 +71,7 @@ def cap(look: HairLook, head: Field, volume: Field) -> Mesh:
         points.astype(np.float32),
         grid_triangles(rows, columns),
         Material.HAIR,
-        np.float32(linear(look.colour)) * np.float32(0.55),
+        f32(linear(look.colour)) * np.float32(0.55),
         uv=uv.astype(np.float32),
         tangents=tangent.astype(np.float32),
         gloss=look.grain,
@@ -107,9 +109,7 @@ def _roots(look: HairLook, locks: Locks, volume: Field, rng: np.random.Generator
     return np.asarray(chosen)
 
 
-def _along_part(
-    look: HairLook, locks: Locks, volume: Field, rng: np.random.Generator
-) -> Points:
+def _along_part(look: HairLook, locks: Locks, volume: Field, rng: np.random.Generator) -> Points:
     """Places on both sides of the parting, from the hairline over the crown."""
     low = float(np.arcsin((hairline(look, np.zeros(1))[0] - CENTRE[1] + 0.3) / 10.4))
     first, last = locks.where[2:]
@@ -124,7 +124,11 @@ def _along_part(
 
 
 def flow(
-    look: HairLook, locks: Locks, volume: Field, head: Field, roots: Points,
+    look: HairLook,
+    locks: Locks,
+    volume: Field,
+    head: Field,
+    roots: Points,
     rng: np.random.Generator,
 ) -> Floats:
     """(N, steps, 3) paths from the roots over the volume's surface."""
@@ -169,9 +173,7 @@ def flow(
     return _waved(paths, locks, volume, rng)
 
 
-def _waved(
-    paths: Floats, locks: Locks, volume: Field, rng: np.random.Generator
-) -> Floats:
+def _waved(paths: Floats, locks: Locks, volume: Field, rng: np.random.Generator) -> Floats:
     if locks.wave == 0.0:
         return paths
     count, steps, _ = paths.shape
@@ -182,7 +184,7 @@ def _waved(
     t = np.linspace(0, 1, steps)[None]
     # Neighbours wave together: their phase depends on where they grow.
     phase = 0.55 * paths[:, 0, 0] + 0.3 * paths[:, 0, 2] + rng.normal(0, 0.35, count)
-    angle = 2 * np.pi * locks.waves * t * rng.uniform(0.9, 1.1, count)[:, None] + phase[:, None]
+    angle = 2 * np.pi * locks.waves * t * rng.uniform(0.9, 1.1, (count,))[:, None] + phase[:, None]
     grown = locks.wave * np.minimum(1.0, 1.8 * t)
     sideways, outwards = grown * np.sin(angle), grown * locks.curl * np.cos(angle)
     return paths + sideways[..., None] * side + outwards[..., None] * normal
@@ -198,9 +200,9 @@ def ribbons(
     normal -= np.sum(normal * tangent, 2, keepdims=True) * tangent
     normal /= np.linalg.norm(normal, axis=2, keepdims=True) + 1e-9
     side = np.cross(tangent, normal)
-    t = np.linspace(0, 1, steps)
+    t: Floats = np.linspace(0.0, 1.0, steps)
     profile = (0.40 + 0.60 * np.minimum(1, t * 3.5)) * np.sqrt(np.maximum(0.0, 1 - t**3.2)) + 0.02
-    width = 0.5 * rng.uniform(*locks.width, count)[:, None] * profile
+    width = 0.5 * rng.uniform(*locks.width, (count,))[:, None] * profile
     u = np.linspace(-1, 1, _ACROSS)
     points = (
         paths[:, :, None]
@@ -210,10 +212,14 @@ def ribbons(
     root, tip = np.array(linear(look.colour)), np.array(linear(look.tip))
     mixed = np.clip(t[None] ** 1.2 + rng.normal(0, 0.15, (count, 1)), 0, 1)[..., None]
     colour = (root + (tip - root) * mixed) * locks.shade
-    colour = colour * rng.uniform(0.78, 1.22, (count, 1, 1)) * (1 - 0.55 * np.exp(-t / 0.07))[None, :, None]
+    colour = (
+        colour
+        * rng.uniform(0.78, 1.22, (count, 1, 1))
+        * (1 - 0.55 * np.exp(-t / 0.07))[None, :, None]
+    )
     colour = np.repeat(colour[:, :, None], _ACROSS, axis=2) * (0.80 + 0.20 * (1 - u * u))[:, None]
-    grain = rng.random(count)[:, None, None] + 0.10 * width[..., None] * u
-    along = t[None, :, None] * 0.4 + rng.random(count)[:, None, None]
+    grain = rng.random((count,))[:, None, None] + 0.10 * width[..., None] * u
+    along = t[None, :, None] * 0.4 + rng.random((count,))[:, None, None]
     uv = np.stack(np.broadcast_arrays(grain, along), -1)
     tangents = np.repeat(tangent[:, :, None], _ACROSS, axis=2)
     # Mostly the volume's own normals: locks are relief on a form, not single boards.
@@ -239,8 +245,6 @@ def ribbons(
 
 def _gradient(field: Field, p: Points) -> Points:
     h = 0.02
-    slope = np.stack(
-        [field(p + h * axis) - field(p - h * axis) for axis in np.eye(3)], axis=1
-    )
+    slope = np.stack([field(p + h * axis) - field(p - h * axis) for axis in np.eye(3)], axis=1)
     normal: Points = slope / (np.linalg.norm(slope, axis=1, keepdims=True) + 1e-12)
     return normal

@@ -24,7 +24,7 @@ class EyeShape:
 
     x: float = 3.15
     y: float = 0.0
-    z: float = 4.0
+    z: float = 3.95
     radius: float = 2.45
     inner: float = 0.72
     outer: float = 0.76
@@ -40,7 +40,7 @@ class EyeShape:
     """Radius of the iris as an angle."""
     hood: float = 0.40
     """How far the skin over the fold stands out."""
-    pouch: float = 0.90
+    pouch: float = 0.42
     """How far the skin under the lower lid does."""
 
 
@@ -86,8 +86,14 @@ class Lids:
         outward = np.where(self._upper, 1.0, -1.0)
         over = fold + outward * (0.10 + 0.05 * self._arch)
         angles = [
-            rim - outward * 0.01, rim, rim + outward * 0.018, rim + (fold - rim) * 0.28,
-            rim + (fold - rim) * 0.60, rim + (fold - rim) * 0.86, fold + outward * 0.01, over,
+            rim - outward * 0.01,
+            rim,
+            rim + outward * 0.018,
+            rim + (fold - rim) * 0.28,
+            rim + (fold - rim) * 0.60,
+            rim + (fold - rim) * 0.86,
+            fold + outward * 0.01,
+            over,
         ]
         high, low = self._upper_relief(blink), self._lower_relief(smile)
         spreads = (0.0, 0.0, 0.006, 0.02, 0.035, 0.045, 0.055, 0.13)
@@ -99,12 +105,18 @@ class Lids:
         )
 
     def _upper_relief(self, blink: float) -> list[Floats]:
-        """Heights over the ball, from the inside out: rim, lid, fold, and the skin over the fold."""
+        """Heights over the ball, from inside out: rim, lid, fold, and the skin over it."""
         s, a = self.shape, self._arch
         thick, depth = 0.03 + 0.08 * a, s.fold_depth * (1 - 0.75 * blink) * a
         return [
-            0 * a - 0.05, 0 * a + 0.05, thick, thick + 0.035, thick + 0.02,
-            np.maximum(thick - 0.3 * depth, 0.03), np.maximum(thick - depth, 0.02), thick + s.hood * a,
+            0 * a - 0.05,
+            0 * a + 0.05,
+            thick,
+            thick + 0.035,
+            thick + 0.02,
+            np.maximum(thick - 0.3 * depth, 0.03),
+            np.maximum(thick - depth, 0.02),
+            thick + s.hood * a,
         ]
 
     def _lower_relief(self, smile: float) -> list[Floats]:

@@ -91,7 +91,7 @@ class Lips:
         bulge = bulge * (1 + 0.25 * pose.round - 0.12 * pose.smile - 0.12 * max(pose.wide, 0.0))
         for t in np.linspace(0.0, 1.0, LIP_RINGS):
             x, y = x_in + (x_out - x_in) * t, y_in + (y_out - y_in) * t
-            profile = np.sin(np.pi * (0.10 + 0.90 * t ** 0.85)) ** 0.8 if t < 1 else 0.06
+            profile = np.sin(np.pi * (0.10 + 0.90 * t**0.85)) ** 0.8 if t < 1 else 0.06
             z = self._depth(x, y, pose) + bulge * profile - 0.12 * (1 - t) ** 3
             z = z + np.where(self._upper, 0.16, 0.0) * shut * (1 - t)
             rings.append(np.stack([x, y + self.mouth_y, z], 1))
@@ -99,9 +99,11 @@ class Lips:
 
     def _thickness(self, pose: Pose) -> Floats:
         s, c = self.shape, np.abs(self._cos)
-        edge = self._across ** 1.15
-        bow = 1 - 0.26 * s.bow * np.exp(-((c / 0.13) ** 2)) + 0.06 * s.bow * np.exp(
-            -(((c - 0.24) / 0.16) ** 2)
+        edge = self._across**1.15
+        bow = (
+            1
+            - 0.26 * s.bow * np.exp(-((c / 0.13) ** 2))
+            + 0.06 * s.bow * np.exp(-(((c - 0.24) / 0.16) ** 2))
         )
         upper = s.upper * bow * edge * (1 + 0.35 * pose.round - 0.16 * pose.smile)
         upper = upper * (1 - 0.18 * pose.teeth - 0.10 * pose.open)
@@ -124,4 +126,4 @@ def muzzle_fit(points: Floats, mouth_y: float) -> Floats:
     """The five numbers of the muzzle's depth that fit skin points (N, 3) around the mouth."""
     x, y = points[:, 0], points[:, 1] - mouth_y
     terms = np.stack([np.ones_like(x), y, x * x, y * y, x**4], 1)
-    return np.linalg.lstsq(terms, points[:, 2], rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(terms, points[:, 2], rcond=None)[0], np.float64)

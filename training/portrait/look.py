@@ -19,7 +19,7 @@ Point = tuple[float, float, float]
 
 
 def linear(code: str) -> Colour:
-    """ "#rrggbb" as linear light."""
+    """A colour written as #rrggbb, as linear light."""
     if len(code) != 7 or code[0] != "#":
         raise ValueError(f"colour {code!r} is not of the form #rrggbb")
     r, g, b = ((int(code[i : i + 2], 16) / 255.0) ** 2.2 for i in (1, 3, 5))
@@ -95,7 +95,7 @@ class Locks:
     length: tuple[float, float]
     width: tuple[float, float] = (0.7, 1.2)
     where: tuple[float, float, float, float] = (-180.0, 180.0, 0.0, 1.0)
-    """Roots: azimuths from and to in degrees (0 is the front), heights from hairline 0 to crown 1."""
+    """Roots: azimuths from and to in degrees (0 is the front); heights, hairline 0 to crown 1."""
     rooted: Literal["scalp", "part"] = "scalp"
     fan: float = 0.0
     """How much locks from the parting spread to the front and the back."""

@@ -9,7 +9,12 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Indices = NDArray[np.int32]
+
+
+def f32(values: ArrayLike) -> Floats:
+    return np.asarray(values, np.float32)
 
 
 class Material(IntEnum):
@@ -71,7 +76,8 @@ class Mesh:
 
 def grid_triangles(rows: int, columns: int, *, closed: bool = False, flip: bool = False) -> Indices:
     """Two triangles a cell of a (rows, columns) lattice; `closed` joins the last column to the
-    first."""
+    first.
+    """
     row, column = np.mgrid[0 : rows - 1, 0 : columns if closed else columns - 1]
     beside = (column + 1) % columns
     a, b = row * columns + column, row * columns + beside
@@ -87,10 +93,16 @@ def vertex_normals(points: Floats, triangles: Indices, out: Floats) -> None:
     out[:] = 0.0
     for t in range(triangles.shape[0]):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = (points[j, 0] - points[i, 0], points[j, 1] - points[i, 1],
-                      points[j, 2] - points[i, 2])
-        bx, by, bz = (points[k, 0] - points[i, 0], points[k, 1] - points[i, 1],
-                      points[k, 2] - points[i, 2])
+        ax, ay, az = (
+            points[j, 0] - points[i, 0],
+            points[j, 1] - points[i, 1],
+            points[j, 2] - points[i, 2],
+        )
+        bx, by, bz = (
+            points[k, 0] - points[i, 0],
+            points[k, 1] - points[i, 1],
+            points[k, 2] - points[i, 2],
+        )
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         for v in (i, j, k):
             out[v, 0] += nx
@@ -103,13 +115,13 @@ def vertex_normals(points: Floats, triangles: Indices, out: Floats) -> None:
         out[v, 2] /= length
 
 
-def normals_of(points: Floats, triangles: Indices) -> Floats:
+def normals_of(points: Floats | Doubles, triangles: Indices) -> Floats:
     out = np.empty((len(points), 3), np.float32)
     vertex_normals(np.ascontiguousarray(points, np.float32), triangles, out)
     return out
 
 
-def frames_along(path: Floats, normal: ArrayLike) -> tuple[Floats, Floats, Floats]:
+def frames_along(path: Doubles, normal: ArrayLike) -> tuple[Doubles, Doubles, Doubles]:
     """Tangent, side and normal at each point of a path, turned as little as possible."""
     tangents = np.gradient(path, axis=0)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True) + 1e-9

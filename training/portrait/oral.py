@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from training.portrait.action import Pose
 from training.portrait.lips import Lips
-from training.portrait.mesh import Material, Mesh, grid_triangles
+from training.portrait.mesh import Material, Mesh, f32, grid_triangles
 
 Floats = NDArray[np.float64]
 
@@ -27,11 +27,11 @@ class Oral:
     def place(self, pose: Pose) -> list[NDArray[np.float32]]:
         """Points of upper teeth, lower teeth and tongue, in this order."""
         drop = self.lips.jaw_drop(pose)
-        upper = self.upper.points + np.float32([0, 0.06 - 0.22 * pose.teeth, 0])
+        upper = self.upper.points + f32([0, 0.06 - 0.22 * pose.teeth, 0])
         lift = 0.16 * pose.teeth - drop
         # The jaw swings back as it drops, and the lips with it.
         back = min(-0.12 * drop, self.lips.recession(-0.73 * self.lips.gap(pose)))
-        lower = self.lower.points + np.float32([0, lift, back])
+        lower = self.lower.points + f32([0, lift, back])
         return [upper, lower, self._tongue(pose, drop)]
 
     def _tongue(self, pose: Pose, drop: float) -> NDArray[np.float32]:
@@ -41,7 +41,12 @@ class Oral:
         floor = y - 0.80 - 0.66 * drop
         tip_y = floor + up * (y - 0.28 - 0.34 * drop - floor)
         tip_z = front - 1.75 + 1.65 * up * up * max(0.0, 1 - 1.3 * pose.open)
-        width = 0.63 * self.lips.shape.width * (1 - 0.25 * pose.round) * np.sqrt(np.maximum(0.0, 1 - (v * 0.97) ** 5))
+        width = (
+            0.63
+            * self.lips.shape.width
+            * (1 - 0.25 * pose.round)
+            * np.sqrt(np.maximum(0.0, 1 - (v * 0.97) ** 5))
+        )
         width = width * (1 - 0.18 * up * v)
         x = u * width
         z = front - 6.0 + (tip_z - front + 6.0) * v
@@ -62,7 +67,7 @@ def build_oral(lips: Lips, tooth: tuple[float, float, float] = (0.92, 0.89, 0.82
         np.zeros((15 * 13, 3), np.float32),
         grid_triangles(15, 13, flip=False),
         Material.MOUTH,
-        np.float32([0.66, 0.27, 0.27]),
+        f32([0.66, 0.27, 0.27]),
         uv=np.stack([u.ravel() / 12, v.ravel() / 14], 1).astype(np.float32),
         two_sided=True,
         casts=False,
@@ -73,13 +78,19 @@ def build_oral(lips: Lips, tooth: tuple[float, float, float] = (0.92, 0.89, 0.82
 
 
 def _teeth(
-    front: float, gum: float, edge: float, colour: tuple[float, float, float], scale: float,
-    *, upper: bool
+    front: float,
+    gum: float,
+    edge: float,
+    colour: tuple[float, float, float],
+    scale: float,
+    *,
+    upper: bool,
 ) -> Mesh:
     """A row of teeth on an arch, from the gum to the biting edge."""
     half = np.concatenate([[0.0], np.cumsum(_TOOTH_WIDTHS * scale)])
     borders = np.concatenate([-half[:0:-1], half])
-    s, phase = [], []
+    s: list[Floats] = []
+    phase: list[Floats] = []
     for a, b in zip(borders, borders[1:], strict=False):
         t = np.linspace(0.03, 0.97, _STEPS)
         s.append(a + (b - a) * t)
@@ -90,9 +101,9 @@ def _teeth(
     bulge = 0.10 * np.sqrt(np.maximum(0.0, 1 - (2 * within - 1) ** 2))
     notch = 0.06 * np.abs(2 * within - 1) ** 4
     shorter = 0.05 * np.minimum(np.abs(along) / 2.0, 1.0) ** 2 * abs(edge - gum)
-    points, shade = [], []
-    for row in range(_ROWS):
-        t = row / (_ROWS - 1)
+    points: list[Floats] = []
+    shade: list[Floats] = []
+    for t in np.linspace(0.0, 1.0, _ROWS):
         inward = 0.16 * t**3 - 0.05 * np.sin(np.pi * t)
         direction = 1.0 if upper else -1.0
         y = gum + (edge - gum) * t + direction * (notch + shorter) * t**2
@@ -101,12 +112,12 @@ def _teeth(
         depth = np.clip(1.0 - np.abs(turn) / 1.5, 0.16, 1.0) ** 0.8
         tint = np.asarray(colour)[None] * (groove * depth)[:, None]
         gums = np.array([0.62, 0.26, 0.25])[None] * depth[:, None]
-        shade.append(tint if row > 1 else gums)
+        shade.append(tint if t > 0.3 else gums)
     if not upper:
         points, shade = points[::-1], shade[::-1]
     return Mesh(
         np.concatenate(points).astype(np.float32),
-        grid_triangles(_ROWS, len(along)),
+        grid_triangles(_ROWS, along.size),
         Material.TOOTH,
         np.concatenate(shade).astype(np.float32),
         casts=False,

@@ -8,9 +8,9 @@ from training.portrait import lips
 from training.portrait.action import Movement, Pose
 from training.portrait.body import ear, skin_body
 from training.portrait.clothes import dress
-from training.portrait.fox import fox_field, fox_parts, fur
 from training.portrait.eyes import eye_rows, eyeball
 from training.portrait.face import Face
+from training.portrait.fox import fox_field, fox_parts, fur
 from training.portrait.hair import grow_hair
 from training.portrait.look import Look, linear
 from training.portrait.mesh import Material, Mesh
@@ -68,7 +68,13 @@ class Person:
             self.meshes += fox_parts(look.fur)
         elif look.ears:
             self.meshes += [ear(look.head, side, skin, look.ears) for side in (-1, 1)]
-        self.meshes.append(skin_body(look.body, np.array(linear(look.fur.belly)) if look.fur else skin, bare=look.clothes.kind == "vneck"))
+        self.meshes.append(
+            skin_body(
+                look.body,
+                np.array(linear(look.fur.belly)) if look.fur else skin,
+                bare=look.clothes.kind == "vneck",
+            )
+        )
         if look.hair:
             self.meshes.append(grow_hair(look.hair, face.field, look.seed))
         self.meshes += dress(look.clothes, look.body, look.seed)
@@ -122,10 +128,11 @@ class Person:
         upper = np.sin(2 * np.pi * np.arange(lips.NUM_AROUND) / lips.NUM_AROUND) > 0
         # The upper lip is in shade and a little darker.
         tone = np.where(upper[:, None], red * 0.80, red)
-        for ring, share in enumerate(np.array([0.30, 0.80, 1.0, 1.0, 1.0, 0.95])):
-            colours[table[ring]] = skin * (1 - share) + tone * share
-        for ring, shade in zip(range(lips.LIP_RINGS, len(table)), (0.60, 0.40, 0.28, 0.20, 0.17, 0.15), strict=True):
-            colours[table[ring]] = tone * shade * np.array([1.3, 0.75, 0.75])
+        for index, share in zip(table, (0.30, 0.80, 1.0, 1.0, 1.0, 0.95), strict=False):
+            colours[index] = skin * (1 - share) + tone * share
+        behind = (0.60, 0.40, 0.28, 0.20, 0.17, 0.15)
+        for index, shade in zip(table[lips.LIP_RINGS :], behind, strict=True):
+            colours[index] = tone * shade * np.array([1.3, 0.75, 0.75])
         dark = skin * 0.10 + np.array([0.015, 0.008, 0.006])
         for ring in face.eye_rings.values():
             half = ring.inside.shape[1] // 2

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from training.portrait.action import Numbers, read_action
 from training.portrait.backdrop import paint_backdrop
 from training.portrait.develop import develop, exposed
-from training.portrait.eyes import iris_texture, shade_eyes
+from training.portrait.eye_shading import shade_eyes
+from training.portrait.eyes import iris_texture
 from training.portrait.figure import figure_of
 from training.portrait.look import Look
 from training.portrait.paint import skin_texture, strand_texture
@@ -31,7 +32,7 @@ class PortraitRenderer:
         self._skin = skin_texture(look)
         self._strands = strand_texture()
         backdrop = paint_backdrop(look.backdrop, drawn, look.light.side, look.seed)
-        self._backdrop = exposed(backdrop)
+        self._backdrop = exposed(backdrop.astype(np.float64))
         self._colours = np.empty((drawn, drawn, 3), np.float32)
 
     def frame(self, mouth: Numbers, controls: Numbers) -> Picture:
@@ -40,15 +41,31 @@ class PortraitRenderer:
         figure, scene = self._figure, self._scene
         scene.pose(figure.move(pose, movement), stance, figure.lit(scene.baked, pose))
         shade(
-            scene.owner, scene.weights, scene.triangles, scene.materials, scene.gloss,
-            scene.attributes, self._lamps, self._skin, self._strands, self._backdrop,
-            1.0 / (CAMERA_DISTANCE * scene.scale), self._colours,
+            scene.owner,
+            scene.weights,
+            scene.triangles,
+            scene.materials,
+            scene.gloss,
+            scene.attributes,
+            self._lamps,
+            self._skin,
+            self._strands,
+            self._backdrop,
+            1.0 / (CAMERA_DISTANCE * scene.scale),
+            self._colours,
         )
         eyes = figure.eyes(pose, movement, rotation(stance), self._lamps)
         if eyes is not None:
             shade_eyes(
-                scene.owner, scene.weights, scene.triangles, scene.materials, scene.attributes,
-                *eyes, self._iris, self._lamps, self._colours,
+                scene.owner,
+                scene.weights,
+                scene.triangles,
+                scene.materials,
+                scene.attributes,
+                *eyes,
+                self._iris,
+                self._lamps,
+                self._colours,
             )
         picture = np.empty((self.size, self.size, 3), np.uint8)
         develop(self._colours, picture)

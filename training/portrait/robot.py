@@ -6,25 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.portrait.action import REST, Movement, Pose
-from training.portrait.look import Colour, Look, RobotLook, linear
-from training.portrait.mesh import Material, Mesh, grid_triangles, tube
-from training.portrait.sdf import (
-    Distances,
-    Field,
-    Points,
-    capsule,
-    cast,
-    ellipsoid,
-    front,
-    join,
-    rounded_box,
-)
-from training.portrait.topology import from_plane
-from training.portrait.worn import ball
+from training.portrait.look import Colour, Look
+from training.portrait.mesh import Material, Mesh, f32, grid_triangles
+from training.portrait.shells import robot_body, robot_head, screen_depth, shine
 
 Floats = NDArray[np.float64]
 
-_MIDDLE = np.array([0.0, 0.5, 0.0])
 _AROUND, _RINGS = 64, 7
 MOUTH_Y, GAIN = -3.6, 3.5
 
@@ -43,21 +30,26 @@ class Robot:
     def __init__(self, look: Look) -> None:
         assert look.robot is not None
         self.look, self.robot = look, look.robot
-        light, second = _shine(self.robot.light, 1.25), _shine(self.robot.second, 0.9)
-        dark, white = _shine(self.robot.light, 0.10), _shine("#f4fbff", 1.1)
+        light, second = shine(self.robot.light, 1.25), shine(self.robot.second, 0.9)
+        dark, white = shine(self.robot.light, 0.10), shine("#f4fbff", 1.1)
         self._patches = [
-            _patch(light, 0.06), _patch(light, 0.06),  # eyes
-            _patch(white, 0.10), _patch(white, 0.10),  # their gleam
-            _patch(light, 0.06), _patch(light, 0.06),  # brows
-            _patch(light, 0.06), _patch(dark, 0.09),  # mouth: rim and inside
-            _patch(second, 0.12), _patch(white, 0.14),  # tongue, teeth
+            _patch(light, 0.06),
+            _patch(light, 0.06),  # eyes
+            _patch(white, 0.10),
+            _patch(white, 0.10),  # their gleam
+            _patch(light, 0.06),
+            _patch(light, 0.06),  # brows
+            _patch(light, 0.06),
+            _patch(dark, 0.09),  # mouth: rim and inside
+            _patch(second, 0.12),
+            _patch(white, 0.14),  # tongue, teeth
         ]
         for patch, points in zip(self._patches, self.move(*REST), strict=True):
             patch.mesh.points[:] = points
         self.meshes = [patch.mesh for patch in self._patches]
         self.num_soft, self.num_moving = 0, len(self.meshes)
         self.borrowed: dict[int, NDArray[np.int64]] = {}
-        self.meshes += _head(self.robot) + _body(self.robot)
+        self.meshes += robot_head(self.robot) + robot_body(self.robot)
         self.materials = [np.full(len(m.triangles), m.material, np.int32) for m in self.meshes]
 
     def move(self, pose: Pose, movement: Movement) -> list[NDArray[np.float32]]:
@@ -75,14 +67,19 @@ class Robot:
             shapes.append(np.stack([side * 2.75 + at_x + x, at_y + y], 1))
         for side in (-1.0, 1.0):
             x, y = 0.34 * c, 0.42 * open_ * s
-            shapes.append(np.stack([side * 2.75 + 1.4 * at_x - 0.42 + x, at_y + 0.75 * open_ + y], 1))
+            shapes.append(
+                np.stack([side * 2.75 + 1.4 * at_x - 0.42 + x, at_y + 0.75 * open_ + y], 1)
+            )
         for side in (-1.0, 1.0):
             x, y = 1.15 * c, 0.20 * s + 0.16 * (1 - c * c)
             lean = side * x * (0.06 + 0.40 * max(0.0, -movement.brow))
             level = at_y + 2.35 + 0.75 * max(0.0, movement.brow) - 0.35 * max(0.0, -movement.brow)
             shapes.append(np.stack([side * 2.8 + x, level + y + lean], 1))
         shapes += self._mouth(pose, c, s)
-        return [self._placed(shape, patch.lift) for shape, patch in zip(shapes, self._patches, strict=True)]
+        return [
+            self._placed(shape, patch.lift)
+            for shape, patch in zip(shapes, self._patches, strict=True)
+        ]
 
     def _mouth(self, pose: Pose, c: Floats, s: Floats) -> list[Floats]:
         gap = pose.open * GAIN * (1 - 0.1 * pose.round)
@@ -99,11 +96,23 @@ class Robot:
         tip = low + (0.34 + 0.45 * pose.tongue) * gap
         squeeze = min(1.0, gap / 0.5)
         tongue = np.stack(
-            [0.60 * half * c * squeeze, MOUTH_Y + low * 0.93 + (tip - low) * 0.5 * (1 + s) * squeeze], 1)
+            [
+                0.60 * half * c * squeeze,
+                MOUTH_Y + low * 0.93 + (tip - low) * 0.5 * (1 + s) * squeeze,
+            ],
+            1,
+        )
         reach = (0.16 + 0.34 * pose.teeth) * gap
-        teeth = np.stack([
-            0.80 * half * np.sign(c) * np.abs(c) ** 0.35 * squeeze,
-            MOUTH_Y - 0.35 * bend + 0.27 * gap - 0.5 * reach * (1 - np.sign(s) * np.abs(s) ** 0.35)], 1)
+        teeth = np.stack(
+            [
+                0.80 * half * np.sign(c) * np.abs(c) ** 0.35 * squeeze,
+                MOUTH_Y
+                - 0.35 * bend
+                + 0.27 * gap
+                - 0.5 * reach * (1 - np.sign(s) * np.abs(s) ** 0.35),
+            ],
+            1,
+        )
         tongue, teeth = (_within(shape, inside, middle) for shape in (tongue, teeth))
         return [outside, inside, tongue, teeth]
 
@@ -122,13 +131,9 @@ class Robot:
         """They are drawn on the screen."""
 
 
-def screen_depth(xy: Floats) -> Floats:
-    """z of the screen, a part of a large ball."""
-    return 7.15 - 0.020 * xy[:, 0] ** 2 - 0.014 * (xy[:, 1] - 0.3) ** 2
-
-
 def _within(shape: Floats, outline: Floats, middle: Floats) -> Floats:
     """`shape` pulled inside a star-shaped outline around `middle`."""
+
     def polar(points: Floats) -> tuple[Floats, Floats]:
         d = points - middle
         return np.arctan2(d[:, 1], d[:, 0]), np.hypot(d[:, 0], d[:, 1])
@@ -141,77 +146,16 @@ def _within(shape: Floats, outline: Floats, middle: Floats) -> Floats:
     return middle + (shape - middle) * scale[:, None]
 
 
-def _shine(code: str, strength: float) -> Colour:
-    r, g, b = linear(code)
-    return r * strength, g * strength, b * strength
-
-
 def _patch(colour: Colour, lift: float) -> _Patch:
     points = np.zeros((_RINGS * _AROUND, 3), np.float32)
     points[:, 0] = np.arange(len(points))
     mesh = Mesh(
-        points, grid_triangles(_RINGS, _AROUND, closed=True), Material.GLOW, np.float32(colour),
-        normals=np.tile(np.float32([0, 0, 1]), (len(points), 1)), casts=False, two_sided=True,
+        points,
+        grid_triangles(_RINGS, _AROUND, closed=True),
+        Material.GLOW,
+        f32(colour),
+        normals=np.tile(f32([0, 0, 1]), (len(points), 1)),
+        casts=False,
+        two_sided=True,
     )
     return _Patch(mesh, lift)
-
-
-def _shell(field: Field, centre: Floats, colour: str, gloss: float, weight: float = 1.0) -> Mesh:
-    r, a = np.meshgrid(np.linspace(0.001, 2.6, 60), np.linspace(0, 2 * np.pi, 110, endpoint=False), indexing="ij")
-    plane = np.stack([(r * np.cos(a)).ravel(), (r * np.sin(a)).ravel()], 1)
-    out = from_plane(plane)
-    points = cast(field, np.broadcast_to(centre, out.shape), out, 22.0)
-    return Mesh(points.astype(np.float32), grid_triangles(60, 110, closed=True), Material.SMOOTH,
-                np.float32(linear(colour)), gloss=gloss, head_weight=weight)
-
-
-def _head(look: RobotLook) -> list[Mesh]:
-    def skull(p: Points) -> Distances:
-        d = rounded_box(p, (0, 0.6, -0.6), (7.6, 7.2, 6.4), 5.2)
-        d = join(d, ellipsoid(p, (0, -3.0, 0.2), (6.6, 4.8, 6.2)), 2.0)
-        return d
-
-    parts = [_shell(skull, _MIDDLE, look.shell, 0.35)]
-    # the screen: a rounded pane in a frame
-    turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
-    c, s = np.cos(turn), np.sin(turn)
-    x, y = 6.0 * np.sign(c) * np.abs(c) ** 0.55, -0.6 + 5.4 * np.sign(s) * np.abs(s) ** 0.55
-    share = np.linspace(0.001, 1.0, 16)[:, None]
-    xs, ys = (share * x).ravel(), (-0.6 + share * (y + 0.6)).ravel()
-    pane = np.stack([xs, ys, screen_depth(np.stack([xs, ys], 1))], 1)
-    parts.append(Mesh(pane.astype(np.float32), grid_triangles(16, 96, closed=True), Material.SMOOTH,
-                      np.float32(linear(look.screen)), gloss=0.8))
-    rim = np.stack([x * 1.02, -0.6 + (y + 0.6) * 1.02, screen_depth(np.stack([x, y], 1)) - 0.05], 1)
-    parts.append(tube(rim, 0.38, Material.SMOOTH, linear(look.trim), sides=12, closed=True, gloss=0.55))
-    for side in (-1.0, 1.0):
-        parts.append(ball(np.array([side * 7.7, 0.2, -0.8]), (1.15, 2.3, 2.3), linear(look.trim), 0.5))
-        parts.append(ball(np.array([side * 8.5, 0.2, -0.8]), (0.6, 1.3, 1.3), _shine(look.light, 0.9), 0.2, Material.GLOW))
-    stalk = np.stack([0 * np.linspace(0, 1, 8), 7.4 + 3.0 * np.linspace(0, 1, 8), -0.6 + 0 * np.linspace(0, 1, 8)], 1)
-    parts.append(tube(stalk, 0.24, Material.SMOOTH, linear(look.trim), gloss=0.6, normal=(0, 0, 1)))
-    parts.append(ball(np.array([0.0, 10.7, -0.6]), 0.8, _shine(look.second, 1.2), 0.2, Material.GLOW))
-    return parts
-
-
-def _body(look: RobotLook) -> list[Mesh]:
-    parts = []
-    for ring in range(5):
-        turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        y = -7.6 - 0.95 * ring
-        path = np.stack([2.5 * np.cos(turn), 0 * turn + y, 2.5 * np.sin(turn) - 0.8], 1)
-        parts.append(tube(path, 0.62, Material.SMOOTH, linear(look.joint), sides=12, closed=True, gloss=0.4,
-                          normal=(0, 1, 0), head_weight=1.0 - ring / 5.0))
-
-    def torso(p: Points) -> Distances:
-        q = np.concatenate([np.abs(p[:, :1]), p[:, 1:]], axis=1)
-        d = rounded_box(q, (0, -21.0, -0.8), (8.2, 8.2, 5.4), 4.2)
-        return join(d, capsule(q, (8.0, -16.2, -0.8), (11.0, -18.5, -0.8), 2.6, 3.2), 1.0)
-
-    parts.append(_shell(torso, np.array([0.0, -19.0, -0.8]), look.shell, 0.35, 0.0))
-    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    collar = np.stack([4.1 * np.cos(turn), 0 * turn - 12.7, 3.6 * np.sin(turn) - 0.8], 1)
-    parts.append(tube(collar, 0.7, Material.SMOOTH, linear(look.trim), sides=12, closed=True, gloss=0.5,
-                      normal=(0, 1, 0), head_weight=0.0))
-    at = front(torso, np.array([0.0]), np.array([-17.3]))[0]
-    parts.append(ball(at, (1.0, 1.0, 0.35), _shine(look.light, 0.9), 0.2, Material.GLOW))
-    parts[-1].head_weight = np.zeros(len(parts[-1].points), np.float32)
-    return parts

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from training.portrait import bake, light, shade
 from training.portrait.action import REST, Stance
 from training.portrait.figure import Figure
-from training.portrait.mesh import Material, vertex_normals
+from training.portrait.mesh import Material, f32, vertex_normals
 from training.portrait.raster import project, rasterize
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,10 @@ class Scene:
         self.figure, self.lamps, self.size = figure, lamps, size
         self.scale = PIXELS_PER_UNIT * size / PICTURE
         self._assemble()
-        self.nearest, self.owner = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
+        self.nearest, self.owner = (
+            np.empty((size, size), np.float32),
+            np.empty((size, size), np.int32),
+        )
         self.weights = np.empty((size, size, 2), np.float32)
         self._bake()
         self._drop_unseen()
@@ -48,14 +51,18 @@ class Scene:
         vertex_normals(points[:soft], self._soft_triangles, normals[:soft])
         weight, turn = self._weight, rotation(stance).astype(np.float32)
         pivot = PIVOT.astype(np.float32)
-        shift = np.float32([SHIFT_X * stance.shift_x, -SHIFT_Y * stance.shift_y, 0.0]) / PIXELS_PER_UNIT
+        shift = f32([SHIFT_X * stance.shift_x, -SHIFT_Y * stance.shift_y, 0.0]) / PIXELS_PER_UNIT
         head = (points - pivot) @ turn.T + (pivot + shift)
         # Shoulders follow a shift by half, and rise with the breath.
-        points += np.float32([0.45 * shift[0], 0.4 * shift[1] + 0.22 * stance.breath, 0.10 * stance.breath])
+        points += f32(
+            [0.45 * shift[0], 0.4 * shift[1] + 0.22 * stance.breath, 0.10 * stance.breath]
+        )
         points += weight * (head - points)
         normals += weight * (normals @ turn.T - normals)
         self.attributes[:, shade.NORMAL : shade.NORMAL + 3] = normals
-        tangents = self._tangents + weight * self._turns * (self._tangents @ turn.T - self._tangents)
+        tangents = self._tangents + weight * self._turns * (
+            self._tangents @ turn.T - self._tangents
+        )
         self.attributes[:, shade.TANGENT : shade.TANGENT + 3] = tangents
         if pose_light is not None:
             self.attributes[:soft, shade.OPEN : shade.LIT + 1] = pose_light
@@ -68,8 +75,17 @@ class Scene:
 
     def _see(self, points: Floats) -> None:
         middle = 0.5 * self.size
-        project(points, self.scale, CAMERA_DISTANCE, middle, middle + MIDDLE_Y * self.scale, self._screen)
-        rasterize(self._screen, self.triangles, self._two_sided, self.nearest, self.owner, self.weights)
+        project(
+            points,
+            self.scale,
+            CAMERA_DISTANCE,
+            middle,
+            middle + MIDDLE_Y * self.scale,
+            self._screen,
+        )
+        rasterize(
+            self._screen, self.triangles, self._two_sided, self.nearest, self.owner, self.weights
+        )
 
     def _assemble(self) -> None:
         meshes = self.figure.meshes
@@ -78,7 +94,10 @@ class Scene:
         self._rest = np.concatenate([m.points for m in meshes])
         self.triangles = np.concatenate([m.triangles + o for m, o in offsets]).astype(np.int32)
         self.materials = np.concatenate(self.figure.materials).astype(np.int32)
-        per_triangle, per_point = [len(m.triangles) for m in meshes], [len(m.points) for m in meshes]
+        per_triangle, per_point = (
+            [len(m.triangles) for m in meshes],
+            [len(m.points) for m in meshes],
+        )
         self.gloss = np.repeat([m.gloss for m in meshes], per_triangle).astype(np.float32)
         self._two_sided = np.repeat([m.two_sided for m in meshes], per_triangle)
         self._casts = np.repeat([m.casts for m in meshes], per_triangle)
@@ -90,7 +109,9 @@ class Scene:
         self._turns = turns[:, None].astype(np.float32)
         self._is_hair = np.repeat([m.material == Material.HAIR for m in meshes], per_point)[:, None]
         self.attributes = np.zeros((len(self._rest), shade.ATTRIBUTES), np.float32)
-        self.attributes[:, shade.COLOUR : shade.COLOUR + 3] = np.concatenate([m.colour for m in meshes])
+        self.attributes[:, shade.COLOUR : shade.COLOUR + 3] = np.concatenate(
+            [m.colour for m in meshes]
+        )
         self.attributes[:, shade.UV : shade.UV + 2] = np.concatenate([m.uv for m in meshes])
         self._screen = np.empty_like(self._rest)
 
@@ -104,7 +125,11 @@ class Scene:
         bake.open_sky(points, normals, cells, bake.hemisphere(72), 8.0, values)
         sky = bake.smoothed(values, self.triangles, 2)
         self.attributes[:, shade.OPEN] = np.clip(1.08 * sky, 0.0, 1.0) ** 0.8
-        lamps = ((light.KEY, shade.LIT, 0.28, 40), (light.RIM, shade.RIMS, 0.2, 12), (light.RIM_LEFT, shade.RIMS + 1, 0.2, 12))
+        lamps = (
+            (light.KEY, shade.LIT, 0.28, 40),
+            (light.RIM, shade.RIMS, 0.2, 12),
+            (light.RIM_LEFT, shade.RIMS + 1, 0.2, 12),
+        )
         for lamp, column, spread, count in lamps:
             rays = bake.cone(self.lamps[lamp], spread, count)
             bake.lamp_seen(points, normals, cells, rays, 1.0, values)
@@ -112,8 +137,12 @@ class Scene:
 
         for index, holders in self.figure.borrowed.items():
             part = slice(self._starts[index], self._starts[index + 1])
-            self.attributes[part, shade.OPEN : shade.LIT + 1] = self.attributes[holders, shade.OPEN : shade.LIT + 1]
-            self.attributes[part, shade.RIMS : shade.RIMS + 2] = self.attributes[holders, shade.RIMS : shade.RIMS + 2]
+            self.attributes[part, shade.OPEN : shade.LIT + 1] = self.attributes[
+                holders, shade.OPEN : shade.LIT + 1
+            ]
+            self.attributes[part, shade.RIMS : shade.RIMS + 2] = self.attributes[
+                holders, shade.RIMS : shade.RIMS + 2
+            ]
 
     def _drop_unseen(self) -> None:
         """Leave out rigid triangles that no pose shows: most of the hair lies under other hair."""
@@ -137,7 +166,15 @@ class Scene:
         self.triangles = np.ascontiguousarray(place[self.triangles[keep]])
         for name in ("materials", "gloss", "_two_sided"):
             setattr(self, name, np.ascontiguousarray(getattr(self, name)[keep]))
-        for name in ("_rest", "_weight", "_tangents", "_normals", "_turns", "attributes", "_screen"):
+        for name in (
+            "_rest",
+            "_weight",
+            "_tangents",
+            "_normals",
+            "_turns",
+            "attributes",
+            "_screen",
+        ):
             setattr(self, name, np.ascontiguousarray(getattr(self, name)[used]))
 
 

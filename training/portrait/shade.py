@@ -119,12 +119,18 @@ def shade(
             seen_a = a * p[13] + b * q[13] + c * r[13]
             seen_b = a * p[14] + b * q[14] + c * r[14]
             grazing = edge3
-            rim_light = (max(rim_a + 0.15, 0.0) * seen_a + 0.7 * max(rim_b + 0.15, 0.0) * seen_b) * grazing
+            rim_light = (
+                max(rim_a + 0.15, 0.0) * seen_a + 0.7 * max(rim_b + 0.15, 0.0) * seen_b
+            ) * grazing
             half = nx * light[KEY_HALF, 0] + ny * light[KEY_HALF, 1] + nz * light[KEY_HALF, 2]
             wrap_r, wrap_g, wrap_b = 0.2, 0.2, 0.2
             open_r = open_g = open_b = sky_seen
             if kind == SKIN or kind == LIP or kind == MOUTH:
-                wrap_r, wrap_g, wrap_b = light[SUBSURFACE, 0], light[SUBSURFACE, 1], light[SUBSURFACE, 2]
+                wrap_r, wrap_g, wrap_b = (
+                    light[SUBSURFACE, 0],
+                    light[SUBSURFACE, 1],
+                    light[SUBSURFACE, 2],
+                )
                 # light leaks into folds red: a fold in skin is never grey
                 root = np.sqrt(sky_seen)
                 open_r = sky_seen * 0.5 + 0.5 * root
@@ -160,9 +166,7 @@ def shade(
                 tone = 1.0 + gloss[t] * (grain - 0.5)
                 red, green, blue = red * tone, green * tone, blue * tone
                 shift = 0.10 * (grain - 0.5)
-                along = (
-                    tx * light[KEY_HALF, 0] + ty * light[KEY_HALF, 1] + tz * light[KEY_HALF, 2]
-                )
+                along = tx * light[KEY_HALF, 0] + ty * light[KEY_HALF, 1] + tz * light[KEY_HALF, 2]
                 first = max(1.0 - (along + shift - 0.08) ** 2, 0.0) ** 28
                 second = max(1.0 - (along + shift + 0.12) ** 2, 0.0) ** 9
                 gate = min(max(0.25 + 0.9 * key, 0.0), 1.0) * lit * sky_seen
@@ -193,7 +197,11 @@ def shade(
                 s += (0.04 + 0.30 * polish) * edge3 * edge * (0.4 + 0.6 * up) * sky_seen
                 s += 0.10 * polish * max(fill, 0.0) ** 12
                 shine_r, shine_g, shine_b = s, s, s
-            key_r, key_g, key_b = (_wrapped(key, wrap_r), _wrapped(key, wrap_g), _wrapped(key, wrap_b))
+            key_r, key_g, key_b = (
+                _wrapped(key, wrap_r),
+                _wrapped(key, wrap_g),
+                _wrapped(key, wrap_b),
+            )
             lit_r = lit
             lit_g, lit_b = lit, lit
             if kind == SKIN or kind == LIP:
@@ -203,20 +211,27 @@ def shade(
             soft = _wrapped(fill, 0.5)
             red = red * (
                 light[KEY_RGB, 0] * key_r * lit_r
-                + open_r * (light[FILL_RGB, 0] * soft + light[SKY, 0] * up + light[GROUND, 0] * (1 - up))
+                + open_r
+                * (light[FILL_RGB, 0] * soft + light[SKY, 0] * up + light[GROUND, 0] * (1 - up))
             )
             green = green * (
                 light[KEY_RGB, 1] * key_g * lit_g
-                + open_g * (light[FILL_RGB, 1] * soft + light[SKY, 1] * up + light[GROUND, 1] * (1 - up))
+                + open_g
+                * (light[FILL_RGB, 1] * soft + light[SKY, 1] * up + light[GROUND, 1] * (1 - up))
             )
             blue = blue * (
                 light[KEY_RGB, 2] * key_b * lit_b
-                + open_b * (light[FILL_RGB, 2] * soft + light[SKY, 2] * up + light[GROUND, 2] * (1 - up))
+                + open_b
+                * (light[FILL_RGB, 2] * soft + light[SKY, 2] * up + light[GROUND, 2] * (1 - up))
             )
             glow_r = glow_g = glow_b = rim_light
-            if kind == HAIR or kind == FUR or kind == CLOTH:  # light takes the colour it shines through
+            if (
+                kind == HAIR or kind == FUR or kind == CLOTH
+            ):  # light takes the colour it shines through
                 glow_r, glow_g, glow_b = (
-                    rim_light * (0.25 + 1.5 * red), rim_light * (0.25 + 1.5 * green), rim_light * (0.25 + 1.5 * blue)
+                    rim_light * (0.25 + 1.5 * red),
+                    rim_light * (0.25 + 1.5 * green),
+                    rim_light * (0.25 + 1.5 * blue),
                 )
             red += shine_r * light[KEY_RGB, 0] + glow_r * light[RIM_RGB, 0]
             green += shine_g * light[KEY_RGB, 1] + glow_g * light[RIM_RGB, 1]

@@ -63,11 +63,13 @@ def head_field(shape: HeadShape) -> Field:
         top = s.crown
         d = ellipsoid(p, (0, top - 7.6, -1.4), (s.cranium, 7.6, 8.4))
         d = join(d, ellipsoid(p, (0, 2.4, 0.6), (s.face + 0.2, 6.2, 6.9)), 2.0)
-        d = join(d, ellipsoid(p, (0, -2.2, 0.9), (s.face, 6.6, 6.5)), 2.2)
+        d = join(d, ellipsoid(p, (0, -2.2, 0.9), (s.face, 6.6, 6.15)), 2.2)
         d = join(d, ellipsoid(p, (0, -5.0, 1.9), (s.jaw, 4.5, 5.0)), 2.4)
-        d = join(d, capsule(p, (s.jaw - 1.1, -4.9, 0.4), (0.8, s.chin_y + s.chin, 4.7), 1.5, 1.4), 2.2)
+        d = join(
+            d, capsule(p, (s.jaw - 1.1, -4.9, 0.4), (0.8, s.chin_y + s.chin, 4.7), 1.5, 1.4), 2.2
+        )
         d = join(d, sphere(p, (0, s.chin_y + s.chin, s.chin_z - 0.1), s.chin), 2.6)
-        d = join(d, sphere(p, (s.face * 0.62, -2.5, 4.25), 2.0 * s.cheek), 2.4)
+        d = join(d, sphere(p, (s.face * 0.62, -2.7, 3.75), 2.0 * s.cheek), 2.4)
         d = join(d, capsule(p, (0.9, 2.5, 6.2), (4.2, 2.3, 4.6), s.brow_ridge, s.brow_ridge), 2.2)
         d = join(d, ellipsoid(p, (0, s.mouth_y + 0.1, 4.6), (2.9, 2.1, 2.2 * s.muzzle)), 2.0)
         d = carve(d, sphere(p, (s.eye_x + 0.1, 1.0, 8.9 - 0.3 * s.eye_depth), 1.8), 1.6)
@@ -83,7 +85,9 @@ def _nose(p: Points, s: HeadShape) -> Distances:
     d = capsule(p, root, (0, tip_y + 0.9, tip[2] - 0.15), s.nose_bridge * 0.9, s.nose_bridge)
     d = join(d, ellipsoid(p, tip, (s.nose_tip * 1.08, s.nose_tip * 0.92, s.nose_tip)), 1.0)
     wing = (s.nose_wing_x, tip_y - 0.25, 6.2 + 0.42 * s.nose_depth)
-    d = join(d, ellipsoid(p, wing, (s.nose_wing * 0.85, s.nose_wing * 0.85, s.nose_wing * 1.3)), 0.55)
+    d = join(
+        d, ellipsoid(p, wing, (s.nose_wing * 0.85, s.nose_wing * 0.85, s.nose_wing * 1.3)), 0.55
+    )
     base = (0.0, tip_y - 0.55, tip[2] - 0.6)
     d = join(d, ellipsoid(p, base, (0.42, 0.42, 0.75)), 0.5)
     nostril = (0.66 * s.nose_wing_x, tip_y - 0.95, tip[2] - 0.55)

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from training.portrait.action import REST
 from training.portrait.lids import Lids
 from training.portrait.look import BeardLook, BrowLook, linear
-from training.portrait.mesh import Material, Mesh, grid_triangles
+from training.portrait.mesh import Material, Mesh, f32, grid_triangles
 from training.portrait.sdf import Field, cast, front
 from training.portrait.shape import CENTRE, HeadShape
 from training.portrait.topology import from_plane
@@ -15,7 +15,12 @@ Floats = NDArray[np.float64]
 
 
 def tapered(
-    paths: Floats, width: ArrayLike, facing: Floats, colour: Floats, material: Material, grain: float
+    paths: Floats,
+    width: ArrayLike,
+    facing: Floats,
+    colour: Floats,
+    material: Material,
+    grain: float,
 ) -> Mesh:
     """Flat pointed ribbons along `paths` (N, S, 3), seen broadside from `facing` (N, S, 3)."""
     count, steps, _ = paths.shape
@@ -23,7 +28,7 @@ def tapered(
     tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + 1e-9
     side = np.cross(tangent, facing)
     side /= np.linalg.norm(side, axis=2, keepdims=True) + 1e-9
-    t = np.linspace(0, 1, steps)
+    t: Floats = np.linspace(0.0, 1.0, steps)
     half = 0.5 * np.broadcast_to(np.asarray(width, np.float64), count)[:, None]
     half = half * (0.65 + 0.35 * np.minimum(1, t * 3)) * np.sqrt(1 - t**2.2 * 0.99)
     u = np.array([-1.0, 0.0, 1.0])
@@ -34,7 +39,7 @@ def tapered(
     rng = np.random.default_rng(count)
     uv = np.stack(
         np.broadcast_arrays(
-            rng.random(count)[:, None, None] + 0.03 * u, 0.3 * t[None, :, None] + 0 * u
+            rng.random((count,))[:, None, None] + 0.03 * u, 0.3 * t[None, :, None] + 0 * u
         ),
         -1,
     )
@@ -57,9 +62,7 @@ def brow(look: BrowLook, field: Field, side: int, seed: int) -> Mesh:
     t = np.sort(rng.random(look.hairs)) ** 0.95
     a, b, c = (np.asarray(p) for p in (look.inner, look.peak, look.tail))
     control = 2 * b - 0.5 * (a + c)
-    line = (
-        ((1 - t) ** 2)[:, None] * a + (2 * t * (1 - t))[:, None] * control + (t**2)[:, None] * c
-    )
+    line = ((1 - t) ** 2)[:, None] * a + (2 * t * (1 - t))[:, None] * control + (t**2)[:, None] * c
     along = 2 * (1 - t)[:, None] * (control - a) + 2 * t[:, None] * (c - control)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
     across = np.stack([-along[:, 1], along[:, 0]], 1)
@@ -86,14 +89,21 @@ def beard(look: BeardLook, head: HeadShape, field: Field, seed: int) -> Mesh:
     """Locks over jaw and chin, and a moustache."""
     rng = np.random.default_rng([seed, 8])
     # evenly over the head as seen from its middle, so that the jaw's sides are as full as its front
-    plane = np.stack([rng.uniform(-1.5, 1.5, look.count * 8), rng.uniform(-1.5, 0.3, look.count * 8)], 1)
+    plane = np.stack(
+        [rng.uniform(-1.5, 1.5, look.count * 8), rng.uniform(-1.5, 0.3, look.count * 8)], 1
+    )
     out = from_plane(plane)
     on = cast(field, np.broadcast_to(CENTRE, out.shape), out, 18.0)
     keep = bearded(np.abs(on[:, 0]), on[:, 1], head, look.reach) > rng.uniform(0.25, 0.9, len(on))
     on = on[keep & (on[:, 2] > 0.2)][: look.count]
     x, y, z = on.T
     low = np.clip((head.mouth_y + 1.5 - y) / 4.0, 0.0, 1.0)
-    length = look.length * rng.uniform(0.75, 1.2, len(x)) * (0.55 + 0.75 * low) * np.clip(z / 4.0, 0.45, 1.0)
+    length = (
+        look.length
+        * rng.uniform(0.75, 1.2, len(x))
+        * (0.55 + 0.75 * low)
+        * np.clip(z / 4.0, 0.45, 1.0)
+    )
     out = on - np.array([0.0, -2.0, -1.5])
     out /= np.linalg.norm(out, axis=1, keepdims=True)
     # along the jaw at the sides, down and to the middle on the chin
@@ -146,10 +156,15 @@ class Lashes:
         self._half = len(lids.across) // 2
         self._index = np.linspace(1, 0.62 * self._half, 11)
         points, facing, self._triangles = self._shape(lids.rings(*REST), 0.0)
-        normals = np.broadcast_to(np.float32([0, 0.3, 0.95]), points.shape)
+        normals = np.broadcast_to(f32([0, 0.3, 0.95]), points.shape)
         self.mesh = Mesh(
-            points, self._triangles, Material.LASH, np.float32(colour), normals=np.array(normals),
-            two_sided=True, casts=False,
+            points,
+            self._triangles,
+            Material.LASH,
+            f32(colour),
+            normals=np.array(normals),
+            two_sided=True,
+            casts=False,
         )
 
     def place(self, rings: Floats, blink: float) -> NDArray[np.float32]:
@@ -167,13 +182,22 @@ class Lashes:
         away = np.zeros_like(rim)
         away[:, 0] = lids.side
         up = np.array([0.0, 1.0, 0.0]) * (1.0 - 1.3 * blink)
-        tall = self._length * (0.07 + 0.13 * (1 - t) ** 1.2) * np.sin(np.pi * np.clip(t * 0.93 + 0.07, 0, 1)) ** 0.4
-        band = [rim - 0.03 * up + 0.03 * out, rim + 0.13 * out + tall[:, None] * up + 0.1 * tall[:, None] * away]
+        tall = (
+            self._length
+            * (0.07 + 0.13 * (1 - t) ** 1.2)
+            * np.sin(np.pi * np.clip(t * 0.93 + 0.07, 0, 1)) ** 0.4
+        )
+        band = [
+            rim - 0.03 * up + 0.03 * out,
+            rim + 0.13 * out + tall[:, None] * up + 0.1 * tall[:, None] * away,
+        ]
         points = np.concatenate(band)
         count = half + 1
         index = np.arange(half)
-        triangles = [np.stack([index, index + 1, index + count], 1),
-                     np.stack([index + 1, index + count + 1, index + count], 1)]
+        triangles: list[NDArray[np.signedinteger]] = [
+            np.stack([index, index + 1, index + count], 1),
+            np.stack([index + 1, index + count + 1, index + count], 1),
+        ]
         at = self._index
         low = np.floor(at).astype(int)
         root = rim[low] + (rim[low + 1] - rim[low]) * (at - low)[:, None]
@@ -187,8 +211,14 @@ class Lashes:
             + up * 0.95 * (np.linspace(0, 1, 4) ** 1.6)[None, :, None]
         )
         paths = root[:, None] + size[:, None, None] * lash
-        flat = tapered(paths, 0.15, np.broadcast_to(np.array([0.0, 0.2, 1.0]), paths.shape),
-                       np.zeros((len(paths), 3)), Material.LASH, 0.0)
+        flat = tapered(
+            paths,
+            0.15,
+            np.broadcast_to(np.array([0.0, 0.2, 1.0]), paths.shape),
+            np.zeros((len(paths), 3)),
+            Material.LASH,
+            0.0,
+        )
         triangles.append(flat.triangles + len(points))
         both = np.concatenate([points, flat.points]).astype(np.float32)
         return both, out, np.concatenate(triangles).astype(np.int32)

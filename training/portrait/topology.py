@@ -49,8 +49,9 @@ def weave(field: Field, holes: list[Plane]) -> Net:
     """A net around holes given by their frontal outlines, each (M, 2) of x, y."""
     rims = [front(field, hole[:, 0], hole[:, 1]) for hole in holes]
     outlines = [to_plane(rim) for rim in rims]
-    lattice = np.concatenate([_lattice(_FINE, 0.0, _FINE_RADIUS),
-                              _lattice(_COARSE, _FINE_RADIUS + 0.04, _EDGE)])
+    lattice = np.concatenate(
+        [_lattice(_FINE, 0.0, _FINE_RADIUS), _lattice(_COARSE, _FINE_RADIUS + 0.04, _EDGE)]
+    )
     for outline in outlines:
         lattice = lattice[~_within(lattice, outline) & ~_near(lattice, outline)]
     flat = np.concatenate([*outlines, lattice])
@@ -67,9 +68,7 @@ def weave(field: Field, holes: list[Plane]) -> Net:
     points = np.concatenate([*rims, skin])
     relax(field, points, triangles, num_fixed=len(points) - len(skin))
     starts = np.cumsum([0, *(len(rim) for rim in rims)])
-    edges = tuple(
-        np.arange(a, b, dtype=np.int32) for a, b in zip(starts, starts[1:], strict=False)
-    )
+    edges = tuple(np.arange(a, b, dtype=np.int32) for a, b in zip(starts, starts[1:], strict=False))
     return Net(points, triangles, edges)
 
 
@@ -90,7 +89,9 @@ def relax(field: Field, points: Points, triangles: Ints, num_fixed: int, rounds:
         for _ in range(2):
             h = 0.01
             slope = np.stack([field(p + h * a) - field(p - h * a) for a in np.eye(3)], 1)
-            p = p - field(p)[:, None] * slope / (np.linalg.norm(slope, axis=1, keepdims=True) + 1e-9)
+            p = p - field(p)[:, None] * slope / (
+                np.linalg.norm(slope, axis=1, keepdims=True) + 1e-9
+            )
         points[free] = p
 
 

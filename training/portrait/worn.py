@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from training.portrait.lids import EyeShape
 from training.portrait.look import Worn, linear
-from training.portrait.mesh import Material, Mesh, tube
+from training.portrait.mesh import Material, Mesh, f32, tube
 from training.portrait.sdf import Field, front
 from training.portrait.shape import HeadShape
 
@@ -49,7 +49,9 @@ def _glasses(look: Worn, head: HeadShape, eyes: EyeShape) -> list[Mesh]:
     return made
 
 
-def _rod(path: Floats, radius: float, colour: tuple[float, float, float], *, closed: bool = False) -> Mesh:
+def _rod(
+    path: Floats, radius: float, colour: tuple[float, float, float], *, closed: bool = False
+) -> Mesh:
     return tube(path, radius, Material.SMOOTH, colour, sides=8, closed=closed, gloss=0.45)
 
 
@@ -61,8 +63,16 @@ def _earrings(look: Worn, head: HeadShape) -> list[Mesh]:
         turn = np.linspace(0, 2 * np.pi, 36, endpoint=False)
         if look.earring == "hoop":
             ring = lobe + np.stack(
-                [side * 0.25 * np.cos(turn) + side * 0.2, 1.25 * np.cos(turn) - 1.2, 1.25 * np.sin(turn)], 1)
-            ring = lobe + np.stack([1.15 * np.sin(turn), 1.25 * np.cos(turn) - 1.25, 0.35 * np.sin(turn)], 1)
+                [
+                    side * 0.25 * np.cos(turn) + side * 0.2,
+                    1.25 * np.cos(turn) - 1.2,
+                    1.25 * np.sin(turn),
+                ],
+                1,
+            )
+            ring = lobe + np.stack(
+                [1.15 * np.sin(turn), 1.25 * np.cos(turn) - 1.25, 0.35 * np.sin(turn)], 1
+            )
             made.append(tube(ring, 0.17, Material.SMOOTH, colour, closed=True, gloss=0.9))
         else:
             drop = 0.0 if look.earring == "stud" else -0.9
@@ -71,16 +81,27 @@ def _earrings(look: Worn, head: HeadShape) -> list[Mesh]:
 
 
 def ball(
-    centre: Floats, radius: float | tuple[float, float, float], colour: tuple[float, float, float],
-    gloss: float, material: Material = Material.SMOOTH,
+    centre: Floats,
+    radius: float | tuple[float, float, float],
+    colour: tuple[float, float, float],
+    gloss: float,
+    material: Material = Material.SMOOTH,
 ) -> Mesh:
-    a, b = np.meshgrid(np.linspace(0.02, np.pi - 0.02, 18), np.linspace(0, 2 * np.pi, 28, endpoint=False),
-                       indexing="ij")
+    a, b = np.meshgrid(
+        np.linspace(0.02, np.pi - 0.02, 18),
+        np.linspace(0, 2 * np.pi, 28, endpoint=False),
+        indexing="ij",
+    )
     out = np.stack([np.sin(a) * np.cos(b), np.sin(a) * np.sin(b), np.cos(a)], -1).reshape(-1, 3)
     from training.portrait.mesh import grid_triangles
 
-    return Mesh((centre + np.asarray(radius) * out).astype(np.float32), grid_triangles(18, 28, closed=True),
-                material, np.float32(colour), gloss=gloss)
+    return Mesh(
+        (centre + np.asarray(radius) * out).astype(np.float32),
+        grid_triangles(18, 28, closed=True),
+        material,
+        f32(colour),
+        gloss=gloss,
+    )
 
 
 __all__ = ["ball", "front", "wear"]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.portrait.body import BodyShape, around, body_field
-from training.portrait.clothes import inflated, loft
+from training.portrait.garment import inflated, loft
 from training.portrait.mesh import Mesh
 from training.portrait.sdf import Distances, Field, Points, cast, ellipsoid, join
 from training.portrait.shape import CENTRE
@@ -14,7 +14,9 @@ Floats = NDArray[np.float64]
 
 
 def _from_centre(field: Field, azimuth: Floats, rise: Floats) -> Points:
-    out = np.stack([np.sin(azimuth) * np.cos(rise), np.sin(rise), np.cos(azimuth) * np.cos(rise)], 1)
+    out = np.stack(
+        [np.sin(azimuth) * np.cos(rise), np.sin(rise), np.cos(azimuth) * np.cos(rise)], 1
+    )
     return cast(field, np.broadcast_to(CENTRE, out.shape), out, 24.0)
 
 
@@ -43,7 +45,9 @@ def turban(colour: str) -> list[Mesh]:
                 bulge = height + 0.34 * (1 - t**4) + pleat * (1 - t * t)
                 base = _from_centre(form, azimuth, np.clip(rise - t * width, -0.3, 1.56))
                 out = base - CENTRE
-                curves.append(base + out / np.linalg.norm(out, axis=1, keepdims=True) * bulge[:, None])
+                curves.append(
+                    base + out / np.linalg.norm(out, axis=1, keepdims=True) * bulge[:, None]
+                )
             band = loft(curves, colour, knit=0.16, head_weight=1.0)
             # folds are darker at their edges, finer than the baked light can show
             shade = np.repeat(1.0 - 0.45 * np.linspace(-1, 1, 15) ** 6, len(azimuth))
@@ -79,7 +83,10 @@ def scarf(colour: str, body: BodyShape, seed: int) -> list[Mesh]:
         # folds run along the edge and loosen away from it
         low = 0.35 + 0.65 * np.clip(0.4 - np.sin(turn), 0, 1)
         fold = 0.20 * np.sin(21 * t + 1.6 * np.cos(turn) + phases[0]) * np.clip(6 * t, 0, 1) * low
-        fold = fold + 0.09 * np.sin(40 * t - 2.2 * np.sin(turn) + phases[1]) * np.clip(4 * t, 0, 1) * low
+        fold = (
+            fold
+            + 0.09 * np.sin(40 * t - 2.2 * np.sin(turn) + phases[1]) * np.clip(4 * t, 0, 1) * low
+        )
         lip = 0.22 * np.exp(-(((t - 0.03) / 0.05) ** 2)) - (1.3 if t < 0 else 0.0)
         curves.append(base + out * (fold + lip)[:, None])
     hood = loft(curves, colour, knit=0.12, head_weight=1.0)
