@@ -41,7 +41,7 @@ def body_field(shape: BodyShape, *, bones: bool = False) -> Field:
         d = join(d, ellipsoid(p, (0, -23.5, -1.4), (s.shoulders * 0.93, 8.6, 5.0)), 3.0)
         if not bones:
             return d
-        return join(d, capsule(p, (0.9, -15.3, 0.6), (7.4, -15.4, 0.1), 0.28, 0.22), 0.7)
+        return join(d, capsule(p, (0.9, -15.2, 0.55), (4.6, -15.1, 0.35), 0.24, 0.18), 0.7)
 
     return field
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from training.portrait.body import BodyShape, around, body_field
 from training.portrait.lids import EyeShape
 from training.portrait.look import FurLook, linear
 from training.portrait.mesh import Material, Mesh, f32, grid_triangles
@@ -90,6 +91,28 @@ def fur(look: FurLook, head: HeadShape, eyes: EyeShape, field: Field, seed: int)
     tone = coat(look, x, y, head, eyes) * rng.uniform(0.84, 1.16, (len(x), 1))
     width = rng.uniform(0.28, 0.5, len(x)) * (1 + 0.7 * cheek)
     return tapered(paths, width, np.repeat(normal[:, None], 4, 1), tone, Material.FUR, 0.3)
+
+
+def neck_fur(look: FurLook, body: BodyShape, seed: int) -> Mesh:
+    """Tufts that hang from the chin into the collar."""
+    rng = np.random.default_rng([seed, 12])
+    count = look.tufts // 6
+    angle, y = rng.uniform(-1.5, 1.5, count), rng.uniform(-12.0, -6.4, count)
+    on = around(body_field(body), angle, y)
+    out = np.stack([np.sin(angle), 0 * angle, np.cos(angle)], 1)
+    fall = np.stack([0.25 * np.sin(angle), 0 * angle - 1.0, 0 * angle], 1)
+    fall += rng.normal(0, 0.12, fall.shape)
+    length = rng.uniform(0.8, 1.4, count)
+    steps = np.linspace(0, 1, 4)
+    paths = (
+        on[:, None]
+        + fall[:, None] * (length[:, None] * steps)[..., None]
+        + out[:, None] * (length[:, None] * (0.05 + 0.28 * np.sin(0.6 * np.pi * steps)))[..., None]
+    )
+    tone = np.array(linear(look.belly)) * rng.uniform(0.82, 1.1, (count, 1))
+    mesh = tapered(paths, 0.6, np.repeat(out[:, None], 4, 1), tone, Material.FUR, 0.3)
+    mesh.head_weight = np.clip((mesh.points[:, 1] + 14.0) / 6.5, 0.0, 1.0).astype(np.float32)
+    return mesh
 
 
 def fox_parts(look: FurLook) -> list[Mesh]:

@@ -31,7 +31,7 @@ class LipShape:
     fullness: float = 1.0
     gain: float = 3.5
     """Distance of the lips at open = 1."""
-    corner: float = -0.05
+    corner: float = 0.10
 
 
 class Lips:

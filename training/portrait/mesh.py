@@ -165,7 +165,7 @@ def tube(
     v, u = np.mgrid[0 : len(line), 0:sides]
     return Mesh(
         points.astype(np.float32),
-        grid_triangles(len(line), sides, closed=True, flip=True),
+        grid_triangles(len(line), sides, closed=True),
         material,
         np.asarray(colour, np.float32),
         uv=np.stack([u.ravel() / sides, v.ravel() / len(line)], 1).astype(np.float32),

@@ -10,7 +10,7 @@ from training.portrait.body import ear, skin_body
 from training.portrait.clothes import dress
 from training.portrait.eyes import eye_rows, eyeball
 from training.portrait.face import Face
-from training.portrait.fox import fox_field, fox_parts, fur
+from training.portrait.fox import fox_field, fox_parts, fur, neck_fur
 from training.portrait.hair import grow_hair
 from training.portrait.look import Look, linear
 from training.portrait.mesh import Material, Mesh
@@ -65,7 +65,7 @@ class Person:
         self.borrowed = dict(enumerate(self._holders, start=self.num_soft))
         self.meshes += [eyeball(face.lids[side]) for side in (-1, 1)]
         if look.fur:
-            self.meshes += fox_parts(look.fur)
+            self.meshes += [*fox_parts(look.fur), neck_fur(look.fur, look.body, look.seed)]
         elif look.ears:
             self.meshes += [ear(look.head, side, skin, look.ears) for side in (-1, 1)]
         self.meshes.append(
