@@ -32,10 +32,12 @@ def mouth_box(look: Look) -> tuple[int, int, int, int]:
 
 def face_mask(look: Look) -> NDArray[np.bool_]:
     """(256, 256) bool: the face with all its movements, hair and clothes mostly left out."""
-    top, bottom = look.eyes.y + 5.5, look.head.chin_y - 3.2
+    hangs = 1.3 * look.beard.length if look.beard else 0.0
+    top, bottom = look.eyes.y + 5.5, look.head.chin_y - 3.2 - hangs
     middle, half = 0.5 * (top + bottom), 0.5 * (top - bottom)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE] + 0.5
-    x = (columns - SIZE / 2) / (_NEAR * (look.head.face + 1.4))
+    cheeks = 2.6 if look.fur else 1.4
+    x = (columns - SIZE / 2) / (_NEAR * (look.head.face + cheeks))
     y = (rows - SIZE / 2 - _NEAR * (MIDDLE_Y - middle)) / (_NEAR * half)
     inside: NDArray[np.bool_] = x * x + y * y <= 1.0
     return inside

@@ -45,7 +45,7 @@ def cone(axis: Floats, spread: float, count: int) -> Floats:
     return (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _free(
     cells: NDArray[np.uint8],
     x: float,
@@ -78,7 +78,7 @@ def _free(
     return 1.0
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def open_sky(
     points: Floats,
     normals: Floats,
@@ -114,7 +114,7 @@ def open_sky(
         out[p] = total / rays.shape[0]
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def lamp_seen(
     points: Floats,
     normals: Floats,
@@ -135,7 +135,7 @@ def lamp_seen(
         out[p] = total / rays.shape[0]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def smoothed(values: Floats, triangles: NDArray[np.int32], rounds: int) -> Floats:
     """Each value replaced by the mean of itself and its neighbours, `rounds` times."""
     for _ in range(rounds):

@@ -27,13 +27,13 @@ GAZE, SIDE, SIZE, IRIS, INNER, KEY_AT, FILL_AT, PUPIL, CORNERS, EYE_ROW = (
 reflect (directions in the head's frame), pupil's share of the iris, corner angles."""
 
 
-@njit(cache=True, fastmath=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def _between(a: float, b: float, x: float) -> float:
     t = min(max((x - a) / (b - a), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, fastmath=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def _reflection(
     nx: float, ny: float, at_x: float, at_y: float, half_width: float, half_height: float
 ) -> float:
@@ -43,7 +43,7 @@ def _reflection(
     return 1.0 - _between(0.55, 1.25, d)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _eye_colour(
     dx: float,
     dy: float,
@@ -123,9 +123,9 @@ def _eye_colour(
     length = 1.0 / np.sqrt(cx * cx + cy * cy + cz * cz)
     cx, cy = cx * length, cy * length
     # Reflections wander over the cornea, but less than the gaze: they stay with the iris.
-    hx, hy = eye[KEY_AT] + 0.62 * gx, eye[KEY_AT + 1] + 0.62 * gy
+    hx, hy = eye[KEY_AT] + 0.4 * gx, eye[KEY_AT + 1] + 0.4 * gy
     bright = _reflection(cx, cy, hx, hy, 0.125, 0.15) * 1.6
-    hx, hy = eye[FILL_AT] + 0.62 * gx, eye[FILL_AT + 1] + 0.62 * gy
+    hx, hy = eye[FILL_AT] + 0.4 * gx, eye[FILL_AT + 1] + 0.4 * gy
     soft = _reflection(cx, cy, hx, hy, 0.10, 0.13) * 0.22
     under = (0.35 + 0.65 * _between(0.0, 0.10, upper - rise)) * _between(1.3, 1.0, rho)
     shine = (bright + soft) * under
@@ -133,7 +133,7 @@ def _eye_colour(
     return red + shine + fresnel, green + shine + fresnel, blue + 1.02 * shine + fresnel
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def shade_eyes(
     owner: NDArray[np.int32],
     weights: Floats,

@@ -87,7 +87,7 @@ def grid_triangles(rows: int, columns: int, *, closed: bool = False, flip: bool 
     return found[:, ::-1].copy() if flip else found
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def vertex_normals(points: Floats, triangles: Indices, out: Floats) -> None:
     """Area-weighted normals of length 1."""
     out[:] = 0.0

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def project(
     points: Floats, scale: float, distance: float, centre_x: float, centre_y: float, out: Floats
 ) -> None:
@@ -22,7 +22,7 @@ def project(
         out[i, 2] = points[i, 2]
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def rasterize(
     screen: Floats,
     triangles: NDArray[np.int32],
@@ -80,7 +80,7 @@ def rasterize(
                     weights[row, column, 1] = c
 
 
-@njit(cache=True, fastmath=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def _narrowed(low: float, high: float, start: float, slope: float) -> tuple[float, float]:
     """The part of [low, high] where start + slope x is not negative."""
     if slope > 1e-12:

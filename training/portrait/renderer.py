@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from training.portrait.action import Numbers, read_action
 from training.portrait.backdrop import paint_backdrop
-from training.portrait.develop import develop, exposed
+from training.portrait.develop import OVERSAMPLING, develop, exposed
 from training.portrait.eye_shading import shade_eyes
 from training.portrait.eyes import iris_texture
 from training.portrait.figure import figure_of
@@ -15,8 +15,6 @@ from training.portrait.scene import CAMERA_DISTANCE, PICTURE, Scene, rotation
 from training.portrait.shade import shade
 
 Picture = NDArray[np.uint8]
-
-OVERSAMPLING = 2
 
 
 class PortraitRenderer:

@@ -14,13 +14,13 @@ Field = Callable[[Points], Distances]
 def ellipsoid(p: Points, centre: ArrayLike, radii: ArrayLike) -> Distances:
     """Approximate distance (exact on the surface), after Inigo Quilez."""
     q, r = p - np.asarray(centre), np.asarray(radii, np.float64)
-    near = np.linalg.norm(q / r, axis=1)
-    slope = np.linalg.norm(q / (r * r), axis=1)
+    near = _length(q / r)
+    slope = _length(q / (r * r))
     return near * (near - 1.0) / np.maximum(slope, 1e-9)
 
 
 def sphere(p: Points, centre: ArrayLike, radius: float) -> Distances:
-    return np.linalg.norm(p - np.asarray(centre), axis=1) - radius
+    return _length(p - np.asarray(centre)) - radius
 
 
 def capsule(
@@ -30,12 +30,12 @@ def capsule(
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     along = np.clip((p - a) @ (b - a) / ((b - a) @ (b - a)), 0.0, 1.0)
     radius = start_radius + (end_radius - start_radius) * along
-    return np.linalg.norm(p - a - along[:, None] * (b - a), axis=1) - radius
+    return _length(p - a - along[:, None] * (b - a)) - radius
 
 
 def rounded_box(p: Points, centre: ArrayLike, half: ArrayLike, radius: float) -> Distances:
     q = np.abs(p - np.asarray(centre)) - np.asarray(half, np.float64) + radius
-    outside = np.linalg.norm(np.maximum(q, 0.0), axis=1)
+    outside = _length(np.maximum(q, 0.0))
     return outside + np.minimum(q.max(axis=1), 0.0) - radius
 
 
@@ -59,6 +59,8 @@ def cast(field: Field, origins: Points, directions: Points, reach: float) -> Poi
     for _ in range(64):
         distance = field(origins + travelled[:, None] * directions)
         travelled = np.maximum(travelled - 0.8 * distance, 0.0)
+        if np.abs(distance).max(initial=0.0) < 1e-4:
+            break
     return origins + travelled[:, None] * directions
 
 
@@ -66,3 +68,8 @@ def front(field: Field, x: ArrayLike, y: ArrayLike, from_z: float = 20.0) -> Poi
     """Points of the surface, seen from the front at (x, y); (N, 3)."""
     start = np.stack([np.asarray(x), np.asarray(y), np.full(np.shape(x), 0.0)], axis=1)
     return cast(field, start, np.broadcast_to([0.0, 0.0, 1.0], start.shape), from_z)
+
+
+def _length(vectors: Points) -> Distances:
+    # numpy's own norm takes three times as long for rows of three
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))

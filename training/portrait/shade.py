@@ -37,7 +37,7 @@ SKIN_SPAN = 11.0
 """The skin's texture reaches this far from the middle of the face, in units."""
 
 
-@njit(cache=True, fastmath=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def _sample(texture: Floats, x: float, y: float, channel: int) -> float:
     """Bilinear, repeated at the edges; x and y in texels."""
     rows, columns = texture.shape[0], texture.shape[1]
@@ -50,14 +50,14 @@ def _sample(texture: Floats, x: float, y: float, channel: int) -> float:
     return top * (1 - fy) + bottom * fy
 
 
-@njit(cache=True, fastmath=True, inline="always")
+@njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def _wrapped(cosine: float, wrap: float) -> float:
     """Diffuse light that reaches a little around the edge of shadow, without a hard end."""
     x = (cosine + wrap) / (1.0 + wrap)
     return x * x * (3.0 - 2.0 * x) * 0.35 + x * 0.65 if x > 0.0 else 0.0
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def shade(
     owner: NDArray[np.int32],
     weights: Floats,
@@ -99,8 +99,9 @@ def shade(
             red = a * p[3] + b * q[3] + c * r[3]
             green = a * p[4] + b * q[4] + c * r[4]
             blue = a * p[5] + b * q[5] + c * r[5]
-            sky_seen = a * p[6] + b * q[6] + c * r[6]
-            lit = a * p[7] + b * q[7] + c * r[7]
+            # weights may miss 0 by rounding, and roots are taken of these
+            sky_seen = max(a * p[6] + b * q[6] + c * r[6], 0.0)
+            lit = max(a * p[7] + b * q[7] + c * r[7], 0.0)
             u, v = a * p[8] + b * q[8] + c * r[8], a * p[9] + b * q[9] + c * r[9]
             kind = materials[t]
             if kind == EYE:  # `eyes.shade_eyes` paints them

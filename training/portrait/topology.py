@@ -62,8 +62,9 @@ def weave(field: Field, holes: list[Plane]) -> Net:
         middles = flat[triangles].mean(axis=1)
     corners = flat[triangles]
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    turned = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0] < 0
-    triangles[turned] = triangles[turned][:, ::-1]
+    area = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
+    triangles[area < 0] = triangles[area < 0][:, ::-1]
+    triangles = triangles[np.abs(area) > 1e-7]  # slivers along the border, far behind
     skin = cast(field, np.broadcast_to(CENTRE, (len(lattice), 3)), from_plane(lattice), _REACH)
     points = np.concatenate([*rims, skin])
     relax(field, points, triangles, num_fixed=len(points) - len(skin))
