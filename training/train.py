@@ -72,11 +72,12 @@ def audio_encoder(recipe: TinyRecipe, run: Path) -> None:
 
 
 def clips(recipe: TinyRecipe, run: Path) -> None:
-    from avatar.cast.characters import CAST
-    from training.data.clips import load_engines, make_clips
+    from avatar.cast.characters import ENSEMBLE
+    from training.data.clips import make_clips
+    from training.data.engines import load_engines
 
     engines = load_engines(recipe.engines)
-    for member in CAST:
+    for member in ENSEMBLE:
         make_clips(
             run / "clips",
             member,

@@ -32,6 +32,7 @@ BLINK_SHAPE = (0.4, 0.95, 1.0, 0.8, 0.4, 0.12)
 
 _SACCADE_FRAMES = 3
 _GAZE_CELL = 38
+_BREATH_FRAMES = 107.0
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -77,6 +78,22 @@ def controls(
     table = np.stack([curves[name] for name in CONTROL_NAMES], axis=1)
     lowest = np.array([0.0 if name in ("blink", "smile") else -1.0 for name in CONTROL_NAMES])
     return np.clip(table, lowest, 1.0).astype(np.float32)
+
+
+def breath(seed: int, start_frame: int, num_frames: int) -> NDArray[np.float32]:
+    """Lift of the shoulders (num_frames,) in [-1, 1], about 14 breaths a minute, none quite alike.
+
+    Not one of `CONTROL_NAMES`: the shipped weights were trained without it.
+
+    Raises:
+        ValueError: If `start_frame` or `num_frames` is negative.
+    """
+    if start_frame < 0 or num_frames < 0:
+        raise ValueError(f"frames [{start_frame}, +{num_frames}): both must be at least 0")
+    frames = np.arange(start_frame, start_frame + num_frames, dtype=np.int64)
+    wander = 0.9 * _value_noise(seed, "breath/time", frames, 211)
+    depth = 0.8 + 0.2 * _value_noise(seed, "breath/depth", frames, 173)
+    return (depth * np.sin(2 * np.pi * frames / _BREATH_FRAMES + wander)).astype(np.float32)
 
 
 def _mix(seed: int, name: str, frames: Ints, *, slow: int, fast: int) -> Floats:

@@ -1,27 +1,37 @@
 """Renders training clips: a character speaking, with everything that made the picture.
 
 A clip is two files: `00012.frames.npy`, (T, 256, 256, 3) uint8, made to be memory-mapped, and
-`00012.npz` with `audio` (float32, 16 kHz), `mouth` (T, 5) and `controls` (T, 10), written last.
+`00012.npz` with `audio` (float32, 16 kHz), `mouth` (T, 5), `controls` (T, 10) and `breath` (T,),
+written last. `clips.json` in the folder of all says how they were made, and how fast.
 """
 
 import argparse
+import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.cast.characters import CAST, Character
-from avatar.cast.motion import MOTION_FPS, controls
+from avatar.cast.characters import ENSEMBLE, Character, character_of
+from avatar.cast.motion import MOTION_FPS, breath, controls
+from avatar.telemetry.logging import configure, get_logger
+from training.data.acoustics import EVERYDAY
 from training.data.corpus import HELD_OUT, TRAIN
+from training.data.engines import load_engines
 from training.data.looks import LOOKS
-from training.data.renderer import PortraitRenderer, portrait
+from training.data.renderer import PortraitRenderer, portrait_by
 from training.data.speech import SAMPLE_RATE, SpeechEngine, utterance
 from training.data.visemes import mouth_curves
 
+log = get_logger("training.data.clips")  # also when it runs as the main module
 _FIRST_FRAME_RANGE = 1_000_000
 
 
@@ -35,6 +45,8 @@ class Clip:
     """(T, 5), see `MOUTH_NAMES`."""
     controls: NDArray[np.float32]
     """(T, 10), see `CONTROL_NAMES`."""
+    breath: NDArray[np.float32]
+    """(T,), see `avatar.cast.motion.breath`."""
 
 
 def make_clips(
@@ -58,9 +70,8 @@ def make_clips(
     """
     folder = out_dir / character.id
     folder.mkdir(parents=True, exist_ok=True)
-    look = LOOKS[character.id]
-    np.save(folder / "portrait.npy", portrait(look))
-    renderer = PortraitRenderer(look)
+    renderer = PortraitRenderer(LOOKS[character.id])
+    np.save(folder / "portrait.npy", portrait_by(renderer))
     for index in range(num_clips):
         done = folder / f"{index:05d}.npz"
         if done.exists():
@@ -70,7 +81,13 @@ def make_clips(
         clip = make_clip(character, renderer, seconds, rng, engines, sentences)
         np.save(folder / f"{index:05d}.frames.npy", clip.frames)
         partial = folder / f"{index:05d}.partial.npz"
-        np.savez(partial, audio=clip.audio, mouth=clip.mouth, controls=clip.controls)
+        np.savez(
+            partial,
+            audio=clip.audio,
+            mouth=clip.mouth,
+            controls=clip.controls,
+            breath=clip.breath,
+        )
         partial.rename(done)
         on_clip(index, 1000.0 * (time.perf_counter() - began) / len(clip.frames))
     return folder
@@ -84,15 +101,23 @@ def make_clip(
     engines: Sequence[SpeechEngine],
     sentences: Sequence[str] = TRAIN,
 ) -> Clip:
-    """One clip of exactly round(seconds * 25) frames."""
+    """One clip of exactly round(seconds * 25) frames.
+
+    Half of the clips speak with the character's own voice and half with any: what moves the lips
+    is what is said, not who says it.
+    """
     num_frames = round(seconds * MOTION_FPS)
-    spoken = utterance(rng, seconds, engines, voice=character.voice, sentences=sentences)
+    voice = character.voice if rng.random() < 0.5 else None
+    spoken = utterance(rng, seconds, engines, voice=voice, sentences=sentences, acoustics=EVERYDAY)
     mouth = mouth_curves(spoken.phonemes, spoken.duration_s)[:num_frames]
     first_frame = int(rng.integers(_FIRST_FRAME_RANGE))
     movement = controls(character.seed, first_frame, num_frames, character.temperament)
-    frames = np.stack([renderer.frame(m, c) for m, c in zip(mouth, movement, strict=True)])
+    breathing = breath(character.seed, first_frame, num_frames)
+    frames = np.stack(
+        [renderer.frame(m, [*c, b]) for m, c, b in zip(mouth, movement, breathing, strict=True)]
+    )
     audio = spoken.samples[: num_frames * SAMPLE_RATE // MOTION_FPS]
-    return Clip(frames, audio, mouth, movement)
+    return Clip(frames, audio, mouth, movement, breathing)
 
 
 def finished_clips(folder: Path) -> Iterator[Clip]:
@@ -102,67 +127,103 @@ def finished_clips(folder: Path) -> Iterator[Clip]:
             continue
         frames = np.load(path.with_name(f"{path.stem}.frames.npy"), mmap_mode="r")
         with np.load(path) as arrays:
-            yield Clip(frames, arrays["audio"], arrays["mouth"], arrays["controls"])
+            yield Clip(
+                frames, arrays["audio"], arrays["mouth"], arrays["controls"], arrays["breath"]
+            )
 
 
-def load_engines(names: Sequence[str]) -> list[SpeechEngine]:
-    """Engines by name: hibari, espeak, piper; a name given twice is heard twice as often."""
-    made: dict[str, SpeechEngine] = {}
-    for name in names:
-        if name not in made:
-            made[name] = _engine(name)
-    return [made[name] for name in names]
+@dataclass(frozen=True)
+class Order:
+    """A whole data set: everything that decides what is in it."""
+
+    characters: tuple[str, ...] = tuple(character.id for character in ENSEMBLE)
+    clips: int = 60
+    """For each character."""
+    seconds: float = 5.76
+    """A whole number of chunks of 12 frames."""
+    seed: int = 0
+    engines: tuple[str, ...] = ("hibari", "hibari", "espeak")
+    """piper and flite are never heard in training: they are for measuring."""
+    held_out: bool = False
+    """Speak the held-out sentences."""
 
 
-def _engine(name: str) -> SpeechEngine:
-    # Imported when asked for: each engine needs packages or libraries of its own.
-    if name == "hibari":
-        from training.data.hibari_engine import HibariEngine
+QUICK = Order(clips=2, seconds=1.92)
 
-        return HibariEngine()
-    if name == "espeak":
-        from training.data.espeak_engine import EspeakEngine
 
-        return EspeakEngine()
-    if name == "piper":
-        from training.data.piper_engine import PiperEngine
+def make_data(out_dir: Path, order: Order, jobs: int = 1) -> None:
+    """All clips of an order, by `jobs` processes; finished clips are kept, so it can be resumed."""
+    began, before = time.perf_counter(), _num_frames(out_dir)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        work = [pool.submit(_make_one, out_dir, order, name) for name in order.characters]
+        for done in as_completed(work):
+            log.info("character_done", character=done.result(), seconds=_since(began))
+    about = asdict(order) | {
+        "made_frames": _num_frames(out_dir) - before,
+        "made_in_s": _since(began),
+        "jobs": jobs,
+    }
+    (out_dir / "clips.json").write_text(json.dumps(about, indent=1) + "\n")
 
-        return PiperEngine()
-    raise ValueError(f"no engine {name!r}; there are hibari, espeak and piper")
+
+def _make_one(out_dir: Path, order: Order, character_id: str) -> str:
+    configure(logging.INFO, sys.stderr)
+
+    def report(index: int, ms_per_frame: float) -> None:
+        progress = f"{index + 1}/{order.clips}"
+        log.info("clip", character=character_id, clip=progress, ms_a_frame=round(ms_per_frame, 1))
+
+    make_clips(
+        out_dir,
+        character_of(character_id),
+        order.clips,
+        order.seconds,
+        order.seed,
+        _engines(order.engines),
+        sentences=HELD_OUT if order.held_out else TRAIN,
+        on_clip=report,
+    )
+    return character_id
+
+
+@cache
+def _engines(names: tuple[str, ...]) -> list[SpeechEngine]:
+    """Loaded once a process."""
+    return load_engines(names)
+
+
+def _num_frames(folder: Path) -> int:
+    return sum(len(clip.mouth) for each in folder.glob("*/") for clip in finished_clips(each))
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Render training clips of the cast.")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--clips", type=int, required=True, help="clips for each character")
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--characters", nargs="+", default=[character.id for character in CAST])
-    parser.add_argument(
-        "--engines", nargs="+", default=["hibari", "hibari", "hibari", "espeak", "piper"]
-    )
+    parser.add_argument("--out", type=Path, default=Path("runs/face"))
+    parser.add_argument("--quick", action="store_true", help="two short clips of each character")
+    parser.add_argument("--clips", type=int, help="clips for each character")
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--characters", nargs="+", choices=[each.id for each in ENSEMBLE])
+    parser.add_argument("--engines", nargs="+")
     parser.add_argument("--held-out", action="store_true", help="speak the held-out sentences")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     args = parser.parse_args()
-    engines = load_engines(args.engines)
-    for character in CAST:
-        if character.id not in args.characters:
-            continue
-
-        def report(index: int, ms_per_frame: float, name: str = character.id) -> None:
-            line = f"\r{name} {index + 1}/{args.clips}  {ms_per_frame:.1f} ms/frame "
-            sys.stderr.write(line)
-
-        make_clips(
-            args.out,
-            character,
-            args.clips,
-            args.seconds,
-            args.seed,
-            engines,
-            sentences=HELD_OUT if args.held_out else TRAIN,
-            on_clip=report,
-        )
-        sys.stderr.write("\n")
+    configure(logging.INFO, sys.stderr)
+    order = replace(QUICK if args.quick else Order(), held_out=args.held_out)
+    for name in ("clips", "seconds", "seed"):
+        if (value := getattr(args, name)) is not None:
+            order = replace(order, **{name: value})
+    order = replace(
+        order,
+        characters=tuple(args.characters or order.characters),
+        engines=tuple(args.engines or order.engines),
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    make_data(args.out, order, args.jobs)
 
 
 if __name__ == "__main__":

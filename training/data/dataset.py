@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.cast.characters import CAST
+from avatar.cast.characters import ENSEMBLE
 from training.data.clips import finished_clips
 from training.data.looks import LOOKS
 from training.data.renderer import mouth_box
@@ -37,7 +37,7 @@ def read_clips(folder: Path, held_out_per_character: int = 2) -> ClipSet:
     """All finished clips of the cast; the last few of each character are held out."""
     train: list[CastClip] = []
     held_out: list[CastClip] = []
-    for character in CAST:
+    for character in ENSEMBLE:
         portrait = np.load(folder / character.id / "portrait.npy")
         box = mouth_box(LOOKS[character.id])
         clips = [

@@ -10,8 +10,8 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from avatar.cast.characters import Voice
-from training.data.clips import load_engines
 from training.data.corpus import HELD_OUT
+from training.data.engines import load_engines
 from training.data.speech import SAMPLE_RATE, utterance
 from training.data.visemes import mouth_curves
 

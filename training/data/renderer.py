@@ -20,7 +20,11 @@ _NEAR = PIXELS_PER_UNIT * CAMERA_DISTANCE / (CAMERA_DISTANCE - _FACE_DEPTH)
 
 def portrait(look: Look) -> Picture:
     """The still reference: facing the viewer, mouth shut, a small smile."""
-    return PortraitRenderer(look).frame([0.0] * 5, [0.0] * 9 + [PORTRAIT_SMILE])
+    return portrait_by(PortraitRenderer(look))
+
+
+def portrait_by(renderer: PortraitRenderer) -> Picture:
+    return renderer.frame([0.0] * 5, [0.0] * 9 + [PORTRAIT_SMILE])
 
 
 def mouth_box(look: Look) -> tuple[int, int, int, int]:
@@ -43,4 +47,12 @@ def face_mask(look: Look) -> NDArray[np.bool_]:
     return inside
 
 
-__all__ = ["SIZE", "Picture", "PortraitRenderer", "face_mask", "mouth_box", "portrait"]
+__all__ = [
+    "SIZE",
+    "Picture",
+    "PortraitRenderer",
+    "face_mask",
+    "mouth_box",
+    "portrait",
+    "portrait_by",
+]

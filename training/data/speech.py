@@ -1,4 +1,4 @@
-"""Spoken utterances with the time of every phoneme, from three speech engines."""
+"""Spoken utterances with the time of every phoneme, from any of the speech engines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from scipy.signal import resample_poly  # type: ignore[import-untyped]  # scipy 
 
 from avatar.cast.characters import Voice
 from avatar.speech.phonemes import TimedPhoneme
+from training.data.acoustics import SAMPLE_RATE, STUDIO, Acoustics, recorded
 from training.data.corpus import TRAIN
 
-SAMPLE_RATE = 16_000
-
 Samples = NDArray[np.float32]
+__all__ = ["SAMPLE_RATE", "SpeechEngine", "Utterance", "at_16_khz", "utterance"]
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ def utterance(
     *,
     voice: Voice | None = None,
     sentences: Sequence[str] = TRAIN,
-    noise: bool = False,
+    acoustics: Acoustics = STUDIO,
 ) -> Utterance:
     """Random sentences by one random engine, with pauses of 0.2 to 1.5 s around and between.
 
     Args:
-        rng: Draws engine, sentences, pauses, level and noise.
+        rng: Draws engine, sentences, pauses and what the recording does to them.
         min_seconds: The utterance is at least this long.
         engines: One is drawn; list an engine twice to hear it twice as often.
         voice: Spoken with about this voice; None draws any.
         sentences: What may be said.
-        noise: Adds a little noise to the spoken parts; pauses stay digital silence.
+        acoustics: How it is recorded.
     """
     engine = engines[int(rng.integers(len(engines)))]
     if voice is None:
@@ -67,14 +67,11 @@ def utterance(
     while num_samples < min_seconds * SAMPLE_RATE:
         text = sentences[int(rng.integers(len(sentences)))]
         said = engine.speak(text, drawn, rng)
-        samples = _add_noise(said.samples, rng) if noise and rng.random() < 0.5 else said.samples
         phonemes.extend(_delayed(said.phonemes, num_samples / SAMPLE_RATE))
         pause = _pause(rng)
-        parts.extend([samples, pause])
-        num_samples += len(samples) + len(pause)
-    joined = np.concatenate(parts)
-    peak = float(np.abs(joined).max(initial=1e-3))
-    return Utterance(joined * np.float32(rng.uniform(0.3, 0.95) / peak), tuple(phonemes))
+        parts.extend([said.samples, pause])
+        num_samples += len(said.samples) + len(pause)
+    return Utterance(recorded(np.concatenate(parts), acoustics, rng), tuple(phonemes))
 
 
 def at_16_khz(samples: NDArray[np.float32], sample_rate: int, pitch: float = 1.0) -> Samples:
@@ -92,8 +89,3 @@ def _pause(rng: np.random.Generator) -> Samples:
 
 def _delayed(phonemes: Sequence[TimedPhoneme], offset_s: float) -> list[TimedPhoneme]:
     return [TimedPhoneme(p.symbol, p.start_s + offset_s, p.end_s + offset_s) for p in phonemes]
-
-
-def _add_noise(samples: Samples, rng: np.random.Generator) -> Samples:
-    level = np.sqrt(np.mean(samples * samples)) * 10.0 ** (-rng.uniform(20.0, 40.0) / 20.0)
-    return samples + rng.standard_normal(len(samples), dtype=np.float32) * np.float32(level)

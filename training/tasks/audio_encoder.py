@@ -11,7 +11,8 @@ from torch import Tensor
 from avatar.media import SPEECH_RATE
 from avatar.models.audio_encoder import AudioEncoder, AudioEncoderConfig
 from avatar.telemetry.logging import get_logger
-from training.data.clips import load_engines
+from training.data.acoustics import EVERYDAY
+from training.data.engines import load_engines
 from training.data.speech import utterance
 from training.data.visemes import mouth_curves
 
@@ -28,7 +29,7 @@ def make_speech(path: Path, hours: float, seed: int, engines: tuple[str, ...]) -
     voices = load_engines(engines)
     sounds, curves, seconds = [], [], 0.0
     while seconds < hours * 3600:
-        spoken = utterance(rng, 8.0, voices)
+        spoken = utterance(rng, 8.0, voices, acoustics=EVERYDAY)
         num_frames = len(spoken.samples) // SAMPLES_PER_FRAME
         samples = spoken.samples[: num_frames * SAMPLES_PER_FRAME]
         sounds.append((samples * 32767).astype(np.int16))
