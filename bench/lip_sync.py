@@ -33,8 +33,8 @@ def measure(options: Options) -> Values:
     }
     try:
         from bench.ceilings import ceilings
-    except ImportError as error:  # the renderer draws through GL, which a server may not have
-        say(f"lip_sync: no ceilings without the renderer ({error}): install libgl1 and libegl1")
+    except ImportError as error:  # the renderer belongs to training, which a server may lack
+        say(f"lip_sync: no ceilings without the renderer ({error}): run make setup")
     else:
         measured |= ceilings(pipeline, reader, spoken["hibari"])
     return {name: asdict(each) for name, each in measured.items()}

