@@ -73,17 +73,21 @@ def _shirt(look: Clothes, field: Field, seed: int) -> list[Mesh]:
     return [mesh, *collar_flaps(field, look.second, look.knit * 0.5), *_buttons(field, look.trim)]
 
 
-def collar_flaps(field: Field, colour: str, knit: float, tip: float = -16.4) -> list[Mesh]:
-    """A turned-down collar: two flaps that meet at the throat."""
+def collar_flaps(
+    field: Field, colour: str, knit: float, *, tip: float = -16.4, over_cloth: float = 0.0
+) -> list[Mesh]:
+    """A turned-down collar: two flaps that meet at the throat, `over_cloth` above a shirt's."""
     flaps = []
     for side in (-1.0, 1.0):
         t = np.linspace(0, 1, 40)
         angle = side * (0.10 + 2.6 * t)
-        high = around(inflated(field, 0.55), angle, -12.6 + 1.0 * t)
-        over = around(inflated(field, 0.95), angle, -12.7 + 0.9 * t)
+        high = around(inflated(field, 0.55 + 0.5 * over_cloth), angle, -12.6 + 1.0 * t)
+        over = around(inflated(field, 0.95 + over_cloth), angle, -12.7 + 0.9 * t)
         point = np.exp(-((t / 0.16) ** 2))
         low_angle = side * (0.10 + 0.14 * point + 2.5 * t)
-        low = around(inflated(field, 0.80), low_angle, -13.9 + 0.9 * t + (tip + 13.9) * point)
+        low = around(
+            inflated(field, 0.80 + over_cloth), low_angle, -13.9 + 0.9 * t + (tip + 13.9) * point
+        )
         middle = 0.5 * (over + low) + 0.22 * _outward(over, low)
         near = over + 0.12 * _outward(over, low)
         flaps.append(
@@ -188,16 +192,16 @@ def _jacket(look: Clothes, field: Field, seed: int) -> list[Mesh]:
     def line(a: Floats) -> Floats:
         return -13.0 - 10.0 * np.maximum(0.0, 1 - np.abs(a) / 0.72)
 
-    coat, edge = garment(look, field, line, seed, inflate=0.75)
+    coat, _ = garment(look, field, line, seed, inflate=0.58)
     lapels = []
     for side in (-1.0, 1.0):
         t = np.linspace(0, 1, 40)
         y = -12.7 - 9.5 * t
-        inner_angle = side * (0.80 - 0.72 * t) * (1 - 0.0 * t)
-        inner = around(inflated(field, 0.95), inner_angle, y)
+        inner_angle = side * (0.80 - 0.72 * t)
+        inner = around(inflated(field, 0.98), inner_angle, y)
         notch = 0.55 - 0.22 * np.exp(-(((t - 0.28) / 0.035) ** 2))
         wide = notch * np.sin(np.pi * np.clip(0.16 + 0.84 * t, 0, 1)) ** 0.8
-        outer = around(inflated(field, 1.10), inner_angle + side * wide, y + 0.7 * wide)
+        outer = around(inflated(field, 1.16), inner_angle + side * wide, y + 0.7 * wide)
         middle = 0.5 * (inner + outer) + 0.16 * _outward(inner, outer)
         lapels.append(
             loft(
@@ -207,4 +211,9 @@ def _jacket(look: Clothes, field: Field, seed: int) -> list[Mesh]:
                 flip=side > 0,
             )
         )
-    return [shirt, coat, *lapels, *collar_flaps(field, look.second, 0.1, tip=-16.0)]
+    return [
+        shirt,
+        coat,
+        *lapels,
+        *collar_flaps(field, look.second, 0.1, tip=-15.6, over_cloth=0.12),
+    ]

@@ -58,8 +58,13 @@ class Person:
         # The cells of the baked light are coarse for eye sockets: they come out too dark.
         x, y = np.abs(face.rest[:, 0]) - look.eyes.x, face.rest[:, 1] - look.eyes.y
         self._bright = (0.2 + 0.6 * np.exp(-((x / 2.7) ** 2) - (y / 2.3) ** 2)).astype(np.float32)
-        tree = cKDTree(face.rest)
-        self._holders = [tree.query(mesh.points)[1] for mesh in self._bound]
+        # Nothing grows on lips and lids, which move most.
+        bare = np.ones(len(face.rest), bool)
+        for ring in (*face.eye_rings.values(), face.mouth_ring):
+            bare[ring.inside] = False
+        grown = np.flatnonzero(bare)
+        tree = cKDTree(face.rest[grown])
+        self._holders = [grown[tree.query(mesh.points)[1]] for mesh in self._bound]
         self.meshes += self._bound + [each.mesh for each in self._lashes]
         self.num_moving = len(self.meshes)
         self.borrowed = dict(enumerate(self._holders, start=self.num_soft))
