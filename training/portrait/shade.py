@@ -39,12 +39,12 @@ SKIN_SPAN = 11.0
 
 @njit(cache=True, fastmath=True, error_model="numpy", inline="always")
 def _sample(texture: Floats, x: float, y: float, channel: int) -> float:
-    """Bilinear, repeated at the edges; x and y in texels."""
-    rows, columns = texture.shape[0], texture.shape[1]
+    """Bilinear, repeated at the edges; x and y in texels, sides powers of two."""
+    rows, columns = texture.shape[0] - 1, texture.shape[1] - 1
     x0, y0 = int(np.floor(x)), int(np.floor(y))
     fx, fy = x - x0, y - y0
-    a, b = x0 % columns, (x0 + 1) % columns
-    c, d = y0 % rows, (y0 + 1) % rows
+    a, b = x0 & columns, (x0 + 1) & columns
+    c, d = y0 & rows, (y0 + 1) & rows
     top = texture[c, a, channel] * (1 - fx) + texture[c, b, channel] * fx
     bottom = texture[d, a, channel] * (1 - fx) + texture[d, b, channel] * fx
     return top * (1 - fy) + bottom * fy
