@@ -127,7 +127,7 @@ def _eye_colour(
     bright = _reflection(cx, cy, hx, hy, 0.125, 0.15) * 1.6
     hx, hy = eye[FILL_AT] + 0.4 * gx, eye[FILL_AT + 1] + 0.4 * gy
     soft = _reflection(cx, cy, hx, hy, 0.10, 0.13) * 0.22
-    under = (0.35 + 0.65 * _between(0.0, 0.10, upper - rise)) * _between(1.3, 1.0, rho)
+    under = (0.35 + 0.65 * _between(0.0, 0.10, upper - rise)) * _between(1.12, 0.9, rho)
     shine = (bright + soft) * under
     fresnel = 0.05 * _between(0.75, 0.2, dz) * shadow
     return red + shine + fresnel, green + shine + fresnel, blue + 1.02 * shine + fresnel

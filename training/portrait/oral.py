@@ -39,8 +39,8 @@ class Oral:
         front, y = float(self.lips.muzzle[0]), self.lips.mouth_y
         up = pose.tongue
         floor = y - 0.80 - 0.66 * drop
-        tip_y = floor + up * (y - 0.28 - 0.34 * drop - floor)
-        tip_z = front - 1.75 + 1.65 * up * up * max(0.0, 1 - 1.3 * pose.open)
+        tip_y = floor + up * (y + 0.12 - 0.28 * drop - floor)
+        tip_z = front - 1.75 + 2.05 * up * up * max(0.0, 1 - 1.3 * pose.open)
         width = (
             0.63
             * self.lips.shape.width

@@ -114,10 +114,11 @@ class Person:
         table = self.face.mouth_ring.inside
         level = np.concatenate([np.linspace(1.0, 0.72, lips.LIP_RINGS) ** 1.5, _INSIDE])
         fixed[table] = np.maximum(sky[table[0]].mean(), 0.6) * level[:, None]
+        light[table[lips.LIP_RINGS :], 1] = 0.2
         for ring in self.face.eye_rings.values():
             fixed[ring.inside] = np.maximum(sky[ring.inside], _ON_LIDS[:, None])
-        parted = min(1.0, self.face.lips.gap(pose) / 1.6)
-        light[count:, 0], light[count:, 1] = 0.30 + 0.45 * parted, 0.15 + 0.50 * parted
+        parted = min(1.0, self.face.lips.gap(pose) / 1.0)
+        light[count:, 0], light[count:, 1] = 0.50 + 0.30 * parted, 0.35 + 0.35 * parted
         return light
 
     def eyes(
