@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from avatar.cast.characters import character_of
 from avatar.cast.motion import controls
-from avatar.cast.profile import load_appearance
 from avatar.media import LatentChunk, SessionId, Stamp
 from avatar.models.vae import EncoderState
 from avatar.render import Pipeline
 from bench.stages import Spec
-from training.data.latents import SINK_FRAMES
 from training.data.looks import LOOKS
 from training.data.renderer import PortraitRenderer
 from training.meters.lip_sync import LipSync, SpokenClip, judge, read_boxes
@@ -63,9 +61,7 @@ def reconstruct(pipeline: Pipeline, avatar: str, seed: int, mouth: NDArray[np.fl
     engine, clock = pipeline.decoder, pipeline.clock
     missing = -len(mouth) % clock.frames_per_chunk
     frames = render(avatar, seed, np.pad(mouth, ((0, missing), (0, 0)), mode="edge"))
-    portrait = load_appearance(engine.profile, avatar).portrait
-    still = to_signed(np.broadcast_to(portrait, (SINK_FRAMES, *portrait.shape)).copy())[None]
-    encoding, decoding = EncoderState(still[:, -1]), engine.init_state(Spec(avatar, seed))
+    encoding, decoding = EncoderState(started=True), engine.init_state(Spec(avatar, seed))
     shown = []
     for seq, piece in enumerate(np.split(frames, len(frames) // clock.frames_per_chunk)):
         latents, encoding = engine.model.encode(to_signed(piece)[None], encoding)

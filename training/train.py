@@ -108,13 +108,23 @@ def vae(recipe: TinyRecipe, run: Path) -> None:
     import numpy as np
 
     from training.data.dataset import read_clips
-    from training.tasks.vae import VAETask, init_from_pca, set_latent_statistics
+    from training.meters.mouth_reader import MouthReader
+    from training.meters.reconstruction import measure_vae
+    from training.tasks.vae import VAETask
+    from training.tasks.vae_start import init_from_movement, set_latent_statistics
 
     found = read_clips(run / "clips")
     task = VAETask(found)
     if not (run / "vae" / "checkpoint.safetensors").exists():
-        init_from_pca(task.vae, found, np.random.default_rng(recipe.seed))
-    train(task, recipe.vae, run, "vae", lambda: set_latent_statistics(task.vae, found.held_out))
+        init_from_movement(task.vae, found, np.random.default_rng(recipe.seed))
+
+    def validate() -> dict[str, float]:
+        set_latent_statistics(task.vae, found.held_out)
+        return measure_vae(
+            task.vae, found.held_out, restored(MouthReader(), run, "mouth_reader")
+        ).figures()
+
+    train(task, recipe.vae, run, "vae", validate)
 
 
 def latents(recipe: TinyRecipe, run: Path) -> None:

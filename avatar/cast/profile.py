@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -89,6 +88,6 @@ def load_dit(profile: Profile) -> DiT:
 def load_vae(profile: Profile) -> VAE:
     path = check_file(profile.folder, "vae.safetensors")
     tensors, config = read_model(path)
-    config["decoder_dims"] = tuple(config["decoder_dims"])
-    model = load_into(VAE(VAEConfig(**config)), tensors, path)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+    for name in ("encoder_dims", "decoder_dims"):
+        config[name] = tuple(config[name])
+    return load_into(VAE(VAEConfig(**config)), tensors, path)

@@ -28,7 +28,7 @@ class VaeDecoderEngine:
         pixels = torch.from_numpy(appearance.portrait).permute(2, 0, 1)[None].float()
         state = self.model.init_decoder(pixels / 127.5 - 1)
         # the sink primes the decoder: every chunk after it is whole
-        return DecoderState(appearance.model_portrait.sink_latents[:, -1], state.features)
+        return DecoderState(appearance.model_portrait.sink_latents[:, -1], state.reference)
 
     @torch.inference_mode()
     def step(self, chunk: LatentChunk, state: DecoderState) -> tuple[FrameChunk, DecoderState]:

@@ -11,7 +11,8 @@ pytestmark = pytest.mark.streaming
 @pytest.fixture(scope="module")
 def vae() -> VAE:
     torch.manual_seed(0)
-    vae = VAE(VAEConfig(encoder_dim=16, decoder_dims=(16, 16, 8))).eval().requires_grad_(False)
+    config = VAEConfig(encoder_dims=(8, 16, 16), decoder_dims=(16, 16, 8), reference_dim=8)
+    vae = VAE(config).eval().requires_grad_(False)
     for parameter in vae.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     vae.std.fill_(0.7)
@@ -76,6 +77,40 @@ def test_two_interleaved_sessions_equal_two_alone(vae: VAE) -> None:
             mixed[i].append(frames)
     for i in range(2):
         assert torch.equal(torch.cat(mixed[i], 1), alone[i])
+
+
+def test_the_still_portrait_is_decoded_exactly_by_the_linear_path() -> None:
+    """Before training moves the convolutions, a latent equal to the reference's changes nothing."""
+    vae = VAE(VAEConfig(encoder_dims=(8, 16, 16), decoder_dims=(16, 16, 8), reference_dim=8))
+    picture = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        latents, _ = vae.encode(picture[:, None].expand(-1, 9, -1, -1, -1), EncoderState())
+        state = vae.init_decoder(picture)
+        frames, _ = vae.decode(latents, state)
+    assert torch.allclose(latents, state.reference.latent[:, None].expand_as(latents), atol=1e-5)
+    assert torch.allclose(frames, picture[:, None].expand_as(frames), atol=1e-5)
+
+
+def test_decoding_leaves_the_session_s_state_and_latents_as_they_were(vae: VAE) -> None:
+    latents, picture = torch.randn(1, 3, 24, 4, 4), torch.rand(1, 3, 32, 32)
+    given = latents.clone()
+    with torch.no_grad():
+        state = vae.init_decoder(picture)
+        before = [x.clone() for x in (picture, state.reference.latent, *state.reference.features)]
+        first, _ = vae.decode(latents, state)
+        again, _ = vae.decode(latents, state)
+    after = (picture, state.reference.latent, *state.reference.features)
+    assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
+    assert torch.equal(latents, given)
+    assert torch.equal(first, again)
+
+
+def test_with_and_without_gradients_the_pixels_are_the_same(vae: VAE) -> None:
+    latents, picture = torch.randn(2, 3, 24, 4, 4), torch.rand(2, 3, 32, 32)
+    frames = decode(vae, latents, picture, [3])
+    with torch.no_grad():
+        in_place = decode(vae, latents, picture, [3])
+    assert torch.equal(frames, in_place)
 
 
 def test_a_wrong_number_of_frames_is_refused(vae: VAE) -> None:

@@ -61,7 +61,7 @@ def encode_clips(clips: ClipSet, vae: VAE, encoder: AudioEncoder, path: Path) ->
         result.sinks[clip.character] = sink[0]
         num_latents = len(clip.curves) // GROUP
         frames = to_signed(clip.frames[: num_latents * GROUP])[None]
-        pieces, state = [], EncoderState(still[:, -1])
+        pieces, state = [], EncoderState(started=True)
         for piece in frames.split(12 * GROUP, 1):
             latents, state = vae.encode(piece, state)
             pieces.append(latents[0])

@@ -1,4 +1,4 @@
-"""Training of the video VAE on crops, most of them around the mouth."""
+"""Training of the video VAE on crops, most of them around a mouth that moves."""
 
 from dataclasses import dataclass
 
@@ -8,203 +8,227 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avatar.models.vae import VAE, DecoderState, EncoderState, VAEConfig
+from avatar.models.vae import VAE, VAEConfig
 from avatar.models.vae.model import GROUP, STRIDE
-from training.data.dataset import CastClip, ClipSet
+from training.data.dataset import ClipSet
 
 CROP = 96
 """Side of a training crop in pixels; the network is fully convolutional."""
+GROUPS = 4
+"""Consecutive groups of a crop; the first is only the past of the second."""
+VISEMES = 4
 
 
 @dataclass(frozen=True)
 class Crops:
-    """groups (B, 3, 4, 3, CROP, CROP) and reference (B, 3, CROP, CROP) in [-1, 1].
+    """groups (B, GROUPS, 4, 3, CROP, CROP) and reference (B, 3, CROP, CROP) in [-1, 1].
 
-    The first group comes before the other two: the real past, or the still reference.
-    `visemes` is (B, 3, 4, 4) where the crop shows the mouth, else None.
+    The first group is the real past, or the still reference. `weight` (B, CROP, CROP) is high on
+    the mouth; `visemes` (B, GROUPS, 4, VISEMES) are those of every frame and `on_mouth` (B,) says
+    whether the crop is one of the mouth.
     """
 
     groups: Tensor
     reference: Tensor
-    starts_stream: Tensor
-    visemes: Tensor | None
+    weight: Tensor
+    visemes: Tensor
+    on_mouth: Tensor
+
+
+@dataclass(frozen=True)
+class VAELoss:
+    """Weights of the terms beside the plain L1 error, and of what is drawn.
+
+    `within_group` is on what differs from the mean of a group's 4 frames: that is a twentieth of
+    the pixels' energy and all of a fast mouth. `noise` is added to latents of about unit variance.
+    """
+
+    gradient: float = 0.8
+    in_time: float = 1.0
+    within_group: float = 2.0
+    mouth: float = 5.0
+    probe: float = 0.3
+    latent_energy: float = 3e-4
+    noise: float = 0.1
+    mouth_share: float = 0.65
+    fast_share: float = 0.5
+    still_share: float = 0.3
 
 
 class VAETask:
-    """L1, gradient and temporal-difference loss, weighted towards the mouth.
+    """Reconstruction that counts mouths and their movement more than their share of the pixels.
 
-    An auxiliary head reads the four frames' mouth shapes from the free channels: without it the
-    latents silently lose what happens between the frames of a group.
+    An auxiliary head reads the four frames' mouth shapes from the latents: without it they
+    silently lose what happens between the frames of a group.
     """
 
-    def __init__(self, clips: ClipSet, *, batch_size: int = 4) -> None:
+    def __init__(
+        self,
+        clips: ClipSet,
+        *,
+        config: VAEConfig | None = None,
+        weights: VAELoss | None = None,
+        batch_size: int = 4,
+        bfloat16: bool | None = None,
+    ) -> None:
         self.clips, self.batch_size = clips, batch_size
-        self.config = VAEConfig()
-        vae = VAE(self.config)
+        self.config, self.weights = config or VAEConfig(), weights or VAELoss()
+        # twice as fast where the processor has it, four times slower where it has not
+        self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
+        self.vae = VAE(self.config)
         cells = (CROP // STRIDE) ** 2
-        probe = nn.Sequential(
+        self.probe = nn.Sequential(
             nn.Flatten(1),
-            nn.Linear(self.config.free_channels * cells, 96),
-            nn.SiLU(),
-            nn.Linear(96, 4 * GROUP),
+            nn.Linear(self.config.latent_channels * cells, 128),
+            nn.LeakyReLU(0.1),
+            nn.Linear(128, GROUP * VISEMES),
         )
-        self.model = nn.ModuleDict({"vae": vae, "probe": probe})
-        self.vae, self.probe = vae, probe
-        y, x = torch.meshgrid(
-            torch.arange(CROP) - CROP / 2, torch.arange(CROP) - CROP / 2, indexing="ij"
-        )
-        self.mouth_weight = 1 + 5 * torch.exp(-((x / 26) ** 2) / 2 - ((y / 18) ** 2) / 2)
+        self.model = nn.ModuleDict({"vae": self.vae, "probe": self.probe})
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        on_mouth = step % 2 == 0
-        crops = self.draw(rng, on_mouth)
-        decoded, latents = self.reconstruct(crops)
-        error = decoded - crops.groups
-        # a group that is not the start of a stream has no true past here: no loss on it
-        error = (
-            error
-            * torch.cat([crops.starts_stream[:, None].float(), torch.ones(len(error), 2)], 1)[
-                :, :, None, None, None, None
-            ]
-        )
-        weight = self.mouth_weight if on_mouth else torch.ones(CROP, CROP)
-        across = error[..., 1:] - error[..., :-1]
-        down = error[..., 1:, :] - error[..., :-1, :]
-        in_time = error[:, :, 1:] - error[:, :, :-1]
+        crops, w = self.draw(rng), self.weights
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            decoded, moved = self.reconstruct(crops)
+            probed = self.probe(moved[crops.on_mouth].flatten(0, 1)).float()
+        true = crops.groups[:, 1:]
+        error = decoded.float() - true
+        mean_square = error.detach().square().mean((1, 2, 3, 4, 5))
+        if self.bfloat16:
+            error = error.bfloat16()  # of the difference, not of the pixels: that keeps its digits
+        weight = crops.weight[:, None, None, None].to(error.dtype)
+        within = error - error.mean(2, keepdim=True)
         loss = (
-            (error.abs() * weight).mean()
-            + 0.8 * (across.abs() * weight[:, 1:]).mean()
-            + 0.8 * (down.abs() * weight[1:]).mean()
-            + (in_time.abs() * weight).mean()
-            + 3e-4 * latents.square().mean()
+            weighted(error, weight)
+            + w.gradient * weighted(error.diff(dim=-1), weight[..., 1:])
+            + w.gradient * weighted(error.diff(dim=-2), weight[..., 1:, :])
+            + w.in_time * weighted(error.diff(dim=2), weight)
+            + w.within_group * weighted(within, weight)
+            + w.latent_energy * moved.square().mean()
         )
-        mse = error[:, 1:].square().mean().item()
-        figures = {"mouth_psnr" if on_mouth else "psnr": 10 * np.log10(4 / mse)}
-        if crops.visemes is not None:
-            free = latents[:, :, self.config.pca_channels :].flatten(0, 1)
-            probed = self.probe(free).unflatten(0, latents.shape[:2]).unflatten(2, (GROUP, 4))
-            probe_loss = F.mse_loss(probed, crops.visemes)
-            figures["probe"] = probe_loss.item()
-            loss = loss + 0.6 * probe_loss
+        figures = {"psnr": psnr(mean_square.mean().item())}
+        if crops.on_mouth.any():
+            lost = within[crops.on_mouth].float().square().sum()
+            was = true - true.mean(2, keepdim=True)
+            visemes = crops.visemes[crops.on_mouth].flatten(0, 1)
+            probe_loss = viseme_loss(probed.unflatten(1, (GROUP, VISEMES)), visemes)
+            loss = loss + w.probe * probe_loss
+            figures |= {
+                "mouth_psnr": psnr(mean_square[crops.on_mouth].mean().item()),
+                "within_lost": (lost / was[crops.on_mouth].square().sum()).item(),
+                "probe": probe_loss.item(),
+            }
         return loss, figures
 
     def reconstruct(self, crops: Crops) -> tuple[Tensor, Tensor]:
-        """Decoded groups and latents (B, 3, C, h, w), with a little noise between them."""
-        B, N = crops.groups.shape[:2]
-        before = torch.cat([crops.groups[:, :1, -1], crops.groups[:, :-1, -1]], 1)
-        encoded = self.vae.encode_groups(crops.groups.flatten(0, 1), before.flatten(0, 1))
-        encoded = encoded + 0.04 * torch.randn(encoded.shape)
-        latents = encoded.unflatten(0, (B, N))
-        previous = torch.cat([latents[:, :1], latents[:, :-1]], 1)
+        """Decoded groups after the first, and latents of all relative to the reference's."""
+        encoded = self.vae.encode_groups(crops.groups.flatten(0, 1)).float()
+        noisy = encoded + self.weights.noise * torch.randn(encoded.shape)
+        latents = noisy.unflatten(0, crops.groups.shape[:2])
         state = self.vae.init_decoder(crops.reference)
-        features = (f.repeat_interleave(N, 0) for f in state.features)
-        decoded = self.vae.decode_groups(encoded, previous.flatten(0, 1), *features)
-        return decoded.unflatten(0, (B, N)), latents
+        decoded = [
+            self.vae.decode_group(latents[:, i], latents[:, i - 1], state.reference)
+            for i in range(1, GROUPS)
+        ]
+        return torch.stack(decoded, 1), latents - state.reference.latent[:, None]
 
-    def draw(self, rng: np.random.Generator, on_mouth: bool) -> Crops:
-        groups, references, visemes, starts = [], [], [], []
-        for _ in range(self.batch_size):
-            clip = self.clips.train[rng.integers(len(self.clips.train))]
-            start = int(rng.integers(GROUP, len(clip.curves) - 2 * GROUP + 1))
-            y, x = self._corner(rng, clip.mouth_box, on_mouth)
-            window = (slice(y, y + CROP), slice(x, x + CROP))
-            reference = clip.portrait[window]
-            frames = clip.frames[start - GROUP : start + 2 * GROUP, window[0], window[1]]
-            curves = clip.curves[start - GROUP : start + 2 * GROUP, :4]
-            from_start = rng.random() < 0.3
-            if from_start:
-                still = np.broadcast_to(reference, (GROUP, *reference.shape))
-                frames = np.concatenate([still, frames[GROUP:]])
-                curves = np.concatenate([np.zeros_like(curves[:GROUP]), curves[GROUP:]])
-            groups.append(frames.reshape(3, GROUP, CROP, CROP, 3))
-            references.append(reference)
-            visemes.append(curves.reshape(3, GROUP, 4))
-            starts.append(from_start)
+    # -- crops --------------------------------------------------------------------------------
+
+    def draw(self, rng: np.random.Generator) -> Crops:
+        drawn = [self._draw_one(rng) for _ in range(self.batch_size)]
+        groups, references, weights, visemes, on_mouth = zip(*drawn, strict=True)
         return Crops(
             to_signed(np.stack(groups)),
             to_signed(np.stack(references)),
-            torch.tensor(starts),
-            torch.from_numpy(np.stack(visemes)) if on_mouth else None,
+            torch.from_numpy(np.stack(weights)),
+            torch.from_numpy(np.stack(visemes)),
+            torch.tensor(on_mouth),
         )
 
-    @staticmethod
-    def _corner(
-        rng: np.random.Generator, box: tuple[int, int, int, int], on_mouth: bool
-    ) -> tuple[int, int]:
-        """Top left of a crop on whole latent cells."""
-        x0, y0, x1, y1 = box
-        side = 256 - CROP
-        if on_mouth:
-            y, x = (y0 + y1) / 2 - CROP / 2, (x0 + x1) / 2 - CROP / 2
-            y, x = y + rng.uniform(-8, 8), x + rng.uniform(-10, 10)
-        elif rng.random() < 0.5:  # the eyes lie about 70 pixels above the mouth
-            y, x = (y0 + y1) / 2 - 70 - CROP / 2, (x0 + x1) / 2 - CROP / 2
-            y, x = y + rng.uniform(-16, 16), x + rng.uniform(-40, 40)
-        else:
-            y, x = rng.uniform(0, side), rng.uniform(0, side)
+    def _draw_one(
+        self, rng: np.random.Generator
+    ) -> tuple[
+        NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], bool
+    ]:
+        clip = self.clips.train[rng.integers(len(self.clips.train))]
+        on_mouth = bool(rng.random() < self.weights.mouth_share)
+        length = GROUPS * GROUP
+        starts = rng.integers(0, len(clip.curves) - length + 1, 4)
+        start = int(starts[0])
+        if on_mouth and rng.random() < self.weights.fast_share:
+            start = int(max(starts, key=lambda s: _movement(clip.curves[s : s + length])))
+        x0, y0, x1, y1 = clip.mouth_box
+        centre = ((y0 + y1) / 2, (x0 + x1) / 2)
+        y, x = _corner(rng, centre, on_mouth)
+        window = (slice(y, y + CROP), slice(x, x + CROP))
+        reference = clip.portrait[window]
+        frames = np.array(clip.frames[start : start + length, window[0], window[1]])
+        visemes = clip.curves[start : start + length, :VISEMES].copy()
+        if rng.random() < self.weights.still_share:
+            frames[:GROUP] = reference
+            visemes[:GROUP] = 0
+        weight = 1 + self.weights.mouth * _bump(centre[0] - y, centre[1] - x)
         return (
-            int(np.clip(round(y / STRIDE) * STRIDE, 0, side)),
-            int(np.clip(round(x / STRIDE) * STRIDE, 0, side)),
+            frames.reshape(GROUPS, GROUP, CROP, CROP, 3),
+            reference,
+            weight,
+            visemes.reshape(GROUPS, GROUP, VISEMES),
+            on_mouth,
         )
+
+
+def _movement(curves: NDArray[np.float32]) -> float:
+    """How much opening, width and rounding change inside groups; curves (4k, 5)."""
+    return float(curves[:, :3].reshape(-1, GROUP, 3).std(1).sum())
+
+
+def _bump(y: float, x: float) -> NDArray[np.float32]:
+    """(CROP, CROP), 1 at the mouth's centre and 0 far from it."""
+    rows, columns = np.mgrid[:CROP, :CROP].astype(np.float32)
+    return np.exp(-(((columns - x) / 26) ** 2) / 2 - ((rows - y) / 18) ** 2 / 2)
+
+
+def _corner(
+    rng: np.random.Generator, mouth: tuple[float, float], on_mouth: bool
+) -> tuple[int, int]:
+    """Top left of a crop on whole latent cells."""
+    side = 256 - CROP
+    y, x = mouth[0] - CROP / 2, mouth[1] - CROP / 2
+    if on_mouth:
+        y, x = y + rng.uniform(-8, 8), x + rng.uniform(-10, 10)
+    elif rng.random() < 0.6:  # the eyes lie about 70 pixels above the mouth
+        y, x = y - 70 + rng.uniform(-16, 16), x + rng.uniform(-40, 40)
+    else:
+        y, x = rng.uniform(0, side), rng.uniform(0, side)
+    return (
+        int(np.clip(round(y / STRIDE) * STRIDE, 0, side)),
+        int(np.clip(round(x / STRIDE) * STRIDE, 0, side)),
+    )
+
+
+def weighted(error: Tensor, weight: Tensor) -> Tensor:
+    return (error.abs() * weight).mean(dtype=torch.float32)
+
+
+def viseme_loss(probed: Tensor, visemes: Tensor) -> Tensor:
+    """(N, 4, VISEMES) both; what differs between the frames of a group counts three times."""
+
+    def within(x: Tensor) -> Tensor:
+        return x - x.mean(1, keepdim=True)
+
+    return F.mse_loss(probed, visemes) + 2 * F.mse_loss(within(probed), within(visemes))
+
+
+def psnr(mean_square: float) -> float:
+    """Of pictures in [-1, 1], dB."""
+    return float(10 * np.log10(4 / mean_square))
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def to_signed(pixels: NDArray[np.uint8]) -> Tensor:
     """(..., H, W, 3) uint8 -> (..., 3, H, W) float32 in [-1, 1]."""
     # a copy: clips are mapped from disk, read only
     return torch.from_numpy(np.array(pixels)).float().movedim(-1, -3) / 127.5 - 1
-
-
-def init_from_pca(vae: VAE, clips: ClipSet, rng: np.random.Generator, blocks: int = 24_000) -> None:
-    """Set the linear path to the whitened principal components of 8x8x4 pixel blocks."""
-    rows: list[NDArray[np.float32]] = []
-    while sum(map(len, rows)) < blocks:
-        clip = clips.train[rng.integers(len(clips.train))]
-        start = int(rng.integers(0, len(clip.curves) - GROUP))
-        frames = to_signed(clip.frames[start : start + GROUP])
-        cells = frames.reshape(GROUP, 3, 32, STRIDE, 32, STRIDE).permute(2, 4, 0, 1, 3, 5)
-        flat = cells.reshape(1024, -1)
-        x0, y0, x1, y1 = (v // STRIDE for v in clip.mouth_box)
-        on_mouth = torch.zeros(32, 32, dtype=torch.bool)
-        on_mouth[y0:y1, x0:x1] = True
-        chosen = torch.from_numpy(rng.choice(1024, 120, replace=False))
-        rows.append(torch.cat([flat[chosen], flat[on_mouth.flatten()]]).numpy())
-    data = torch.from_numpy(np.concatenate(rows))
-    mean = data.mean(0)
-    _, spread, axes = torch.linalg.svd(data - mean, full_matrices=False)
-    count = vae.config.pca_channels
-    std = spread[:count] / len(data) ** 0.5
-    # between whitening (0) and none (1): later components keep less of the latent's energy
-    scale = std / (std / std[0]) ** 0.4
-    with torch.no_grad():
-        vae.pca_encode.weight.copy_(axes[:count] / scale[:, None])
-        vae.pca_encode.bias.copy_(-(axes[:count] @ mean) / scale)
-        vae.pca_decode.weight.copy_((axes[:count] * scale[:, None]).T)
-        vae.pca_decode.bias.copy_(mean)
-
-
-@torch.no_grad()
-def set_latent_statistics(vae: VAE, clips: list[CastClip]) -> dict[str, float]:
-    """Write mean and standard deviation of the latents into the VAE; return its PSNR.
-
-    `psnr_mouth` is over the mouth box alone.
-    """
-    vae.mean.zero_()
-    vae.std.fill_(1.0)
-    latents, squares, mouth_squares = [], [], []
-    for clip in clips:
-        frames = to_signed(clip.frames[: min(96, len(clip.frames) // GROUP * GROUP)])[None]
-        encoded, _ = vae.encode(frames, EncoderState(to_signed(clip.portrait)[None]))
-        state = vae.init_decoder(to_signed(clip.portrait)[None])
-        decoded, _ = vae.decode(encoded, DecoderState(encoded[:, 0], state.features))
-        error = (decoded.clamp(-1, 1) - frames).square()
-        x0, y0, x1, y1 = clip.mouth_box
-        latents.append(encoded[0].transpose(0, 1).flatten(1))
-        squares.append(error.mean().item())
-        mouth_squares.append(error[..., y0:y1, x0:x1].mean().item())
-    joined = torch.cat(latents, 1)
-    vae.mean.copy_(joined.mean(1))
-    vae.std.copy_(joined.std(1))
-    return {
-        "psnr": round(float(10 * np.log10(4 / np.mean(squares))), 2),
-        "psnr_mouth": round(float(10 * np.log10(4 / np.mean(mouth_squares))), 2),
-    }

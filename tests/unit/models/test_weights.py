@@ -11,7 +11,7 @@ from avatar.models.weights import check_file, load_into, read_model, save_model,
 
 pytestmark = pytest.mark.unit
 
-SMALL = VAEConfig(encoder_dim=8, decoder_dims=(8, 8, 4))
+SMALL = VAEConfig(encoder_dims=(4, 4, 8), decoder_dims=(8, 8, 4), reference_dim=4)
 
 
 @pytest.fixture
@@ -24,7 +24,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_saved_model_comes_back_with_its_architecture(folder: Path) -> None:
     tensors, config = read_model(check_file(folder, "vae.safetensors"))
-    config["decoder_dims"] = tuple(config["decoder_dims"])
+    for name in ("encoder_dims", "decoder_dims"):
+        config[name] = tuple(config[name])
     assert VAEConfig(**config) == SMALL
     torch.manual_seed(0)
     original = VAE(SMALL)
@@ -64,7 +65,7 @@ def test_a_file_that_is_not_listed_is_refused(folder: Path) -> None:
 def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
     tensors, _ = read_model(folder / "vae.safetensors")
     with pytest.raises(CorruptFile, match=r"has shape \(.*\), expected \("):
-        load_into(VAE(VAEConfig(encoder_dim=16)), tensors, folder / "vae.safetensors")
+        load_into(VAE(VAEConfig(encoder_dims=(4, 4, 16))), tensors, folder / "vae.safetensors")
     del tensors["std"]
     with pytest.raises(CorruptFile, match=r"missing \['std'\]"):
         load_into(VAE(SMALL), tensors, folder / "vae.safetensors")
