@@ -37,8 +37,8 @@ def test_components_of_movement_keep_every_frame_of_a_group(clips: ClipSet) -> N
     torch.manual_seed(0)
     vae = VAE(SMALL)
     # the linear path alone
-    torch.nn.init.zeros_(vae.encode_group[-1].weight)
-    torch.nn.init.zeros_(vae.encode_group[-1].bias)
+    for parameter in vae.encode_group[-1].parameters():
+        torch.nn.init.zeros_(parameter)
     init_from_movement(vae, clips, np.random.default_rng(0))
     clip = clips.held_out[0]
     frames = to_signed(clip.frames)
@@ -71,13 +71,12 @@ def test_a_few_steps_lower_the_loss(clips: ClipSet) -> None:
     optimizer = torch.optim.Adam(task.model.parameters(), 3e-3)
     losses = []
     for _ in range(12):
-        loss, figures = task.loss(0, np.random.default_rng(0))
+        loss, _ = task.loss(0, np.random.default_rng(0))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
-    assert figures["psnr"] > 0
 
 
 def test_a_mean_over_the_group_is_not_enough_for_the_probe() -> None:
