@@ -61,7 +61,8 @@ def reconstruct(pipeline: Pipeline, avatar: str, seed: int, mouth: NDArray[np.fl
     engine, clock = pipeline.decoder, pipeline.clock
     missing = -len(mouth) % clock.frames_per_chunk
     frames = render(avatar, seed, np.pad(mouth, ((0, missing), (0, 0)), mode="edge"))
-    encoding, decoding = EncoderState(started=True), engine.init_state(Spec(avatar, seed))
+    still = to_signed(load_appearance(pipeline.decoder.profile, avatar).portrait)
+    encoding, decoding = EncoderState(still[None]), engine.init_state(Spec(avatar, seed))
     shown = []
     for seq, piece in enumerate(np.split(frames, len(frames) // clock.frames_per_chunk)):
         latents, encoding = engine.model.encode(to_signed(piece)[None], encoding)

@@ -1,8 +1,9 @@
 """Renders training clips: a character speaking, with everything that made the picture.
 
 A clip is two files: `00012.frames.npy`, (T, 256, 256, 3) uint8, made to be memory-mapped, and
-`00012.npz` with `audio` (float32, 16 kHz), `mouth` (T, 5), `controls` (T, 10) and `breath` (T,),
-written last. `clips.json` in the folder of all says how they were made, and how fast.
+`00012.npz` with `audio` (float32, 16 kHz), `mouth` (T, 5), `controls` (T, 11) and `motion`
+(T, 32, 32, 2), written last. `clips.json` in the folder of all says how they were made, and how
+fast.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.cast.characters import ENSEMBLE, Character, character_of
-from avatar.cast.motion import MOTION_FPS, breath, controls
+from avatar.cast.motion import CONTROL_NAMES, MOTION_FPS, breath, controls
 from avatar.telemetry.logging import configure, get_logger
 from training.data.acoustics import EVERYDAY
 from training.data.corpus import HELD_OUT, TRAIN
@@ -30,9 +31,14 @@ from training.data.looks import LOOKS
 from training.data.renderer import PortraitRenderer, portrait_by
 from training.data.speech import SAMPLE_RATE, SpeechEngine, utterance
 from training.data.visemes import mouth_curves
+from training.portrait.scene import MOTION_CELLS, PICTURE
 
 log = get_logger("training.data.clips")  # also when it runs as the main module
 _FIRST_FRAME_RANGE = 1_000_000
+LEAN = np.array([0.25, 0.25, 0.2, 0.2, 0.2, 0.0, 0.4, 0.5, 0.4, 0.0])
+"""Largest constant part of each control."""
+TURN_FRAMES = 12
+"""From one such lean to another, once a clip."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,9 @@ class Clip:
     mouth: NDArray[np.float32]
     """(T, 5), see `MOUTH_NAMES`."""
     controls: NDArray[np.float32]
-    """(T, 10), see `CONTROL_NAMES`."""
-    breath: NDArray[np.float32]
-    """(T,), see `avatar.cast.motion.breath`."""
+    """(T, 11), see `CONTROL_NAMES`; the last is the breath."""
+    motion: NDArray[np.float16]
+    """(T, 32, 32, 2) pixels, see `PortraitRenderer.motion`."""
 
 
 def make_clips(
@@ -86,7 +92,7 @@ def make_clips(
             audio=clip.audio,
             mouth=clip.mouth,
             controls=clip.controls,
-            breath=clip.breath,
+            motion=clip.motion,
         )
         partial.rename(done)
         on_clip(index, 1000.0 * (time.perf_counter() - began) / len(clip.frames))
@@ -111,13 +117,39 @@ def make_clip(
     spoken = utterance(rng, seconds, engines, voice=voice, sentences=sentences, acoustics=EVERYDAY)
     mouth = mouth_curves(spoken.phonemes, spoken.duration_s)[:num_frames]
     first_frame = int(rng.integers(_FIRST_FRAME_RANGE))
-    movement = controls(character.seed, first_frame, num_frames, character.temperament)
-    breathing = breath(character.seed, first_frame, num_frames)
-    frames = np.stack(
-        [renderer.frame(m, [*c, b]) for m, c, b in zip(mouth, movement, breathing, strict=True)]
-    )
+    movement = varied_controls(character, first_frame, num_frames, rng)
+    frames = np.empty((num_frames, PICTURE, PICTURE, 3), np.uint8)
+    motion = np.empty((num_frames, MOTION_CELLS, MOTION_CELLS, 2), np.float16)
+    for i, (shape, control) in enumerate(zip(mouth, movement, strict=True)):
+        frames[i], motion[i] = renderer.frame(shape, control), renderer.motion()
     audio = spoken.samples[: num_frames * SAMPLE_RATE // MOTION_FPS]
-    return Clip(frames, audio, mouth, movement, breathing)
+    return Clip(frames, audio, mouth, movement, motion)
+
+
+def varied_controls(
+    character: Character, first_frame: int, num_frames: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """(T, 11) controls around the character's own: livelier or calmer, leaning, looking aside.
+
+    What steers the face while it is used may ask for any of it, in any mixture.
+    """
+    usual = character.temperament
+    drawn = replace(
+        usual,
+        sway=usual.sway * rng.uniform(0.5, 2.2),
+        brow_range=min(1.0, usual.brow_range * rng.uniform(0.6, 1.6)),
+        smile=float(np.clip(usual.smile + rng.uniform(-0.3, 0.5), 0, 1)),
+        blinks_per_minute=usual.blinks_per_minute * rng.uniform(0.8, 2.0),
+    )
+    table = controls(character.seed, first_frame, num_frames, drawn)
+    begin, end = rng.uniform(-LEAN, LEAN), rng.uniform(-LEAN, LEAN)
+    turn = rng.integers(0, max(1, num_frames - TURN_FRAMES))
+    progress = np.clip((np.arange(num_frames) - turn) / TURN_FRAMES, 0, 1)[:, None]
+    lean = begin + (end - begin) * (progress * progress * (3 - 2 * progress))
+    lowest = np.where(np.isin(CONTROL_NAMES, ("blink", "smile")), 0.0, -1.0)
+    table = np.clip(table + lean, lowest, 1.0)
+    lifted = breath(character.seed, first_frame, num_frames)[:, None]
+    return np.concatenate([table, lifted], 1).astype(np.float32)
 
 
 def finished_clips(folder: Path) -> Iterator[Clip]:
@@ -128,7 +160,7 @@ def finished_clips(folder: Path) -> Iterator[Clip]:
         frames = np.load(path.with_name(f"{path.stem}.frames.npy"), mmap_mode="r")
         with np.load(path) as arrays:
             yield Clip(
-                frames, arrays["audio"], arrays["mouth"], arrays["controls"], arrays["breath"]
+                frames, arrays["audio"], arrays["mouth"], arrays["controls"], arrays["motion"]
             )
 
 

@@ -23,6 +23,7 @@ class CastClip:
     samples: NDArray[np.float32]
     curves: NDArray[np.float32]
     controls: NDArray[np.float32]
+    motion: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def read_clips(folder: Path, held_out_per_character: int = 2) -> ClipSet:
         portrait = np.load(folder / character.id / "portrait.npy")
         box = mouth_box(LOOKS[character.id])
         clips = [
-            CastClip(character.id, portrait, box, c.frames, c.audio, c.mouth, c.controls)
+            CastClip(character.id, portrait, box, c.frames, c.audio, c.mouth, c.controls, c.motion)
             for c in finished_clips(folder / character.id)
         ]
         train += clips[: len(clips) - held_out_per_character]

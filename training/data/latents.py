@@ -57,11 +57,11 @@ def encode_clips(clips: ClipSet, vae: VAE, encoder: AudioEncoder, path: Path) ->
     everything = [(clip, False) for clip in clips.train] + [(c, True) for c in clips.held_out]
     for number, (clip, held_out) in enumerate(everything):
         still = to_signed(np.broadcast_to(clip.portrait, (SINK_FRAMES, 256, 256, 3)).copy())[None]
-        sink, _ = vae.encode(still, EncoderState())
+        sink, state = vae.encode(still, EncoderState())
         result.sinks[clip.character] = sink[0]
         num_latents = len(clip.curves) // GROUP
         frames = to_signed(clip.frames[: num_latents * GROUP])[None]
-        pieces, state = [], EncoderState(started=True)
+        pieces = []
         for piece in frames.split(12 * GROUP, 1):
             latents, state = vae.encode(piece, state)
             pieces.append(latents[0])

@@ -100,9 +100,10 @@ def measure_vae(
 @torch.no_grad()
 def reconstruct(vae: VAE, clip: CastClip, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Frames (4F, 3, H, W) after the still portrait -> the decoded ones, and latents (F, ...)."""
-    state = vae.init_decoder(to_signed(clip.portrait)[None])
-    state = DecoderState(state.reference.latent, state.reference)
-    decoded, latents, encoding = [], [], EncoderState(started=True)
+    portrait = to_signed(clip.portrait)[None]
+    still, encoding = vae.encode(portrait[:, None], EncoderState())
+    state = DecoderState(still[:, 0], vae.init_decoder(portrait).reference)
+    decoded, latents = [], []
     for piece in frames[None].split(CHUNK * GROUP, 1):
         encoded, encoding = vae.encode(piece, encoding)
         pixels, state = vae.decode(encoded, state)

@@ -15,6 +15,7 @@ from training.portrait.scene import CAMERA_DISTANCE, PICTURE, Scene, rotation
 from training.portrait.shade import shade
 
 Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 class PortraitRenderer:
@@ -32,12 +33,14 @@ class PortraitRenderer:
         backdrop = paint_backdrop(look.backdrop, drawn, look.light.side, look.seed)
         self._backdrop = exposed(backdrop.astype(np.float64))
         self._colours = np.empty((drawn, drawn, 3), np.float32)
+        self._moved: list[Floats] = []
 
     def frame(self, mouth: Numbers, controls: Numbers) -> Picture:
         """(size, size, 3) uint8 RGB of a mouth shape (5) and controls, see `read_action`."""
         pose, movement, stance = read_action(mouth, controls)
         figure, scene = self._figure, self._scene
-        scene.pose(figure.move(pose, movement), stance, figure.lit(scene.baked, pose))
+        self._moved = figure.move(pose, movement)
+        scene.pose(self._moved, stance, figure.lit(scene.baked, pose))
         shade(
             scene.owner,
             scene.weights,
@@ -68,3 +71,10 @@ class PortraitRenderer:
         picture = np.empty((self.size, self.size, 3), np.uint8)
         develop(self._colours, picture)
         return picture
+
+    def motion(self) -> Floats:
+        """(32, 32, 2) float32 of the last frame: where each cell is when the figure stands still.
+
+        Less where it is now, in pixels of a 256-pixel picture, x to the right and y down.
+        """
+        return self._scene.motion(self._moved)

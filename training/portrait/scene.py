@@ -7,11 +7,14 @@ from training.portrait import bake, light, shade
 from training.portrait.action import REST, Stance
 from training.portrait.figure import Figure
 from training.portrait.mesh import Material, f32, vertex_normals
+from training.portrait.motion import cell_motion, smooth_motion
 from training.portrait.raster import project, rasterize
 
 Floats = NDArray[np.float32]
 
 PICTURE = 256
+MOTION_CELLS = 32
+"""Along a side of the picture of movement: one for each cell of the VAE's latents."""
 YAW_DEG, PITCH_DEG, ROLL_DEG = 16.0, 10.0, 7.0
 SHIFT_X, SHIFT_Y = 7.0, 4.5
 """What the controls' 1.0 means: degrees, and pixels of a 256-pixel picture."""
@@ -44,6 +47,34 @@ class Scene:
 
     def pose(self, moved: list[Floats], stance: Stance, pose_light: Floats | None = None) -> None:
         """Put the figure's moved points in place, turn it, and find what each pixel sees."""
+        points, normals, turn = self._turned(moved, stance)
+        self.attributes[:, shade.NORMAL : shade.NORMAL + 3] = normals
+        tangents = self._tangents + self._weight * self._turns * (
+            self._tangents @ turn.T - self._tangents
+        )
+        self.attributes[:, shade.TANGENT : shade.TANGENT + 3] = tangents
+        if pose_light is not None:
+            soft = int(self._starts[self.figure.num_soft])
+            self.attributes[:soft, shade.OPEN : shade.LIT + 1] = pose_light
+        self._see(points)
+
+    def motion(self, moved: list[Floats]) -> Floats:
+        """(32, 32, 2): the way back, in pixels of 256, to where each cell is in the still stance.
+
+        Of the picture that `pose` left, with the same face: only the stance differs.
+        """
+        points, _, _ = self._turned(moved, Stance())
+        still = np.empty_like(self._screen)
+        self._project(points, still)
+        cells = np.empty((MOTION_CELLS, MOTION_CELLS, 3), np.float32)
+        cell_motion(self.owner, self.weights, self.triangles, self._screen, still, cells)
+        cells[..., :2] *= PICTURE / self.size
+        return smooth_motion(cells)
+
+    def _turned(
+        self, moved: list[Floats], stance: Stance
+    ) -> tuple[Floats, Floats, Floats]:
+        """Points and normals (V, 3) in this stance, and the head's rotation (3, 3)."""
         points, normals = self._rest.copy(), self._normals.copy()
         for start, part in zip(self._starts, moved, strict=False):
             points[start : start + len(part)] = part
@@ -59,30 +90,20 @@ class Scene:
         )
         points += weight * (head - points)
         normals += weight * (normals @ turn.T - normals)
-        self.attributes[:, shade.NORMAL : shade.NORMAL + 3] = normals
-        tangents = self._tangents + weight * self._turns * (
-            self._tangents @ turn.T - self._tangents
-        )
-        self.attributes[:, shade.TANGENT : shade.TANGENT + 3] = tangents
-        if pose_light is not None:
-            self.attributes[:soft, shade.OPEN : shade.LIT + 1] = pose_light
-        self._see(points)
+        return points, normals, turn
 
     @property
     def baked(self) -> Floats:
         """(V, 2) open sky and key light of the soft meshes at rest."""
         return self._baked
 
-    def _see(self, points: Floats) -> None:
+    def _project(self, points: Floats, screen: Floats) -> None:
         middle = 0.5 * self.size
-        project(
-            points,
-            self.scale,
-            CAMERA_DISTANCE,
-            middle,
-            middle + MIDDLE_Y * self.scale,
-            self._screen,
-        )
+        centre_y = middle + MIDDLE_Y * self.scale
+        project(points, self.scale, CAMERA_DISTANCE, middle, centre_y, screen)
+
+    def _see(self, points: Floats) -> None:
+        self._project(points, self._screen)
         rasterize(
             self._screen, self.triangles, self._two_sided, self.nearest, self.owner, self.weights
         )

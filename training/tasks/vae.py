@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avatar.models.vae import VAE, VAEConfig
-from avatar.models.vae.model import GROUP, STRIDE
+from avatar.models.vae.model import GROUP, MOTION, STRIDE, motion_of
 from training.data.dataset import ClipSet
 
-CROP = 96
+CROP = 128
 """Side of a training crop in pixels; the network is fully convolutional."""
-GROUPS = 4
+BORDER = 8
+"""Pixels of its rim that do not count: what moved in there is not in the reference's crop."""
+GROUPS = 3
 """Consecutive groups of a crop; the first is only the past of the second."""
 VISEMES = 4
 
@@ -23,13 +25,15 @@ VISEMES = 4
 class Crops:
     """groups (B, GROUPS, 4, 3, CROP, CROP) and reference (B, 3, CROP, CROP) in [-1, 1].
 
-    The first group is the real past, or the still reference. `weight` (B, CROP, CROP) is high on
-    the mouth; `visemes` (B, GROUPS, 4, VISEMES) are those of every frame and `on_mouth` (B,) says
-    whether the crop is one of the mouth.
+    The first group is the real past, or the still reference. `motion` (B, GROUPS, 4, 2, CROP/8,
+    CROP/8) is the true way back to the reference in pixels. `weight` (B, CROP, CROP) is high on the
+    mouth and 0 on the rim; `visemes` (B, GROUPS, 4, VISEMES) are those of every frame and
+    `on_mouth` (B,) says whether the crop is one of the mouth.
     """
 
     groups: Tensor
     reference: Tensor
+    motion: Tensor
     weight: Tensor
     visemes: Tensor
     on_mouth: Tensor
@@ -40,7 +44,8 @@ class VAELoss:
     """Weights of the terms beside the plain L1 error, and of what is drawn.
 
     `within_group` is on what differs from the mean of a group's 4 frames: that is a twentieth of
-    the pixels' energy and all of a fast mouth. `noise` is added to latents of about unit variance.
+    the pixels' energy and all of a fast mouth. `motion` is on the motion channels, whose truth is
+    known. The noises are added to latents of about unit variance.
     """
 
     gradient: float = 0.8
@@ -48,9 +53,11 @@ class VAELoss:
     within_group: float = 2.0
     mouth: float = 5.0
     probe: float = 0.3
+    motion: float = 0.5
     latent_energy: float = 3e-4
     noise: float = 0.1
-    mouth_share: float = 0.65
+    motion_noise: float = 0.03
+    mouth_share: float = 0.5
     fast_share: float = 0.5
     still_share: float = 0.3
 
@@ -88,11 +95,13 @@ class VAETask:
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         crops, w = self.draw(rng), self.weights
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            decoded, moved = self.reconstruct(crops)
-            probed = self.probe(moved[crops.on_mouth].flatten(0, 1)).float()
+            decoded, latents = self.reconstruct(crops)
+            probed = self.probe(latents[crops.on_mouth].flatten(0, 1)).float()
         true = crops.groups[:, 1:]
         error = decoded.float() - true
-        mean_square = error.detach().square().mean((1, 2, 3, 4, 5))
+        inside = slice(BORDER, -BORDER)
+        mean_square = error[..., inside, inside].detach().square().mean((1, 2, 3, 4, 5))
+        motion_off = (latents[:, :, :MOTION] - crops_motion(crops)).abs().mean()
         if self.bfloat16:
             error = error.bfloat16()  # of the difference, not of the pixels: that keeps its digits
         weight = crops.weight[:, None, None, None].to(error.dtype)
@@ -103,9 +112,10 @@ class VAETask:
             + w.gradient * weighted(error.diff(dim=-2), weight[..., 1:, :])
             + w.in_time * weighted(error.diff(dim=2), weight)
             + w.within_group * weighted(within, weight)
-            + w.latent_energy * moved.square().mean()
+            + w.motion * motion_off
+            + w.latent_energy * latents.square().mean()
         )
-        figures = {"psnr": psnr(mean_square.mean().item())}
+        figures = {"psnr": psnr(mean_square.mean().item()), "motion_off": motion_off.item()}
         if crops.on_mouth.any():
             lost = within[crops.on_mouth].float().square().sum()
             was = true - true.mean(2, keepdim=True)
@@ -120,25 +130,30 @@ class VAETask:
         return loss, figures
 
     def reconstruct(self, crops: Crops) -> tuple[Tensor, Tensor]:
-        """Decoded groups after the first, and latents of all relative to the reference's."""
-        encoded = self.vae.encode_groups(crops.groups.flatten(0, 1)).float()
-        noisy = encoded + self.weights.noise * torch.randn(encoded.shape)
-        latents = noisy.unflatten(0, crops.groups.shape[:2])
+        """Decoded groups after the first, and the latents of all."""
+        stills = crops.reference.repeat_interleave(GROUPS, 0)
+        encoded = self.vae.encode_groups(crops.groups.flatten(0, 1), stills).float()
+        noise = torch.randn(encoded.shape)
+        noise[:, :MOTION] *= self.weights.motion_noise
+        noise[:, MOTION:] *= self.weights.noise
+        clean = encoded.unflatten(0, crops.groups.shape[:2])
+        noisy = clean + noise.unflatten(0, crops.groups.shape[:2])
         state = self.vae.init_decoder(crops.reference)
         decoded = [
-            self.vae.decode_group(latents[:, i], latents[:, i - 1], state.reference)
+            self.vae.decode_group(noisy[:, i], noisy[:, i - 1], state.reference)
             for i in range(1, GROUPS)
         ]
-        return torch.stack(decoded, 1), latents - state.reference.latent[:, None]
+        return torch.stack(decoded, 1), clean
 
     # -- crops --------------------------------------------------------------------------------
 
     def draw(self, rng: np.random.Generator) -> Crops:
         drawn = [self._draw_one(rng) for _ in range(self.batch_size)]
-        groups, references, weights, visemes, on_mouth = zip(*drawn, strict=True)
+        groups, references, motion, weights, visemes, on_mouth = zip(*drawn, strict=True)
         return Crops(
             to_signed(np.stack(groups)),
             to_signed(np.stack(references)),
+            torch.from_numpy(np.stack(motion)).float().movedim(-1, -3),
             torch.from_numpy(np.stack(weights)),
             torch.from_numpy(np.stack(visemes)),
             torch.tensor(on_mouth),
@@ -147,7 +162,12 @@ class VAETask:
     def _draw_one(
         self, rng: np.random.Generator
     ) -> tuple[
-        NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], bool
+        NDArray[np.uint8],
+        NDArray[np.uint8],
+        NDArray[np.float16],
+        NDArray[np.float32],
+        NDArray[np.float32],
+        bool,
     ]:
         clip = self.clips.train[rng.integers(len(self.clips.train))]
         on_mouth = bool(rng.random() < self.weights.mouth_share)
@@ -162,18 +182,29 @@ class VAETask:
         window = (slice(y, y + CROP), slice(x, x + CROP))
         reference = clip.portrait[window]
         frames = np.array(clip.frames[start : start + length, window[0], window[1]])
+        cells = (slice(y // STRIDE, (y + CROP) // STRIDE), slice(x // STRIDE, (x + CROP) // STRIDE))
+        motion = np.array(clip.motion[start : start + length, cells[0], cells[1]])
         visemes = clip.curves[start : start + length, :VISEMES].copy()
         if rng.random() < self.weights.still_share:
             frames[:GROUP] = reference
+            motion[:GROUP] = 0
             visemes[:GROUP] = 0
         weight = 1 + self.weights.mouth * _bump(centre[0] - y, centre[1] - x)
+        inside = np.zeros_like(weight)
+        inside[BORDER:-BORDER, BORDER:-BORDER] = 1
         return (
             frames.reshape(GROUPS, GROUP, CROP, CROP, 3),
             reference,
-            weight,
+            motion.reshape(GROUPS, GROUP, CROP // STRIDE, CROP // STRIDE, 2),
+            weight * inside,
             visemes.reshape(GROUPS, GROUP, VISEMES),
             on_mouth,
         )
+
+
+def crops_motion(crops: Crops) -> Tensor:
+    """The true motion channels, (B, GROUPS, MOTION, CROP/8, CROP/8)."""
+    return motion_of(crops.motion.flatten(0, 1)).unflatten(0, crops.groups.shape[:2])
 
 
 def _movement(curves: NDArray[np.float32]) -> float:

@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from avatar.models.vae import VAE, EncoderState
-from avatar.models.vae.model import GROUP, STRIDE
+from avatar.models.vae.model import GROUP, MOTION, STRIDE, flow_of, motion_of, warp
 from training.data.dataset import CastClip, ClipSet
 from training.tasks.vae import to_signed
 
@@ -15,14 +15,14 @@ TIME_GAIN = 2.0
 
 
 def init_from_movement(vae: VAE, clips: ClipSet, rng: np.random.Generator) -> None:
-    """Set the linear path to the components of what differs from the portrait, whitened.
+    """Set the linear path to the components of what the moved portrait lacks, whitened.
 
-    Every latent channel then moves with about unit variance.
+    Every latent channel then varies by about one.
     """
-    components, spread = principal(moving_blocks(clips, rng), vae.config.latent_channels)
+    blocks = lacking_blocks(clips, rng)
+    components, spread = principal(blocks, vae.config.latent_channels - MOTION)
     with torch.no_grad():
         vae.linear_encode.weight.copy_(gain(components, TIME_GAIN) / spread[:, None])
-        vae.linear_encode.bias.zero_()
         vae.linear_decode.weight.copy_((gain(components, 1 / TIME_GAIN) * spread[:, None]).T)
 
 
@@ -34,21 +34,25 @@ def set_latent_statistics(vae: VAE, clips: list[CastClip]) -> None:
     latents = []
     for clip in clips:
         frames = to_signed(clip.frames[: min(96, len(clip.frames) // GROUP * GROUP)])[None]
-        encoded, _ = vae.encode(frames, EncoderState(started=True))
+        encoded, _ = vae.encode(frames, EncoderState(to_signed(clip.portrait)[None]))
         latents.append(encoded[0].transpose(0, 1).flatten(1))
     joined = torch.cat(latents, 1)
     vae.mean.copy_(joined.mean(1))
     vae.std.copy_(joined.std(1))
 
 
-def moving_blocks(clips: ClipSet, rng: np.random.Generator, count: int = 20_000) -> Tensor:
-    """(N, 768): blocks less the portrait's, half of them from mouths."""
+def lacking_blocks(clips: ClipSet, rng: np.random.Generator, count: int = 20_000) -> Tensor:
+    """(N, 768): blocks less those of the portrait moved as it truly was; half from mouths."""
     rows: list[Tensor] = []
     while sum(map(len, rows)) < count:
         clip = clips.train[rng.integers(len(clips.train))]
         start = int(rng.integers(0, len(clip.curves) - GROUP))
-        moved = to_signed(clip.frames[start : start + GROUP]) - to_signed(clip.portrait)
-        blocks = rearrange(moved, "t c (h p) (w q) -> h w (t c p q)", p=STRIDE, q=STRIDE)
+        way = torch.from_numpy(clip.motion[start : start + GROUP]).float().movedim(-1, 1)[None]
+        flow = flow_of(motion_of(way))
+        lacking = to_signed(clip.frames[start : start + GROUP]) - warp(
+            to_signed(clip.portrait)[None], flow
+        )
+        blocks = rearrange(lacking, "t c (h p) (w q) -> h w (t c p q)", p=STRIDE, q=STRIDE)
         x0, y0, x1, y1 = (v // STRIDE for v in clip.mouth_box)
         chosen = torch.from_numpy(rng.choice(1024, 120, replace=False))
         rows += [blocks[y0:y1, x0:x1].flatten(0, 1), blocks.flatten(0, 1)[chosen]]

@@ -1,13 +1,16 @@
-"""A causal video VAE of 2D convolutions that codes movement around a still reference picture.
+"""A causal video VAE of 2D convolutions that moves a still reference picture and adds to it.
+
+A latent's first four channels are a dense motion field: where each cell is looked for in the
+reference, in the middle of the group and how that changes within it. The others are what the moved
+reference lacks. Edges, eyes and hair therefore come from the reference, however the head is turned.
 
 Groups of 4 frames become one latent frame; the first latent of a stream is one frame alone, so
 81 frames are 21 latents. On CPU conv3d is several times slower than conv2d: time is folded into
 channels at 1/8 of the resolution and into the batch above it, where each frame has its own
 features and all share their weights.
 
-The linear path is a principal component analysis of what *differs from the reference*. One of
-whole pictures spends its components on edges that never move, and none on the mouth's movement
-within a group.
+The linear path is a principal component analysis of what *differs from the moved reference*. One
+of whole pictures spends its components on edges, and none on the mouth's movement within a group.
 """
 
 from dataclasses import dataclass
@@ -21,6 +24,10 @@ GROUP = 4
 """Frames in one latent frame."""
 STRIDE = 8
 """Pixels along one side of a latent cell."""
+MOTION = 4
+"""Channels of the motion field: x, y, and their growth over the group."""
+MOTION_PIXELS = (3.0, 3.0, 0.5, 0.5)
+"""What 1.0 in them means before latents are normalised."""
 SLOPE = 0.1
 """Of the leaky ReLUs: on CPU SiLU took a seventh of the time of a training step."""
 
@@ -29,11 +36,14 @@ SLOPE = 0.1
 class VAEConfig:
     """Widths, from fine to coarse in the encoder and from coarse to fine in the decoder.
 
+    `latent_channels`: of motion and appearance together.
+    `motion_dims`: a frame at 1/4, a frame and the group at 1/8.
     `encoder_dims`: a frame at 1/4, a frame at 1/8, the group at 1/8.
     `decoder_dims`: the group at 1/8, a frame at 1/4, a frame at 1/2.
     """
 
-    latent_channels: int = 24
+    latent_channels: int = 28
+    motion_dims: tuple[int, int] = (24, 48)
     encoder_dims: tuple[int, int, int] = (32, 64, 96)
     decoder_dims: tuple[int, int, int] = (128, 48, 16)
     reference_dim: int = 64
@@ -41,17 +51,16 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class EncoderState:
-    """Whether the stream's first latent, which is one frame alone, has been encoded."""
+    """The stream's still reference, (B, 3, H, W); None before its first frame, which it is."""
 
-    started: bool = False
+    reference: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The still picture that a stream moves: pixels, their latent, features at 1/8, 1/4, 1/2."""
+    """The still picture that a stream moves: pixels, and features at 1/8, 1/4 and 1/2."""
 
     pixels: Tensor
-    latent: Tensor
     features: tuple[Tensor, Tensor, Tensor]
 
 
@@ -85,14 +94,30 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         C, r = config.latent_channels, config.reference_dim
+        A = C - MOTION
+        m4, m8 = config.motion_dims
         e4, e8, e = config.encoder_dims
         d8, d4, d2 = config.decoder_dims
         block = 3 * GROUP * STRIDE * STRIDE
-        self.linear_encode = nn.Linear(block, C)
-        self.linear_decode = nn.Linear(C, block, bias=False)
+        self.motion_frame = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, m4, 3, padding=1),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(m4, m8, 4, stride=2, padding=1),
+            nn.LeakyReLU(SLOPE),
+        )
+        self.motion_group = nn.Sequential(
+            nn.Conv2d((GROUP + 1) * m8, 2 * m8, 3, padding=1),
+            Residual(2 * m8),
+            Residual(2 * m8),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(2 * m8, MOTION, 3, padding=1),
+        )
+        self.linear_encode = nn.Linear(block, A, bias=False)
+        self.linear_decode = nn.Linear(A, block, bias=False)
         self.encode_frame = nn.Sequential(
             nn.PixelUnshuffle(4),
-            nn.Conv2d(48, e4, 3, padding=1),
+            nn.Conv2d(96, e4, 3, padding=1),
             Residual(e4),
             nn.LeakyReLU(SLOPE),
             nn.Conv2d(e4, e8, 4, stride=2, padding=1),
@@ -103,7 +128,7 @@ class VAE(nn.Module):
             Residual(e),
             Residual(e),
             nn.LeakyReLU(SLOPE),
-            nn.Conv2d(e, C, 3, padding=1),
+            nn.Conv2d(e, A, 3, padding=1),
         )
         self.reference2 = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, d2, 3, padding=1))
         self.reference4 = nn.Sequential(
@@ -112,12 +137,15 @@ class VAE(nn.Module):
         self.reference4_out = nn.Conv2d(r, d4, 1)
         self.reference8 = nn.Conv2d(r, d8, 4, stride=2, padding=1)
         self.decoder8 = nn.Sequential(Residual(d8), Residual(d8))
+        self.refine_motion = nn.Conv2d(d8, 2 * GROUP, 1)
         self.decoder8_in = nn.Conv2d(2 * C, d8, 3, padding=1)
         self.up4 = nn.Linear(d8, GROUP * 4 * d4)
         self.decoder4 = nn.Sequential(Residual(d4))
         self.up2 = nn.Linear(d4, 4 * d2)
         self.to_pixels = nn.Conv2d(d2, 12, 3, padding=1)
-        # the linear path alone at first
+        # the linear path alone at first, and the motion as it was coded
+        nn.init.zeros_(self.refine_motion.weight)
+        nn.init.zeros_(self.refine_motion.bias)  # type: ignore[arg-type]  # bias is on
         nn.init.zeros_(self.to_pixels.weight)
         nn.init.zeros_(self.to_pixels.bias)  # type: ignore[arg-type]  # bias is on
         self.register_buffer("mean", torch.zeros(C))
@@ -129,34 +157,30 @@ class VAE(nn.Module):
     def encode(self, frames: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
         """Frames (B, T, 3, H, W) in [-1, 1] -> normalised latents (B, F, C, H/8, W/8).
 
-        T is 1 + 4k at the beginning of a stream and 4k after it; F is 1 + k, or k.
+        T is 1 + 4k at the beginning of a stream, whose first frame is its reference, and 4k after
+        it; F is 1 + k, or k.
         """
-        T = frames.shape[1]
-        if T % GROUP != (0 if state.started else 1):
-            start = "4k within" if state.started else "1 + 4k at the beginning of"
+        T, reference = frames.shape[1], state.reference
+        if T % GROUP != (1 if reference is None else 0):
+            start = "1 + 4k at the beginning of" if reference is None else "4k within"
             raise ValueError(f"{T} frames given, {start} a stream expected")
-        if not state.started:
+        if reference is None:
+            reference = frames[:, 0]
             frames = torch.cat([frames[:, :1].expand(-1, GROUP - 1, -1, -1, -1), frames], dim=1)
         groups = frames.unflatten(1, (-1, GROUP))
-        latents = self.encode_groups(groups.flatten(0, 1))
-        return latents.unflatten(0, groups.shape[:2]), EncoderState(started=True)
+        stills = reference.repeat_interleave(groups.shape[1], 0)
+        latents = self.encode_groups(groups.flatten(0, 1), stills)
+        return latents.unflatten(0, groups.shape[:2]), EncoderState(reference)
 
     def init_decoder(self, picture: Tensor) -> DecoderState:
         """State at the beginning of a stream whose first frame is `picture`, (B, 3, H, W)."""
-        still = picture[:, None].expand(-1, GROUP, -1, -1, -1)
         quarter = self.reference4(channels_last(picture))
-        return DecoderState(
-            None,
-            Reference(
-                picture,
-                self.encode_groups(still),
-                (
-                    self.reference8(F.leaky_relu(quarter, SLOPE)),
-                    self.reference4_out(quarter),
-                    self.reference2(channels_last(picture)),
-                ),
-            ),
+        features = (
+            self.reference8(F.leaky_relu(quarter, SLOPE)),
+            self.reference4_out(quarter),
+            self.reference2(channels_last(picture)),
         )
+        return DecoderState(None, Reference(picture, features))
 
     def decode(self, latents: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Normalised latents (B, F, C, h, w) -> frames (B, T, 3, 8h, 8w) in about [-1, 1].
@@ -175,32 +199,85 @@ class VAE(nn.Module):
 
     # -- one group of 4 frames ----------------------------------------------------------------
 
-    def encode_groups(self, groups: Tensor) -> Tensor:
-        """(N, 4, 3, H, W) in [-1, 1] -> normalised (N, C, H/8, W/8)."""
-        each = self.encode_frame(channels_last(groups.flatten(0, 1)))
-        joined = rearrange(each, "(n t) c h w -> n (t c) h w", t=GROUP)
-        blocks = rearrange(groups, "n t c (h p) (w q) -> n h w (t c p q)", p=STRIDE, q=STRIDE)
-        linear = rearrange(self.linear_encode(blocks), "n h w c -> n c h w")
-        latents: Tensor = self.encode_group(channels_last(joined)) + linear
+    def encode_groups(self, groups: Tensor, reference: Tensor) -> Tensor:
+        """(N, 4, 3, H, W) and (N, 3, H, W) in [-1, 1] -> normalised (N, C, H/8, W/8)."""
+        motion = self.estimate_motion(groups, reference)
+        latents = torch.cat([motion, self.encode_appearance(groups, reference, motion)], 1)
         return (latents - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def estimate_motion(self, groups: Tensor, reference: Tensor) -> Tensor:
+        """(N, 4, 3, H, W) and (N, 3, H, W) -> motion channels (N, MOTION, H/8, W/8)."""
+        each = self.motion_frame(channels_last(groups.flatten(0, 1)))
+        joined = rearrange(each, "(n t) c h w -> n (t c) h w", t=GROUP)
+        still = self.motion_frame(channels_last(reference))
+        motion: Tensor = self.motion_group(torch.cat([joined, still], 1))
+        return motion.float()
+
+    def encode_appearance(self, groups: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
+        """What the moved reference lacks: (N, C - MOTION, H/8, W/8)."""
+        flow = flow_of(motion)
+        lacking = groups - warp(reference, flow).unflatten(0, (-1, GROUP))
+        both = torch.cat([groups, lacking], 2).flatten(0, 1)
+        each = self.encode_frame(channels_last(both))
+        joined = rearrange(each, "(n t) c h w -> n (t c) h w", t=GROUP)
+        blocks = rearrange(lacking, "n t c (h p) (w q) -> n h w (t c p q)", p=STRIDE, q=STRIDE)
+        linear = rearrange(self.linear_encode(blocks), "n h w c -> n c h w")
+        appearance: Tensor = self.encode_group(channels_last(joined)) + linear
+        return appearance
 
     def decode_group(self, latents: Tensor, previous: Tensor, reference: Reference) -> Tensor:
         """Normalised latents and the ones before, (N, C, h, w) -> (N, 4, 3, 8h, 8w)."""
         eighth, quarter, half = reference.features
-        moved = (latents - reference.latent) * self.std[:, None, None]
+        moved = latents * self.std[:, None, None] + self.mean[:, None, None]
         change = (latents - previous) * self.std[:, None, None]
         x = self.decoder8_in(channels_last(torch.cat([moved, change], dim=1)))
         x = activate(self.decoder8(add(x, eighth)))
+        flow = flow_of(moved[:, :MOTION]) + self.refine_motion(x).float().unflatten(1, (-1, 2))
         x = shuffle(self.up4(rearrange(x, "n c h w -> n h w c")), frames=GROUP)
-        x = activate(self.decoder4(add(x, repeat(quarter))))
+        x = activate(self.decoder4(add(x, warp(quarter, flow))))
         x = shuffle(self.up2(rearrange(x, "n c h w -> n h w c")), frames=1)
-        x = self.to_pixels(activate(add(x, repeat(half))))
-        blocks = self.linear_decode(rearrange(moved, "n c h w -> n h w c"))
+        x = self.to_pixels(activate(add(x, warp(half, flow))))
+        blocks = self.linear_decode(rearrange(moved[:, MOTION:], "n c h w -> n h w c"))
         linear = rearrange(
             blocks, "n h w (t c p q) -> n t c (h p) (w q)", t=GROUP, c=3, p=STRIDE, q=STRIDE
         )
         detail = rearrange(x, "(n t) (c p q) h w -> n t c (h p) (w q)", t=GROUP, p=2, q=2)
-        return add(add(detail, linear), reference.pixels[:, None])
+        still = warp(reference.pixels, flow).unflatten(0, (-1, GROUP))
+        return add(add(detail, linear), still)
+
+
+def flow_of(motion: Tensor) -> Tensor:
+    """Motion channels (N, MOTION, h, w) -> pixels back to the reference, (N, 4, 2, h, w)."""
+    unit = torch.tensor(MOTION_PIXELS, dtype=motion.dtype, device=motion.device)
+    middle, growth = (motion * unit[:, None, None]).split(2, 1)
+    when = torch.linspace(-0.5, 0.5, GROUP, dtype=motion.dtype, device=motion.device)
+    return middle[:, None] + when[:, None, None, None] * growth[:, None]
+
+
+def motion_of(flow: Tensor) -> Tensor:
+    """The motion channels (N, MOTION, h, w) that come nearest to a flow (N, 4, 2, h, w)."""
+    unit = torch.tensor(MOTION_PIXELS, dtype=flow.dtype, device=flow.device)
+    when = torch.linspace(-0.5, 0.5, GROUP, dtype=flow.dtype, device=flow.device)
+    growth = (flow * when[:, None, None, None]).sum(1) / when.square().sum()
+    return torch.cat([flow.mean(1), growth], 1) / unit[:, None, None]
+
+
+def warp(still: Tensor, flow: Tensor) -> Tensor:
+    """Look up each of a group's frames in a still picture.
+
+    `still` is (N, C, H, W), `flow` (N, 4, 2, h, w) in pixels of 1/8 of a cell's side -> (N * 4, C,
+    H, W), bilinear, the border repeated.
+    """
+    H, W = still.shape[-2:]
+    h, w = flow.shape[-2:]
+    way = F.interpolate(flow.flatten(0, 1), (H, W), mode="bilinear", align_corners=False)
+    y = (torch.arange(H, dtype=way.dtype, device=way.device) + 0.5) * (2 / H) - 1
+    x = (torch.arange(W, dtype=way.dtype, device=way.device) + 0.5) * (2 / W) - 1
+    grid = torch.stack(
+        [way[:, 0] * (2 / (STRIDE * w)) + x, way[:, 1] * (2 / (STRIDE * h)) + y[:, None]], -1
+    )
+    each = still.repeat_interleave(GROUP, 0).to(way.dtype)
+    return F.grid_sample(each, grid, "bilinear", "border", align_corners=False)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -212,13 +289,6 @@ def shuffle(x: Tensor, frames: int) -> Tensor:
     """(N, h, w, frames * 4 C) -> (N * frames, C, 2h, 2w), channels last in memory."""
     pixels = rearrange(x, "n h w (t p q c) -> (n t) (h p) (w q) c", t=frames, p=2, q=2)
     return pixels.permute(0, 3, 1, 2)
-
-
-def repeat(features: Tensor) -> Tensor:
-    """The reference's features once for each frame of a group; a view where one is decoded."""
-    if len(features) == 1:
-        return features
-    return features.repeat_interleave(GROUP, 0)
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
