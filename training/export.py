@@ -48,7 +48,7 @@ def export_assets(run: Path, encoder: AudioEncoder, vae: VAE) -> None:
     for member in ENSEMBLE:
         picture = portrait(LOOKS[member.id])
         still = to_signed(np.broadcast_to(picture, (SINK_FRAMES, *picture.shape)).copy())[None]
-        sink, _ = vae.encode(still, EncoderState())
+        sink, _ = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, 32, 32))
         (folder / member.id).mkdir(parents=True, exist_ok=True)
         save_file(
             {

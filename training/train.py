@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from avatar.models.audio_encoder import AudioEncoder, AudioEncoderConfig
 from avatar.models.vae import VAE, VAEConfig
 from avatar.telemetry.logging import configure, get_logger
+from training import parallel
 from training.recipes.tiny import TinyRecipe
 from training.trainer import Schedule, Task, fit
 
@@ -38,12 +39,15 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe = shortened(TinyRecipe()) if args.quick else TinyRecipe()
     args.run.mkdir(parents=True, exist_ok=True)
+    parallel.join()
     for name, stage in STAGES.items():
-        if args.only in (None, name):
+        if args.only in (None, name) and (parallel.rank() == 0 or name in LEARNED):
             log.info("stage", stage=name)
             stage(recipe, args.run)
+        parallel.wait_for_all()
         if name == args.until:
             break
+    parallel.leave()
 
 
 def shortened(recipe: TinyRecipe) -> TinyRecipe:
@@ -179,6 +183,10 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
 }
 
 
+LEARNED = ("audio_encoder", "mouth_reader", "vae", "latent_reader", "dit")
+"""Stages in which several processes share the work; the first does the others alone."""
+
+
 def train(
     task: Task,
     schedule: Schedule,
@@ -191,6 +199,8 @@ def train(
     if final.exists():
         return
     averaged = fit(task, schedule, run / name)
+    if parallel.rank():
+        return
     task.model.load_state_dict(averaged)
     task.model.eval()
     figures = validate()

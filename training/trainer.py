@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from avatar.telemetry.logging import get_logger
+from training import parallel
 from training.checkpoint import load_checkpoint, save_checkpoint
 
 log = get_logger(__name__)
@@ -62,7 +63,8 @@ def fit(
     """Train to the end of the schedule, from the last checkpoint in `folder` if there is one.
 
     The batch of step n is drawn from (seed, n), so a run that was stopped and resumed sees the
-    same data as one that was not.
+    same data as one that was not. Of several processes each draws its own, see
+    `training.parallel`.
 
     Returns:
         The exponential moving average of the weights.
@@ -77,15 +79,19 @@ def fit(
     ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
     path = folder / "checkpoint.safetensors"
     first = load_checkpoint(path, model, ema, optimizer)
+    parallel.same_weights(model)
+    rank = parallel.rank()
     saved_at, seen = clock(), dict[str, list[float]]()
     started = saved_at
     for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
-        torch.manual_seed(schedule.seed * 1_000_003 + step)
-        loss, figures = task.loss(step, np.random.default_rng((schedule.seed, step)))
+        torch.manual_seed(schedule.seed * 1_000_003 + step + 500_009 * rank)
+        key = (schedule.seed, step, rank) if rank else (schedule.seed, step)
+        loss, figures = task.loss(step, np.random.default_rng(key))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        parallel.average_gradients(model)
         nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
         optimizer.step()
         decay = min(schedule.ema_decay, (step + 1) / (step + 20))
@@ -93,6 +99,8 @@ def fit(
             for key, value in model.state_dict().items():
                 if value.is_floating_point():
                     ema[key].lerp_(value, 1 - decay)
+        if rank:
+            continue
         for name, value_ in {"loss": loss.item(), **figures}.items():
             seen.setdefault(name, []).append(value_)
         if (step + 1) % schedule.log_every == 0 or step + 1 == schedule.steps:

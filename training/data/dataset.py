@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avatar.cast.characters import ENSEMBLE
 from training.data.clips import finished_clips
@@ -24,6 +26,10 @@ class CastClip:
     curves: NDArray[np.float32]
     controls: NDArray[np.float32]
     motion: NDArray[np.float16]
+
+    def flow(self, start: int, stop: int) -> Tensor:
+        """(stop - start, 2, 32, 32) pixels back to the portrait, as the VAE takes it."""
+        return torch.from_numpy(self.motion[start:stop]).float().movedim(-1, 1)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from training.tasks.vae import to_signed
 log = get_logger(__name__)
 SAMPLES_PER_LATENT = 2560
 SINK_FRAMES = 9
+STEP = 12 * GROUP
+"""Frames encoded at a time."""
 _PER_CLIP = ("latents", "speech", "controls", "visemes")
 
 
@@ -57,13 +59,14 @@ def encode_clips(clips: ClipSet, vae: VAE, encoder: AudioEncoder, path: Path) ->
     everything = [(clip, False) for clip in clips.train] + [(c, True) for c in clips.held_out]
     for number, (clip, held_out) in enumerate(everything):
         still = to_signed(np.broadcast_to(clip.portrait, (SINK_FRAMES, 256, 256, 3)).copy())[None]
-        sink, state = vae.encode(still, EncoderState())
+        sink, state = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, 32, 32))
         result.sinks[clip.character] = sink[0]
         num_latents = len(clip.curves) // GROUP
         frames = to_signed(clip.frames[: num_latents * GROUP])[None]
         pieces = []
-        for piece in frames.split(12 * GROUP, 1):
-            latents, state = vae.encode(piece, state)
+        flow = clip.flow(0, num_latents * GROUP)[None]
+        for piece, way in zip(frames.split(STEP, 1), flow.split(STEP, 1), strict=True):
+            latents, state = vae.encode(piece, state, way)
             pieces.append(latents[0])
         result.latents.append((torch.cat(pieces) - sink[0, 0]).half())
         samples = torch.from_numpy(clip.samples[: num_latents * SAMPLES_PER_LATENT]).float()[None]

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatar.models.vae import VAE, DecoderState, EncoderState
-from avatar.models.vae.model import GROUP
+from avatar.models.vae.model import GROUP, STRIDE
 from training.data.dataset import CastClip
 from training.meters.mouth_reader import MouthReader, read_mouth
 from training.tasks.vae import psnr, to_signed
 
-CHUNK = 3
-"""Latents decoded at a time, as in serving."""
+STEP = 3 * GROUP
+"""Frames decoded at a time, as in serving."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,13 @@ def measure_vae(
 def reconstruct(vae: VAE, clip: CastClip, frames: Tensor) -> tuple[Tensor, Tensor]:
     """Frames (4F, 3, H, W) after the still portrait -> the decoded ones, and latents (F, ...)."""
     portrait = to_signed(clip.portrait)[None]
-    still, encoding = vae.encode(portrait[:, None], EncoderState())
+    nowhere = torch.zeros(1, 1, 2, portrait.shape[-2] // STRIDE, portrait.shape[-1] // STRIDE)
+    still, encoding = vae.encode(portrait[:, None], EncoderState(), nowhere)
     state = DecoderState(still[:, 0], vae.init_decoder(portrait).reference)
     decoded, latents = [], []
-    for piece in frames[None].split(CHUNK * GROUP, 1):
-        encoded, encoding = vae.encode(piece, encoding)
+    flow = clip.flow(0, len(frames))[None]
+    for piece, way in zip(frames[None].split(STEP, 1), flow.split(STEP, 1), strict=True):
+        encoded, encoding = vae.encode(piece, encoding, way)
         pixels, state = vae.decode(encoded, state)
         decoded.append(pixels[0].clamp(-1, 1))
         latents.append(encoded[0])

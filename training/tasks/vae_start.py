@@ -33,8 +33,9 @@ def set_latent_statistics(vae: VAE, clips: list[CastClip]) -> None:
     vae.std.fill_(1.0)
     latents = []
     for clip in clips:
-        frames = to_signed(clip.frames[: min(96, len(clip.frames) // GROUP * GROUP)])[None]
-        encoded, _ = vae.encode(frames, EncoderState(to_signed(clip.portrait)[None]))
+        count = min(96, len(clip.frames) // GROUP * GROUP)
+        frames, flow = to_signed(clip.frames[:count])[None], clip.flow(0, count)[None]
+        encoded, _ = vae.encode(frames, EncoderState(to_signed(clip.portrait)[None]), flow)
         latents.append(encoded[0].transpose(0, 1).flatten(1))
     joined = torch.cat(latents, 1)
     vae.mean.copy_(joined.mean(1))
@@ -47,8 +48,7 @@ def lacking_blocks(clips: ClipSet, rng: np.random.Generator, count: int = 20_000
     while sum(map(len, rows)) < count:
         clip = clips.train[rng.integers(len(clips.train))]
         start = int(rng.integers(0, len(clip.curves) - GROUP))
-        way = torch.from_numpy(clip.motion[start : start + GROUP]).float().movedim(-1, 1)[None]
-        flow = flow_of(motion_of(way))
+        flow = flow_of(motion_of(clip.flow(start, start + GROUP)[None]))
         lacking = to_signed(clip.frames[start : start + GROUP]) - warp(
             to_signed(clip.portrait)[None], flow
         )

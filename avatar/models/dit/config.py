@@ -67,18 +67,18 @@ class DiTConfig:
         return self.dim // self.num_heads
 
 
-def tiny(latent_channels: int, audio_dim: int) -> DiTConfig:
+def tiny(latent_channels: int, audio_dim: int, num_controls: int = 44) -> DiTConfig:
     """The default avatar: a few million parameters, two forwards a chunk on one CPU core."""
     return DiTConfig(
         latent_channels=latent_channels,
         condition_channels=latent_channels,  # the portrait's latent
-        dim=192,
-        ffn_dim=768,
+        dim=256,
+        ffn_dim=1024,
         num_layers=6,
-        num_heads=6,
+        num_heads=4,
         patch=4,
         audio=AudioConfig(dim=audio_dim, tokens_per_latent=8),
-        num_controls=40,
+        num_controls=num_controls,
         grid=(8, 8),
         prediction="x0",
         residual=True,

@@ -154,11 +154,14 @@ class VAE(nn.Module):
 
     # -- streams ------------------------------------------------------------------------------
 
-    def encode(self, frames: Tensor, state: EncoderState) -> tuple[Tensor, EncoderState]:
+    def encode(
+        self, frames: Tensor, state: EncoderState, flow: Tensor | None = None
+    ) -> tuple[Tensor, EncoderState]:
         """Frames (B, T, 3, H, W) in [-1, 1] -> normalised latents (B, F, C, H/8, W/8).
 
         T is 1 + 4k at the beginning of a stream, whose first frame is its reference, and 4k after
-        it; F is 1 + k, or k.
+        it; F is 1 + k, or k. `flow` (B, T, 2, H/8, W/8), in pixels, is the way back to the
+        reference where it is known; else it is estimated.
         """
         T, reference = frames.shape[1], state.reference
         if T % GROUP != (1 if reference is None else 0):
@@ -166,10 +169,11 @@ class VAE(nn.Module):
             raise ValueError(f"{T} frames given, {start} a stream expected")
         if reference is None:
             reference = frames[:, 0]
-            frames = torch.cat([frames[:, :1].expand(-1, GROUP - 1, -1, -1, -1), frames], dim=1)
+            frames, flow = whole_groups(frames), None if flow is None else whole_groups(flow)
         groups = frames.unflatten(1, (-1, GROUP))
         stills = reference.repeat_interleave(groups.shape[1], 0)
-        latents = self.encode_groups(groups.flatten(0, 1), stills)
+        motion = None if flow is None else motion_of(flow.unflatten(1, (-1, GROUP)).flatten(0, 1))
+        latents = self.encode_groups(groups.flatten(0, 1), stills, motion)
         return latents.unflatten(0, groups.shape[:2]), EncoderState(reference)
 
     def init_decoder(self, picture: Tensor) -> DecoderState:
@@ -199,9 +203,12 @@ class VAE(nn.Module):
 
     # -- one group of 4 frames ----------------------------------------------------------------
 
-    def encode_groups(self, groups: Tensor, reference: Tensor) -> Tensor:
+    def encode_groups(
+        self, groups: Tensor, reference: Tensor, motion: Tensor | None = None
+    ) -> Tensor:
         """(N, 4, 3, H, W) and (N, 3, H, W) in [-1, 1] -> normalised (N, C, H/8, W/8)."""
-        motion = self.estimate_motion(groups, reference)
+        if motion is None:
+            motion = self.estimate_motion(groups, reference)
         latents = torch.cat([motion, self.encode_appearance(groups, reference, motion)], 1)
         return (latents - self.mean[:, None, None]) / self.std[:, None, None]
 
@@ -244,6 +251,12 @@ class VAE(nn.Module):
         detail = rearrange(x, "(n t) (c p q) h w -> n t c (h p) (w q)", t=GROUP, p=2, q=2)
         still = warp(reference.pixels, flow).unflatten(0, (-1, GROUP))
         return add(add(detail, linear), still)
+
+
+def whole_groups(frames: Tensor) -> Tensor:
+    """(B, 1 + 4k, ...) -> (B, 4 + 4k, ...): the first frame of a stream is a group of its own."""
+    first = frames[:, :1].expand(-1, GROUP - 1, *frames.shape[2:])
+    return torch.cat([first, frames], dim=1)
 
 
 def flow_of(motion: Tensor) -> Tensor:

@@ -1,0 +1,58 @@
+"""The same step on several processes: each takes a batch, all take the mean of the gradients.
+
+`torchrun --nproc-per-node 2 -m -- training.train` begins it; alone, nothing here does anything.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+def join() -> None:
+    """Meet the processes that torchrun started, over loopback or NCCL where there is CUDA."""
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def count() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def wait_for_all() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def same_weights(model: nn.Module) -> None:
+    """Everybody begins with the first process's weights."""
+    if count() > 1:
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
+def average_gradients(model: nn.Module) -> None:
+    """In place; a process without a gradient that another one has counts as zero."""
+    if count() == 1:
+        return
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    has_one = torch.tensor([float(p.grad is not None) for p in parameters])
+    dist.all_reduce(has_one)
+    parameters = [p for p, have in zip(parameters, has_one.tolist(), strict=True) if have]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    joined = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(joined)
+    joined /= count()
+    pieces = joined.split([p.numel() for p in parameters])
+    for parameter, mean in zip(parameters, pieces, strict=True):
+        parameter.grad = mean.view_as(parameter)

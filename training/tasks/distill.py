@@ -1,0 +1,200 @@
+"""Distillation: a student that makes chunks in two forwards learns from the bidirectional teacher.
+
+The modified CausVid recipe of TalkingMachines (arXiv:2506.03099): sparse causal attention {sink,
+previous, current chunk}, one noise level for all chunks, distribution matching (DMD,
+arXiv:2311.18828) with a critic beside a regression loss, no GAN, real and generated clips mixed.
+The student's clips are its own rollouts through the serving cache (Self Forcing, arXiv:2506.08009),
+and teacher and critic judge them as whole, continuous stretches.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avatar.models.dit import CachedContext, Condition, DiT, KeyValue
+from avatar.sampling.policy import Policy
+from avatar.sampling.rollout import condition_channels
+from avatar.sampling.schedule import add_noise, predicted_clean
+from training.data.latents import LatentClips
+from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
+from training.tasks.dit import denoise_chunks, weighted_square
+from training.tasks.latent_reader import LatentReader
+from training.tasks.teacher import GUIDANCE, NUM_CHUNKS, denoise_stretch, guided, shifted
+from training.tasks.vae import has_bfloat16
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What the student learns from; a weight of 0 leaves a term out.
+
+    `critic_steps`: steps of the critic for each of the student. `regression` is on real clips whose
+    chunks are denoised under the serving mask; `generated` on the student's own rollouts, towards
+    the clip whose speech and controls they were made from. `self_rollout`: else the student is
+    judged on real clips denoised in one forward, as CausVid does.
+    """
+
+    dmd: float = 1.0
+    regression: float = 1.0
+    generated: float = 0.25
+    sync: float = 2.0
+    critic_steps: int = 5
+    guidance: float = GUIDANCE
+    self_rollout: bool = True
+
+
+class DistillTask:
+    """`model` holds the student and the critic; the teacher stays as it is."""
+
+    def __init__(
+        self,
+        clips: LatentClips,
+        reader: LatentReader,
+        teacher: DiT,
+        student: DiT,
+        policy: Policy,
+        face_masks: dict[str, Tensor],
+        *,
+        weights: Distillation | None = None,
+        batch_size: int = 2,
+        num_chunks: int = NUM_CHUNKS,
+        bfloat16: bool | None = None,
+    ) -> None:
+        self.policy, self.batch_size, self.num_chunks = policy, batch_size, num_chunks
+        self.weights = weights or Distillation()
+        self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
+        self.reader = reader.eval().requires_grad_(False)
+        self.teacher = teacher.eval().requires_grad_(False)
+        assert teacher.config.audio is not None
+        self.stretches = Stretches(clips, face_masks, teacher.config.audio.reach)
+        critic = DiT(teacher.config)
+        critic.load_state_dict(teacher.state_dict())
+        self.student, self.critic = student.requires_grad_(True), critic
+        self.model = nn.ModuleDict({"student": student, "critic": critic})
+
+    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        stretch = self.stretches.draw(
+            rng, self.batch_size, self.num_chunks * self.policy.chunk_latents
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            if step % (self.weights.critic_steps + 1) == 0:
+                return self.student_loss(stretch, rng)
+            with torch.no_grad():
+                made = self.generate(stretch, rng)
+            return self.critic_loss(stretch, made)
+
+    def generate(self, stretch: Stretch, rng: np.random.Generator) -> Tensor:
+        """Clips (B, T, C, h, w) by the student; gradients reach one of its steps."""
+        if self.weights.self_rollout:
+            step = int(rng.integers(len(self.policy.sigmas)))
+            return rollout(self.student, stretch, self.policy, step)
+        sigma = served_levels(rng, self.policy.sigmas, len(stretch.clean), share=1.0)
+        return self.denoised(stretch, sigma)
+
+    def student_loss(
+        self, stretch: Stretch, rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        w = self.weights
+        made = self.generate(stretch, rng)
+        loss, figures = made.new_zeros(()), {}
+        if w.dmd:
+            gradient, size = self.matching_gradient(stretch, made.detach())
+            loss = loss + w.dmd * (gradient * made).mean()
+            figures["dmd"] = size
+        if w.generated:
+            off = weighted_square(made - stretch.clean, stretch).mean()
+            loss = loss + w.generated * off
+            figures["made_off"] = off.item()
+        if w.sync:
+            read = read_mouths(self.reader, made, stretch)
+            sync = (read - stretch.visemes).square().mean()
+            loss = loss + w.sync * sync
+            figures["made_sync"] = sync.item()
+        if w.regression:
+            sigma = served_levels(rng, self.policy.sigmas, len(stretch.clean))
+            off = weighted_square(self.denoised(stretch, sigma) - stretch.clean, stretch)
+            loss = loss + w.regression * (off / (sigma**2 + 0.1)).mean()
+            figures["real_off"] = off.mean().item()
+        return loss, figures
+
+    def matching_gradient(self, stretch: Stretch, made: Tensor) -> tuple[Tensor, float]:
+        """DMD's, eq. 7 and 8: critic less teacher, over the teacher's mean distance."""
+        with torch.no_grad():
+            noisy, sigma, level = noised(made)
+            real = guided(self.teacher, stretch, noisy, sigma, self.policy, self.weights.guidance)
+            fake = guided(self.critic, stretch, noisy, sigma, self.policy, 1.0)
+            distance = (made - real).abs().mean((1, 2, 3, 4), keepdim=True)
+            gradient = (fake - real) / distance.clamp(min=1e-3)
+        return gradient, float((fake - real).abs().mean())
+
+    def critic_loss(self, stretch: Stretch, made: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Flow matching on what the student makes."""
+        noisy, sigma, level = noised(made)
+        ones = torch.ones_like(sigma)
+        prediction = denoise_stretch(self.critic, stretch, noisy, sigma, self.policy, ones)
+        clean = predicted_clean(prediction.float(), noisy, level, self.critic.config.prediction)
+        off = (clean - made).square().mean((1, 2, 3, 4))
+        return (off / sigma.clamp(min=0.2).square()).mean(), {"critic_off": off.mean().item()}
+
+    def denoised(self, stretch: Stretch, sigma: Tensor) -> Tensor:
+        """The student's x0 of real clips, all chunks in one forward under the serving mask."""
+        level = sigma[:, None, None, None, None]
+        noisy = add_noise(stretch.clean, torch.randn(stretch.clean.shape), level)
+        known = torch.ones(len(sigma), self.num_chunks, dtype=torch.bool)
+        prediction = denoise_chunks(self.student, stretch, noisy, sigma, self.policy, known)
+        return predicted_clean(prediction.float(), noisy, level, self.student.config.prediction)
+
+
+def noised(clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One level for each clip: noisy, (B,) and the same for broadcasting."""
+    sigma = shifted(0.02 + 0.96 * torch.rand(len(clean)))
+    level = sigma[:, None, None, None, None]
+    return add_noise(clean, torch.randn(clean.shape), level), sigma, level
+
+
+def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Tensor:
+    """Chunk after chunk through the serving cache, as in `denoise_chunk`; (B, T, C, h, w).
+
+    A chunk is the x0 of forward `grad_step`, which alone is differentiated; the caches are not.
+    The chunk goes on to the last forward all the same, because the next one reads what it wrote.
+    """
+    reach = model.config.audio.reach if model.config.audio else 0
+    F = policy.chunk_latents
+    with torch.no_grad():
+        sink = anchored(model, stretch, policy)
+    previous: list[list[KeyValue]] = []
+    made = []
+    for start in range(0, stretch.clean.shape[1], F):
+        like = stretch.clean[:, start : start + F]
+        speech = stretch.speech[:, start : start + F + 2 * reach]
+        written: list[list[KeyValue]] = []
+        noisy = torch.randn_like(like)
+        for step, sigma in enumerate(policy.sigmas):
+            with torch.set_grad_enabled(step == grad_step and torch.is_grad_enabled()):
+                condition = Condition(
+                    channels=condition_channels(stretch.portrait.reference, None, like, policy),
+                    audio=model.project_audio(speech),
+                    face_mask=stretch.masks,
+                    controls=stretch.controls[:, start : start + F],
+                )
+                context = (
+                    CachedContext(
+                        (sink, previous[step]), policy.sink_positions + policy.previous_positions
+                    )
+                    if previous
+                    else CachedContext((sink,), policy.sink_positions)
+                )
+                timestep = like.new_full((len(like),), 1000 * sigma)
+                prediction, kv = model(
+                    noisy, timestep, condition, context, policy.current_positions
+                )
+                clean = predicted_clean(prediction.float(), noisy, sigma, model.config.prediction)
+            if step == grad_step:
+                made.append(clean)
+            written.append([KeyValue(each.key.detach(), each.value.detach()) for each in kv])
+            if step + 1 < len(policy.sigmas):
+                noise = torch.randn_like(like)
+                noisy = add_noise(clean.detach(), noise, policy.sigmas[step + 1])
+        previous = written
+    return torch.cat(made, 1)
