@@ -1,7 +1,7 @@
 """The nouns that flow: Stamp, AudioChunk -> AudioEmbedding -> LatentChunk -> FrameChunk."""
 
 from dataclasses import dataclass, field
-from typing import Literal, NewType
+from typing import Literal, NewType, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,27 @@ STAGES: tuple[StageName, ...] = (
 
 SPEECH_RATE = 16_000
 """Sample rate, in hertz, of all speech inside the graph; playout may use another."""
+
+Behaviour = Literal["idle", "listening", "thinking", "speaking"]
+"""What a face does while nobody tells it more."""
+BEHAVIOURS: tuple[Behaviour, ...] = get_args(Behaviour)
+
+CueName = Literal[
+    "smile",
+    "frown",
+    "surprised",
+    "nod",
+    "shake",
+    "tilt",
+    "bow",
+    "blink",
+    "look_left",
+    "look_right",
+    "look_up",
+    "look_down",
+]
+"""A short movement on top of the behaviour; left and right are those of the picture."""
+CUES: tuple[CueName, ...] = get_args(CueName)
 
 LOOKAHEAD_LATENTS = 2
 """Latents of speech beyond a chunk that travel with it: the reach of an audio window of 5."""
@@ -46,7 +67,9 @@ class AudioChunk:
 
     `samples` is (S,) float32 in [-1, 1]. `lookahead` is the speech right after it as far as it is
     already known, (0..) float32: it lets lips prepare for what comes and is never played from here.
-    Outside the chunk chain (a question, a spoken reply) `samples` may have any length.
+    The face shows `behaviour` in this chunk, and begins each of `cues` with its first frame.
+    Outside the chunk chain (a question, a spoken reply) `samples` may have any length, and the face
+    is not told anything.
     """
 
     stamp: Stamp
@@ -54,6 +77,8 @@ class AudioChunk:
     sample_rate: int = SPEECH_RATE
     lookahead: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     last: bool = False
+    behaviour: Behaviour = "idle"
+    cues: tuple[CueName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,13 +86,16 @@ class AudioEmbedding:
     """Embedding of one chunk's speech: `tokens` and `lookahead` are (latents, tokens, D) float32.
 
     All zero where nobody speaks. `lookahead` holds as many latents beyond the chunk as the
-    profile's audio window reaches; unknown speech is zero there.
+    profile's audio window reaches; unknown speech is zero there. `behaviour` and `cues` are those
+    of the `AudioChunk`.
     """
 
     stamp: Stamp
     tokens: NDArray[np.float32]
     lookahead: NDArray[np.float32]
     last: bool = False
+    behaviour: Behaviour = "idle"
+    cues: tuple[CueName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +132,8 @@ TurnKind = Literal[
     "barge_in",  # live: the caller interrupts the answer; wants `interrupt` back
     "caption",  # live: what was understood so far of a turn that goes on
     "transcript",  # what was heard
-    "reply",  # one sentence of the answer, before its audio; `words` where their times are known
+    "reply",  # one sentence of the answer, before its audio; `words` where their times are known,
+    # `cues` that the face shows with it
     "end_of_reply",  # the answer is complete; which models made it, one a line
     "failed",  # live: this turn has no answer; `text` says why, the conversation goes on
 ]
@@ -120,6 +149,14 @@ class Word:
 
 
 @dataclass(frozen=True)
+class TimedCue:
+    """A cue, and when it is due: seconds since the sentence's, or the recording's, sound began."""
+
+    name: CueName
+    start_s: float
+
+
+@dataclass(frozen=True)
 class TurnEvent:
     """A step of the conversation; the other fields are empty where the kind needs none."""
 
@@ -128,6 +165,7 @@ class TurnEvent:
     text: str = ""
     seconds: float = 0.0
     words: tuple[Word, ...] = ()
+    cues: tuple[TimedCue, ...] = ()
 
 
 Chunk = AudioChunk | AudioEmbedding | LatentChunk | FrameChunk | TurnEvent

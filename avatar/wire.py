@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection, Sequence
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -10,13 +11,18 @@ from numpy.typing import NDArray
 
 from avatar.errors import InvalidInput, TooLarge
 from avatar.media import (
+    BEHAVIOURS,
+    CUES,
     AudioChunk,
     AudioEmbedding,
+    Behaviour,
     Chunk,
+    CueName,
     FrameChunk,
     LatentChunk,
     SessionId,
     Stamp,
+    TimedCue,
     TurnEvent,
     TurnKind,
     Word,
@@ -30,6 +36,7 @@ MAX_MESSAGE_BYTES = 2 * MAX_TENSOR_BYTES + (64 << 10)
 MAX_TEXT_CHARACTERS = 10_000
 MAX_SAMPLE_RATE = 192_000
 MAX_WORDS = 512
+MAX_CUES = 16
 MAX_SECONDS = 86_400.0
 """Of a duration in a turn event."""
 
@@ -43,6 +50,18 @@ KINDS: Final[dict[TurnKind, "media_pb2.TurnEvent.Kind.ValueType"]] = {
     kind: media_pb2.TurnEvent.Kind.Value(f"KIND_{kind.upper()}") for kind in get_args(TurnKind)
 }
 KINDS_BACK: Final = {number: kind for kind, number in KINDS.items()}
+BEHAVIOUR_NUMBERS: Final[dict[Behaviour, "media_pb2.Behaviour.ValueType"]] = {
+    behaviour: media_pb2.Behaviour.Value(f"BEHAVIOUR_{behaviour.upper()}")
+    for behaviour in BEHAVIOURS
+}
+BEHAVIOURS_BACK: Final[dict[int, Behaviour]] = {
+    media_pb2.BEHAVIOUR_UNSPECIFIED: "idle",
+    **{number: behaviour for behaviour, number in BEHAVIOUR_NUMBERS.items()},
+}
+CUE_NUMBERS: Final[dict[CueName, "media_pb2.Cue.ValueType"]] = {
+    cue: media_pb2.Cue.Value(f"CUE_{cue.upper()}") for cue in CUES
+}
+CUES_BACK: Final = {number: cue for cue, number in CUE_NUMBERS.items()}
 
 
 def encode(chunk: Chunk) -> bytes:
@@ -96,10 +115,14 @@ def chunk_to_proto(chunk: Chunk, into: media_pb2.Chunk | None = None) -> media_p
             _fill(message.audio.samples, chunk.samples, "samples", "float32", 1)
             _fill(message.audio.lookahead, chunk.lookahead, "lookahead", "float32", 1)
             message.audio.sample_rate_hertz = _sample_rate(chunk.sample_rate)
+            message.audio.behaviour = BEHAVIOUR_NUMBERS[chunk.behaviour]
+            message.audio.cues.extend(_cue_numbers(chunk.cues))
         case AudioEmbedding():
             _check_same_layout(chunk.tokens, chunk.lookahead)
             _fill(message.embedding.tokens, chunk.tokens, "tokens", "float32", 3)
             _fill(message.embedding.lookahead, chunk.lookahead, "lookahead", "float32", 3)
+            message.embedding.behaviour = BEHAVIOUR_NUMBERS[chunk.behaviour]
+            message.embedding.cues.extend(_cue_numbers(chunk.cues))
         case LatentChunk():
             _fill(message.latents.latents, chunk.latents, "latents", "float32", 4)
         case FrameChunk():
@@ -114,6 +137,9 @@ def chunk_to_proto(chunk: Chunk, into: media_pb2.Chunk | None = None) -> media_p
                 message.turn.words.add(
                     text=_text(word.text), start_seconds=word.start_s, end_seconds=word.end_s
                 )
+            _check_cues(len(chunk.cues))
+            for cue in chunk.cues:
+                message.turn.cues.add(cue=CUE_NUMBERS[cue.name], start_seconds=cue.start_s)
             return message
     message.last = chunk.last
     return message
@@ -135,12 +161,21 @@ def chunk_from_proto(message: media_pb2.Chunk) -> Chunk:
                 sample_rate=_sample_rate(audio.sample_rate_hertz),
                 lookahead=_array(audio.lookahead, "lookahead", "float32", 1),
                 last=message.last,
+                behaviour=_behaviour(audio.behaviour),
+                cues=_cues(audio.cues),
             )
         case "embedding":
             tokens = _array(message.embedding.tokens, "tokens", "float32", 3)
             lookahead = _array(message.embedding.lookahead, "lookahead", "float32", 3)
             _check_same_layout(tokens, lookahead)
-            return AudioEmbedding(stamp, tokens, lookahead, message.last)
+            return AudioEmbedding(
+                stamp,
+                tokens,
+                lookahead,
+                message.last,
+                _behaviour(message.embedding.behaviour),
+                _cues(message.embedding.cues),
+            )
         case "latents":
             latents = _array(message.latents.latents, "latents", "float32", 4)
             return LatentChunk(stamp, latents, message.last)
@@ -152,8 +187,7 @@ def chunk_from_proto(message: media_pb2.Chunk) -> Chunk:
             kind = KINDS_BACK.get(message.turn.kind)
             if kind is None:
                 raise InvalidInput(
-                    f"turn event of kind {message.turn.kind}, {min(KINDS_BACK)} to "
-                    f"{max(KINDS_BACK)} expected"
+                    f"turn event of kind {message.turn.kind}, {_span(KINDS_BACK)} expected"
                 )
             turn = message.turn
             _check_words(len(turn.words))
@@ -161,7 +195,10 @@ def chunk_from_proto(message: media_pb2.Chunk) -> Chunk:
                 Word(_text(word.text), _seconds(word.start_seconds), _seconds(word.end_seconds))
                 for word in turn.words
             )
-            return TurnEvent(stamp, kind, _text(turn.text), _seconds(turn.seconds), words)
+            names = _cues([each.cue for each in turn.cues])
+            starts_s = [_seconds(each.start_seconds) for each in turn.cues]
+            cues = tuple(map(TimedCue, names, starts_s))
+            return TurnEvent(stamp, kind, _text(turn.text), _seconds(turn.seconds), words, cues)
         case None:
             raise InvalidInput(f"chunk {stamp.seq} has 0 bodies, 1 expected")
 
@@ -249,6 +286,34 @@ def _text(text: str) -> str:
 def _check_words(count: int) -> None:
     if count > MAX_WORDS:
         raise TooLarge(f"{count} words in one sentence, at most {MAX_WORDS} allowed")
+
+
+def _behaviour(number: int) -> Behaviour:
+    if number not in BEHAVIOURS_BACK:
+        raise InvalidInput(f"behaviour {number} given, {_span(BEHAVIOURS_BACK)} expected")
+    return BEHAVIOURS_BACK[number]
+
+
+def _cue_numbers(cues: Sequence[CueName]) -> list["media_pb2.Cue.ValueType"]:
+    _check_cues(len(cues))
+    return [CUE_NUMBERS[cue] for cue in cues]
+
+
+def _cues(numbers: Sequence["media_pb2.Cue.ValueType"]) -> tuple[CueName, ...]:
+    _check_cues(len(numbers))
+    for number in numbers:
+        if number not in CUES_BACK:
+            raise InvalidInput(f"cue {number} given, {_span(CUES_BACK)} expected")
+    return tuple(CUES_BACK[number] for number in numbers)
+
+
+def _check_cues(count: int) -> None:
+    if count > MAX_CUES:
+        raise TooLarge(f"{count} cues at once, at most {MAX_CUES} allowed")
+
+
+def _span(numbers: Collection[int]) -> str:
+    return f"{min(numbers)} to {max(numbers)}"
 
 
 def _seconds(value: float) -> float:

@@ -19,6 +19,102 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Behaviour:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BehaviourEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Behaviour.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BEHAVIOUR_UNSPECIFIED: _Behaviour.ValueType  # 0
+    """Not told; as BEHAVIOUR_IDLE."""
+    BEHAVIOUR_IDLE: _Behaviour.ValueType  # 1
+    """Nobody speaks."""
+    BEHAVIOUR_LISTENING: _Behaviour.ValueType  # 2
+    """The caller speaks."""
+    BEHAVIOUR_THINKING: _Behaviour.ValueType  # 3
+    """An answer is being made."""
+    BEHAVIOUR_SPEAKING: _Behaviour.ValueType  # 4
+    """The avatar speaks."""
+
+class Behaviour(_Behaviour, metaclass=_BehaviourEnumTypeWrapper):
+    """What a face does while nobody tells it more."""
+
+BEHAVIOUR_UNSPECIFIED: Behaviour.ValueType  # 0
+"""Not told; as BEHAVIOUR_IDLE."""
+BEHAVIOUR_IDLE: Behaviour.ValueType  # 1
+"""Nobody speaks."""
+BEHAVIOUR_LISTENING: Behaviour.ValueType  # 2
+"""The caller speaks."""
+BEHAVIOUR_THINKING: Behaviour.ValueType  # 3
+"""An answer is being made."""
+BEHAVIOUR_SPEAKING: Behaviour.ValueType  # 4
+"""The avatar speaks."""
+Global___Behaviour: _TypeAlias = Behaviour  # noqa: Y015
+
+class _Cue:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cue.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CUE_UNSPECIFIED: _Cue.ValueType  # 0
+    """Not set; refused."""
+    CUE_SMILE: _Cue.ValueType  # 1
+    """Smile for a while."""
+    CUE_FROWN: _Cue.ValueType  # 2
+    """Knit the brows."""
+    CUE_SURPRISED: _Cue.ValueType  # 3
+    """Raise the brows and the head."""
+    CUE_NOD: _Cue.ValueType  # 4
+    """Nod twice."""
+    CUE_SHAKE: _Cue.ValueType  # 5
+    """Shake the head."""
+    CUE_TILT: _Cue.ValueType  # 6
+    """Lean the head to the side."""
+    CUE_BOW: _Cue.ValueType  # 7
+    """Bow."""
+    CUE_BLINK: _Cue.ValueType  # 8
+    """Shut the eyes for a moment."""
+    CUE_LOOK_LEFT: _Cue.ValueType  # 9
+    """Look to the left."""
+    CUE_LOOK_RIGHT: _Cue.ValueType  # 10
+    """Look to the right."""
+    CUE_LOOK_UP: _Cue.ValueType  # 11
+    """Look up."""
+    CUE_LOOK_DOWN: _Cue.ValueType  # 12
+    """Look down."""
+
+class Cue(_Cue, metaclass=_CueEnumTypeWrapper):
+    """A short movement on top of the behaviour; left and right are those of the picture."""
+
+CUE_UNSPECIFIED: Cue.ValueType  # 0
+"""Not set; refused."""
+CUE_SMILE: Cue.ValueType  # 1
+"""Smile for a while."""
+CUE_FROWN: Cue.ValueType  # 2
+"""Knit the brows."""
+CUE_SURPRISED: Cue.ValueType  # 3
+"""Raise the brows and the head."""
+CUE_NOD: Cue.ValueType  # 4
+"""Nod twice."""
+CUE_SHAKE: Cue.ValueType  # 5
+"""Shake the head."""
+CUE_TILT: Cue.ValueType  # 6
+"""Lean the head to the side."""
+CUE_BOW: Cue.ValueType  # 7
+"""Bow."""
+CUE_BLINK: Cue.ValueType  # 8
+"""Shut the eyes for a moment."""
+CUE_LOOK_LEFT: Cue.ValueType  # 9
+"""Look to the left."""
+CUE_LOOK_RIGHT: Cue.ValueType  # 10
+"""Look to the right."""
+CUE_LOOK_UP: Cue.ValueType  # 11
+"""Look up."""
+CUE_LOOK_DOWN: Cue.ValueType  # 12
+"""Look down."""
+Global___Cue: _TypeAlias = Cue  # noqa: Y015
+
 @_typing.final
 class Stamp(_message.Message):
     """Which chunk this is."""
@@ -98,8 +194,12 @@ class AudioChunk(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     SAMPLE_RATE_HERTZ_FIELD_NUMBER: _builtins.int
     LOOKAHEAD_FIELD_NUMBER: _builtins.int
+    BEHAVIOUR_FIELD_NUMBER: _builtins.int
+    CUES_FIELD_NUMBER: _builtins.int
     sample_rate_hertz: _builtins.int
     """Samples a second."""
+    behaviour: Global___Behaviour.ValueType
+    """What the face does in this chunk."""
     @_builtins.property
     def samples(self) -> Global___Tensor:
         """Samples in [-1, 1], shape (samples), float32."""
@@ -108,16 +208,22 @@ class AudioChunk(_message.Message):
     def lookahead(self) -> Global___Tensor:
         """Speech right after the chunk as far as known, shape (samples), float32; never played."""
 
+    @_builtins.property
+    def cues(self) -> _containers.RepeatedScalarFieldContainer[Global___Cue.ValueType]:
+        """What it begins with the chunk's first frame; at most 16."""
+
     def __init__(
         self,
         *,
         samples: Global___Tensor | None = ...,
         sample_rate_hertz: _builtins.int = ...,
         lookahead: Global___Tensor | None = ...,
+        behaviour: Global___Behaviour.ValueType = ...,
+        cues: _abc.Iterable[Global___Cue.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lookahead", b"lookahead", "samples", b"samples"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lookahead", b"lookahead", "sample_rate_hertz", b"sample_rate_hertz", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behaviour", b"behaviour", "cues", b"cues", "lookahead", b"lookahead", "sample_rate_hertz", b"sample_rate_hertz", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,6 +237,10 @@ class AudioEmbedding(_message.Message):
 
     TOKENS_FIELD_NUMBER: _builtins.int
     LOOKAHEAD_FIELD_NUMBER: _builtins.int
+    BEHAVIOUR_FIELD_NUMBER: _builtins.int
+    CUES_FIELD_NUMBER: _builtins.int
+    behaviour: Global___Behaviour.ValueType
+    """As in the chunk of speech."""
     @_builtins.property
     def tokens(self) -> Global___Tensor:
         """Shape (latents, tokens, features), float32; all zero in silence."""
@@ -139,15 +249,21 @@ class AudioEmbedding(_message.Message):
     def lookahead(self) -> Global___Tensor:
         """Latents beyond the chunk, same layout; zero where unknown."""
 
+    @_builtins.property
+    def cues(self) -> _containers.RepeatedScalarFieldContainer[Global___Cue.ValueType]:
+        """As in the chunk of speech."""
+
     def __init__(
         self,
         *,
         tokens: Global___Tensor | None = ...,
         lookahead: Global___Tensor | None = ...,
+        behaviour: Global___Behaviour.ValueType = ...,
+        cues: _abc.Iterable[Global___Cue.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lookahead", b"lookahead", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lookahead", b"lookahead", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behaviour", b"behaviour", "cues", b"cues", "lookahead", b"lookahead", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -290,6 +406,7 @@ class TurnEvent(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
+    CUES_FIELD_NUMBER: _builtins.int
     kind: Global___TurnEvent.Kind.ValueType
     """What happened."""
     text: _builtins.str
@@ -300,6 +417,10 @@ class TurnEvent(_message.Message):
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
         """The words of a spoken sentence, where their times are known; at most 512."""
 
+    @_builtins.property
+    def cues(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimedCue]:
+        """What the face shows while the sentence is spoken; at most 16."""
+
     def __init__(
         self,
         *,
@@ -307,14 +428,41 @@ class TurnEvent(_message.Message):
         text: _builtins.str = ...,
         seconds: _builtins.float = ...,
         words: _abc.Iterable[Global___Word] | None = ...,
+        cues: _abc.Iterable[Global___TimedCue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "seconds", b"seconds", "text", b"text", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cues", b"cues", "kind", b"kind", "seconds", b"seconds", "text", b"text", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TurnEvent: _TypeAlias = TurnEvent  # noqa: Y015
+
+@_typing.final
+class TimedCue(_message.Message):
+    """A cue of a spoken sentence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUE_FIELD_NUMBER: _builtins.int
+    START_SECONDS_FIELD_NUMBER: _builtins.int
+    cue: Global___Cue.ValueType
+    """Which."""
+    start_seconds: _builtins.float
+    """Seconds since the sentence's audio began."""
+    def __init__(
+        self,
+        *,
+        cue: Global___Cue.ValueType = ...,
+        start_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cue", b"cue", "start_seconds", b"start_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimedCue: _TypeAlias = TimedCue  # noqa: Y015
 
 @_typing.final
 class Word(_message.Message):

@@ -173,8 +173,8 @@ def test_the_catch_light_wanders_less_than_the_iris() -> None:
 
 def test_breath_moves_the_shoulders_only() -> None:
     renderer = renderer_of("otto")
-    still = renderer.frame(SHUT, [*pose(), 0.0])
-    change = difference(still, renderer.frame(SHUT, [*pose(), 1.0]))
+    still = renderer.frame(SHUT, pose())
+    change = difference(still, renderer.frame(SHUT, pose(breath=1.0)))
     assert change[220:].max() > 20
     assert change[:170].max() <= 6
 
