@@ -1,6 +1,6 @@
 """Speech file in, video file out, in one process and without any server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.audio.files import decode
+from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
 from avatar.engines.audio_encoder import AudioEncoderEngine
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
-from avatar.errors import NotFound, Unavailable
-from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, FrameChunk, SessionId, Stamp
+from avatar.errors import InvalidInput, NotFound, Unavailable
+from avatar.media import (
+    LOOKAHEAD_LATENTS,
+    SPEECH_RATE,
+    AudioChunk,
+    FrameChunk,
+    SessionId,
+    Stamp,
+    TimedCue,
+)
 from avatar.timebase import ChunkClock
 
 MAX_RENDER_SECONDS = 600.0
@@ -49,22 +58,32 @@ class _Spec:
 
 
 def render_chunks(
-    pipeline: Pipeline, speech: NDArray[np.float32], avatar: str, *, seed: int = 0
+    pipeline: Pipeline,
+    speech: NDArray[np.float32],
+    avatar: str,
+    *,
+    seed: int = 0,
+    cues: Sequence[TimedCue] = (),
 ) -> Iterator[FrameChunk]:
     """Video of `avatar` saying `speech`, (S,) float32 at 16 kHz, chunk after chunk to its end."""
     spec = _Spec(avatar, seed)
     heard = pipeline.encoder.init_state(spec)
     scored = pipeline.score.init_state(spec)
     decoded = pipeline.decoder.init_state(spec)
-    for chunk in speech_chunks(speech, pipeline.clock):
+    for chunk in speech_chunks(speech, pipeline.clock, cues):
         embedding, heard = pipeline.encoder.step(chunk, heard)
         latents, scored = pipeline.score.step(embedding, scored)
         frames, decoded = pipeline.decoder.step(latents, decoded)
         yield frames
 
 
-def speech_chunks(speech: NDArray[np.float32], clock: ChunkClock) -> Iterator[AudioChunk]:
-    """Speech cut into whole chunks, the last one filled with silence."""
+def speech_chunks(
+    speech: NDArray[np.float32], clock: ChunkClock, cues: Sequence[TimedCue] = ()
+) -> Iterator[AudioChunk]:
+    """Speech cut into whole chunks, the last one filled with silence.
+
+    The face speaks where there is sound and idles elsewhere; a cue is in the chunk of its time.
+    """
     whole = clock.samples_per_chunk(SPEECH_RATE)
     ahead = LOOKAHEAD_LATENTS * clock.samples_per_latent(SPEECH_RATE)
     count = max(1, -(-len(speech) // whole))
@@ -76,6 +95,8 @@ def speech_chunks(speech: NDArray[np.float32], clock: ChunkClock) -> Iterator[Au
             padded[start : start + whole],
             lookahead=padded[start + whole : start + whole + ahead],
             last=seq == count - 1,
+            behaviour="speaking" if has_sound(padded[start : start + whole]) else "idle",
+            cues=tuple(each.name for each in cues if int(each.start_s / clock.chunk_s) == seq),
         )
 
 
@@ -85,6 +106,7 @@ def render_file(
     out: Path,
     *,
     seed: int = 0,
+    cues: Sequence[TimedCue] = (),
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> None:
     """Write an mp4 of the avatar saying the recording; sound and picture end together.
@@ -92,7 +114,7 @@ def render_file(
     Raises:
         NotFound: No such file or avatar.
         Unavailable: The video cannot be written.
-        InvalidInput: Not audio, or too long.
+        InvalidInput: Not audio, or too long; or a cue is due after its end.
     """
     if not audio.is_file():
         raise NotFound(f"{audio} does not exist")
@@ -103,9 +125,10 @@ def render_file(
     clock = pipeline.clock
     per_chunk = clock.samples_per_chunk(SOUND_RATE)
     count = max(1, -(-len(speech) // clock.samples_per_chunk(SPEECH_RATE)))
+    _check_cues(cues, count * clock.chunk_s)
     track = np.pad(sound, (0, max(0, count * per_chunk - len(sound))))
     with Mp4Writer(clock.fps) as video:
-        for chunk in render_chunks(pipeline, speech, avatar, seed=seed):
+        for chunk in render_chunks(pipeline, speech, avatar, seed=seed, cues=cues):
             start = chunk.stamp.seq * per_chunk
             video.add(chunk.frames, track[start : start + per_chunk])
             progress(chunk.stamp.seq + 1, count)
@@ -118,3 +141,11 @@ def render_file(
         raise Unavailable(f"{out} cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_cues(cues: Sequence[TimedCue], length_s: float) -> None:
+    for cue in cues:
+        if not 0 <= cue.start_s < length_s:
+            raise InvalidInput(
+                f"cue {cue.name} at {cue.start_s:g} s, but the video lasts from 0 to {length_s:g} s"
+            )

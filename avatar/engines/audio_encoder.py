@@ -46,7 +46,10 @@ class AudioEncoderEngine:
         known = min(len(chunk.lookahead), reach)
         ahead[:known] = chunk.lookahead[:known]
         peeked, _ = self._embed(ahead, following)
-        return AudioEmbedding(chunk.stamp, tokens, peeked, chunk.last), following
+        embedding = AudioEmbedding(
+            chunk.stamp, tokens, peeked, chunk.last, chunk.behaviour, chunk.cues
+        )
+        return embedding, following
 
     @torch.inference_mode()
     def _embed(

@@ -88,12 +88,17 @@ class MarkerAudioEncoder:
             frames[frame, :3] = 1, heard.symbol, onset_ms - frame * 1000 * SYMBOL_S
         tokens = frames.reshape(CLOCK.latents_per_chunk, CLOCK.frames_per_latent, FEATURES)
         unknown = np.zeros((LOOKAHEAD_LATENTS, *tokens.shape[1:]), np.float32)
-        embedding = AudioEmbedding(chunk.stamp, tokens, unknown, chunk.last)
+        embedding = AudioEmbedding(
+            chunk.stamp, tokens, unknown, chunk.last, chunk.behaviour, chunk.cues
+        )
         return embedding, Heard(sound[-HISTORY:], order)
 
 
 class MarkerScore:
-    """Lays the tone of each frame, and the frame's own number, out as blocks."""
+    """Lays the tone of each frame, and the frame's own number, out as blocks.
+
+    Beside them the behaviour it is told, and its cues, one a frame from the chunk's first on.
+    """
 
     def __init__(self, sleep: Sleep = time.sleep) -> None:
         self._sleep = sleep
@@ -107,9 +112,8 @@ class MarkerScore:
         expected = (CLOCK.latents_per_chunk, CLOCK.frames_per_latent, FEATURES)
         if chunk.tokens.shape != expected:
             raise InvalidInput(f"embedding of {chunk.tokens.shape} given, {expected} expected")
-        first = chunk.stamp.seq * CLOCK.frames_per_chunk
         marks = [
-            _mark(features, (first + index) % FRAME_NUMBERS, chunk.stamp.epoch % EPOCHS)
+            _mark(features, chunk, index)
             for index, features in enumerate(chunk.tokens.reshape(-1, FEATURES))
         ]
         _obey("score_worker", marks, self._sleep)
@@ -141,14 +145,17 @@ class MarkerVaeDecoder:
         return FrameChunk(chunk.stamp, frames, chunk.last), None
 
 
-def _mark(features: NDArray[Any], frame: int, epoch: int) -> Mark:
+def _mark(features: NDArray[Any], chunk: AudioEmbedding, index: int) -> Mark:
+    """Of the chunk's frame `index`."""
     has_symbol, symbol, phase_ms, stage, units = features.tolist()
     return Mark(
-        frame,
-        epoch,
+        (chunk.stamp.seq * CLOCK.frames_per_chunk + index) % FRAME_NUMBERS,
+        chunk.stamp.epoch % EPOCHS,
         int(symbol) if has_symbol else None,
         phase_ms if has_symbol else 0.0,
         Stall(STALL_STAGES[int(stage) - 1], int(units)) if stage else None,
+        chunk.behaviour,
+        chunk.cues[index] if index < len(chunk.cues) else None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from avatar.media import BEHAVIOURS, CUES, Behaviour, CueName
 from avatar.speech.marker import STALL_STAGES, Stall
 
 CELLS = 8
@@ -27,6 +28,7 @@ class Mark:
     `frame` is its number in the session, modulo FRAME_NUMBERS, so its media time is `frame` / 25 s;
     `epoch` is modulo EPOCHS. `symbol` is the tone that belongs to it, None where there is none;
     `phase_ms` says how long after the frame's beginning that tone's onset is, -32 to 8 ms.
+    `behaviour` and `cue` are what the score worker was told; a stall hides the cue.
     """
 
     frame: int
@@ -34,6 +36,8 @@ class Mark:
     symbol: int | None = None
     phase_ms: float = 0.0
     stall: Stall | None = None
+    behaviour: Behaviour = "idle"
+    cue: CueName | None = None
 
 
 Blocks = NDArray[np.bool_]
@@ -44,7 +48,8 @@ def blocks_of(mark: Mark) -> Blocks:
     """The last row is a light that walks one block a frame, so that no two frames look alike."""
     phase = round((mark.phase_ms - EARLIEST_PHASE_MS) / PHASE_STEP_MS)
     stage = 0 if mark.stall is None else 1 + STALL_STAGES.index(mark.stall.stage)
-    units = 0 if mark.stall is None else mark.stall.units
+    cue = 0 if mark.cue is None else 1 + CUES.index(mark.cue)
+    units = cue if mark.stall is None else mark.stall.units
     fields = [
         (0b10, 2),  # always: a white block and a black one
         (mark.symbol is not None, 1),
@@ -54,7 +59,7 @@ def blocks_of(mark: Mark) -> Blocks:
         (mark.epoch % EPOCHS, 4),
         (stage, 2),
         (units, 5),
-        (0, 2),
+        (BEHAVIOURS.index(mark.behaviour), 2),
     ]
     bits = [bool(value >> at & 1) for value, size in fields for at in reversed(range(size))]
     bits += [bool(_checksum(bits) >> at & 1) for at in reversed(range(8))]
@@ -69,8 +74,10 @@ def mark_of(blocks: Blocks) -> Mark | None:
     for size in (2, 1, 8, 8, 16, 4, 2, 5, 2, 8):
         values.append(sum(bit << place for place, bit in enumerate(reversed(bits[at : at + size]))))
         at += size
-    fixed, has_symbol, symbol, phase, frame, epoch, stage, units, _, checksum = values
+    fixed, has_symbol, symbol, phase, frame, epoch, stage, units, behaviour, checksum = values
     if fixed != 0b10 or checksum != _checksum(bits[:48]) or not bits[56 + frame % CELLS]:
+        return None
+    if not stage and units > len(CUES):
         return None
     phase_ms = EARLIEST_PHASE_MS + phase * PHASE_STEP_MS
     return Mark(
@@ -79,6 +86,8 @@ def mark_of(blocks: Blocks) -> Mark | None:
         symbol if has_symbol else None,
         phase_ms if has_symbol else 0.0,
         Stall(STALL_STAGES[stage - 1], units) if stage else None,
+        BEHAVIOURS[behaviour],
+        CUES[units - 1] if units and not stage else None,
     )
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from avatar.cast.characters import character_of
-from avatar.cast.motion import controls
 from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
+from avatar.cast.sampler import MotionState, init_state, step
 from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
 from avatar.media import AudioEmbedding, LatentChunk
@@ -18,11 +18,14 @@ from avatar.sampling.rollout import Anchor, RolloutState, denoise_chunk, drop_an
 
 @dataclass(frozen=True)
 class ScoreState:
-    """`heard` is the embedded speech of the latents just before the next chunk, (reach, L, D)."""
+    """The past of a session.
 
-    avatar: str
+    `heard` is the embedded speech of the latents just before the next chunk, (reach, L, D).
+    """
+
     seed: int
     anchor: Anchor
+    motion: MotionState
     rollout: RolloutState
     heard: Tensor
 
@@ -46,7 +49,8 @@ class ScoreEngine:
         audio = self.model.config.audio
         assert audio is not None
         heard = torch.zeros(audio.reach, audio.tokens_per_latent, audio.dim)
-        return ScoreState(request.avatar, request.seed, anchor, RolloutState(), heard)
+        motion = init_state(request.seed, character_of(request.avatar).temperament)
+        return ScoreState(request.seed, anchor, motion, RolloutState(), heard)
 
     @torch.inference_mode()
     def step(self, chunk: AudioEmbedding, state: ScoreState) -> tuple[LatentChunk, ScoreState]:
@@ -67,22 +71,19 @@ class ScoreEngine:
         tokens = torch.from_numpy(np.ascontiguousarray(chunk.tokens))
         ahead = torch.from_numpy(np.ascontiguousarray(chunk.lookahead))
         speech = torch.cat([state.heard, tokens, ahead])[None]
-        seq = chunk.stamp.seq
-        frames = clock.frames_per_chunk
-        motion = controls(
-            state.seed, seq * frames, frames, character_of(state.avatar).temperament
-        ).reshape(1, policy.chunk_latents, -1)
+        controls, motion = step(state.motion, chunk.behaviour, chunk.cues, clock.frames_per_chunk)
+        taken = controls[:, : self.model.config.num_controls // clock.frames_per_latent]
         latents, rollout = denoise_chunk(
             self.model,
             state.anchor,
             speech,
-            torch.from_numpy(motion),
+            torch.from_numpy(taken.reshape(1, policy.chunk_latents, -1)),
             state.rollout,
             policy,
             seed=state.seed,
             epoch=chunk.stamp.epoch,
-            seq=seq,
+            seq=chunk.stamp.seq,
         )
         heard = torch.cat([state.heard, tokens])[-audio.reach :]
-        following = ScoreState(state.avatar, state.seed, state.anchor, rollout, heard)
+        following = ScoreState(state.seed, state.anchor, motion, rollout, heard)
         return LatentChunk(chunk.stamp, latents[0].numpy(), chunk.last), following
