@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from avatar.cast.characters import CAST, DEFAULT_CHARACTER
 from avatar.errors import AvatarError
+from avatar.media import CUES, TimedCue
 
 
 def main() -> int:
@@ -17,6 +19,10 @@ def main() -> int:
     render.add_argument("--avatar", default=DEFAULT_CHARACTER.id, help="default: %(default)s")
     render.add_argument("--out", type=Path, required=True, help="mp4 file to write")
     render.add_argument("--seed", type=int, default=0, help="another seed, other movements")
+    render.add_argument(
+        "--cue", type=_cue, action="append", default=[], metavar="SECONDS:NAME",
+        help=f"what the face shows, and when; repeatable; {', '.join(CUES)}",
+    )  # fmt: skip
     args = parser.parse_args()
     try:
         if args.command == "list":
@@ -28,7 +34,10 @@ def main() -> int:
             from avatar.render import render_file
 
             torch.set_num_threads(1)  # small networks: more threads wait for one another
-            render_file(args.audio, args.avatar, args.out, seed=args.seed, progress=_progress)
+            render_file(
+                args.audio, args.avatar, args.out,
+                seed=args.seed, cues=args.cue, progress=_progress,
+            )  # fmt: skip
             sys.stderr.write(f"\n{args.out}\n")
     except (AvatarError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
@@ -36,6 +45,19 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _cue(text: str) -> TimedCue:
+    """Such as `1.2:smile`."""
+    seconds, _, name = text.partition(":")
+    for known in CUES:
+        if name == known:
+            with suppress(ValueError):
+                return TimedCue(known, float(seconds))
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no cue; SECONDS:NAME such as 1.2:smile expected, NAME one of "
+        + ", ".join(CUES)
+    )
 
 
 def _progress(done: int, of: int) -> None:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from avatar.cast.characters import character_of
-from avatar.cast.motion import controls
+from avatar.cast.profile import load_appearance
+from avatar.cast.sampler import init_state, step
 from avatar.media import LatentChunk, SessionId, Stamp
 from avatar.models.vae import EncoderState
 from avatar.render import Pipeline
@@ -49,9 +50,10 @@ def ceiling(reader: MouthReader, spoken: Sequence[SpokenClip], show: Show) -> Li
 
 
 def render(avatar: str, seed: int, mouth: NDArray[np.float32]) -> Frames:
-    """Drawn, with the movements that a generated video of this seed would have."""
+    """Drawn, with the movements of a face that speaks."""
     renderer = PortraitRenderer(LOOKS[avatar])
-    movement = controls(seed, 0, len(mouth), character_of(avatar).temperament)
+    start = init_state(seed, character_of(avatar).temperament)
+    movement, _ = step(start, "speaking", (), len(mouth))
     return np.stack([renderer.frame(m, c) for m, c in zip(mouth, movement, strict=True)])
 
 

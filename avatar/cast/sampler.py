@@ -28,7 +28,7 @@ _YIELD = 0.18
 """Share of the way to a new posture in a frame, taken twice: most of it within a second."""
 _FOLLOW = 0.12
 """Likewise, how soon the head follows the eyes."""
-_COUNTER_TURN = 0.6
+COUNTER_TURN = 0.6
 """Of the gaze against the head's turns: the eyes stay at what they look at."""
 
 _POSTURES = np.array([astuple(MANNERS[behaviour].posture) for behaviour in BEHAVIOURS])
@@ -276,5 +276,5 @@ def _controls(seed: int, temperament: Temperament, course: _Course) -> Floats:
     }
     table = np.stack([curves[name] for name in CONTROL_NAMES], axis=1) + offsets
     yaw, pitch = table[:, CONTROL_NAMES.index("yaw")], table[:, CONTROL_NAMES.index("pitch")]
-    table[:, _GAZE] += _COUNTER_TURN * np.stack([-yaw, pitch], axis=1)
+    table[:, _GAZE] += COUNTER_TURN * np.stack([-yaw, pitch], axis=1)
     return table

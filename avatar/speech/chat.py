@@ -11,6 +11,7 @@ import openai
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from avatar.errors import ModelServerUnreachable
+from avatar.speech.cues import INSTRUCTION
 from avatar.speech.remote import ModelServer, reaching
 from avatar.speech.text import CLAUSE_MARKS, SentenceSplitter
 
@@ -39,6 +40,8 @@ class Chat(Protocol):
         brisk: bool = False,
     ) -> AsyncGenerator[str]:
         """Sentences of the answer, each as soon as it is complete; closing it aborts the request.
+
+        Cues may stand in them, as `avatar.speech.cues` reads them.
 
         Args:
             question: What to answer.
@@ -71,6 +74,8 @@ class ReplyStyle:
     temperature: float = 0.3
     examples: tuple[Message, ...] = ()
     """Turns shown before the history, for models too small to follow an instruction alone."""
+    offers_cues: bool = False
+    """The model is told that it may write cues, such as [smile], into its answer."""
     begins_with_name: bool = False
     """Who is asked for its name has its answer begun for it: small models forget it."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -169,6 +174,8 @@ class ChatClient:
             ) from error
 
     def _messages(self, persona: str, turns: Sequence[Message]) -> list[ChatCompletionMessageParam]:
+        if self._style.offers_cues:
+            persona = f"{persona} {INSTRUCTION}"
         messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": persona}]
         for turn in (*self._style.examples, *turns):
             if turn.role == "user":
@@ -205,7 +212,7 @@ class ScriptedChat:
     ) -> AsyncGenerator[str]:
         if not history:
             yield "No language model is installed here, so this is a fixed answer."
-        yield f"I heard you say: {question[:200]}"
+        yield f"[nod] I heard you say: {question[:200]}"
 
     async def warm(self, persona: str, /) -> None:
         """Nothing to read."""

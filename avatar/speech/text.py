@@ -91,8 +91,14 @@ class SentenceSplitter:
 
     def flush(self) -> list[str]:
         """The rest, at the end of the text; the splitter is empty afterwards."""
+        done = []
+        while len(self._pending) > MAX_SENTENCE_CHARACTERS:
+            end = _cut(self._pending[:MAX_SENTENCE_CHARACTERS])
+            done.append(self._pending[:end].strip())
+            self._pending = self._pending[end:].lstrip()
+            done += self.feed("")
         rest, self._pending = self._pending.strip(), ""
-        return [rest] if rest else []
+        return [sentence for sentence in (*done, rest) if sentence]
 
     def _end(self) -> int | None:
         clause = _first_clause(self._pending) if self._brisk else None
@@ -114,8 +120,8 @@ def _certain_end(text: str) -> int | None:
             break
         if match.group() == "\n" or _is_end(text, match):
             return match.end()
-    # two characters more than the limit decide every end within it
-    if len(text) > MAX_SENTENCE_CHARACTERS + 2:
+    # so many characters more than the limit decide every end within it
+    if len(text) > MAX_SENTENCE_CHARACTERS + _DECIDING_CHARACTERS:
         return _cut(text[:MAX_SENTENCE_CHARACTERS])
     return None
 
@@ -134,7 +140,13 @@ _CLAUSE_WORDS = 5
 _REST = re.compile(r"([^\s.!?…]+ ){3}\S")  # the last word may still grow, hence one more
 
 
-_END = re.compile(r"\n|(?P<mark>[.!?…]+)[\"'”\u2019)\]*_]* (?=\S)")
+# Cues such as [smile] belong to the words after them, and to those before only at the text's end.
+_MAYBE_CUE = r"\[[\w -]{0,16}"
+_END = re.compile(
+    r"\n|(?P<mark>[.!?…]+)[\"'”\u2019)\]*_]* "
+    rf"(?=(?:{_MAYBE_CUE}\]\s?){{0,2}}(?:[^\s\[]|\[(?!{_MAYBE_CUE[2:]}(?:\]|\Z))))"
+)
+_DECIDING_CHARACTERS = 64
 
 
 def _is_end(text: str, match: re.Match[str]) -> bool:

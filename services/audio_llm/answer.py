@@ -111,7 +111,7 @@ class Answer:
     async def _tell(self, piece: Said) -> None:
         out = await self._leave_to_tell()
         speech, words = piece.speech, timed_words(piece.text, piece.speech)
-        out.tell("reply", piece.text, words=words, epoch=self.epoch)
+        out.tell("reply", piece.text, words=words, cues=piece.cues, epoch=self.epoch)
         out.play(speech.samples, speech.sample_rate, epoch=self.epoch)
         self.words += (
             Word(word.text, self._told_s + word.start_s, self._told_s + word.end_s)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from avatar.cast.characters import Character
 from avatar.errors import DeadlineExceeded
-from avatar.media import AudioChunk, Stamp, TurnEvent, TurnKind, Word
+from avatar.media import AudioChunk, Stamp, TimedCue, TurnEvent, TurnKind, Word
 from avatar.transport import Inbound
 
 MAX_WAITING = 512
@@ -42,6 +42,7 @@ class Outbound:
         *,
         seconds: float = 0.0,
         words: tuple[Word, ...] = (),
+        cues: tuple[TimedCue, ...] = (),
         epoch: int | None = None,
     ) -> None:
         """Send a turn event; `epoch` is the turn's, for reply, end_of_reply and failed.
@@ -49,7 +50,7 @@ class Outbound:
         Raises:
             DeadlineExceeded: The gateway has not read for long.
         """
-        self._put(TurnEvent(self._stamp(), kind, text, max(0.0, seconds), words), epoch)
+        self._put(TurnEvent(self._stamp(), kind, text, max(0.0, seconds), words, cues), epoch)
 
     def play(self, samples: NDArray[np.float32], sample_rate: int, *, epoch: int) -> None:
         """Send speech of an answer, (S,) at any rate; raises as `tell`."""
@@ -101,8 +102,9 @@ class LiveBackend(Protocol):
         third unread chunk stops the microphone. `out` takes the events that are marked "from
         audio_llm", under the rules of the live conversation:
 
-        - an answer is, for each sentence, `reply` with its words, then `play` of its sound; then
-          `end_of_reply`; or `failed`. All of it has the epoch that `out.epoch` was at its start.
+        - an answer is, for each sentence, `reply` with its words and cues, then `play` of its
+          sound; then `end_of_reply`; or `failed`. All of it has the epoch that `out.epoch` was at
+          its start.
         - `interrupt` says what was heard of the answer: making it stops at once, and the history
           keeps exactly that text; nothing heard, and the answer is not in it.
         - between `barge_in` and the `interrupt` that follows it, no answer begins.

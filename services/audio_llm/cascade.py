@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.errors import AvatarError, InvalidInput, ModelServerUnreachable, NoSpeech
-from avatar.media import SPEECH_RATE
+from avatar.media import SPEECH_RATE, TimedCue
 from avatar.speech.asr import Recognizer
 from avatar.speech.chat import Chat, Message
+from avatar.speech.cues import natural_cues, take_cues, timed_cues, written
 from avatar.speech.listening import FILLER_PROMPT
+from avatar.speech.spoken_words import timed_words
 from avatar.speech.text import checked, sentences, speakable
 from avatar.speech.tts import Speech, Synthesizer, Voice
 from avatar.speech.vad import Detector
@@ -38,11 +40,15 @@ class Heard:
 
 @dataclass(frozen=True)
 class Said:
-    """One sentence of the answer with its speech; `cause` is why it is not the model's own."""
+    """One sentence of the answer with its speech.
+
+    `cues` are no part of the text; `cause` is why it is not the model's own.
+    """
 
     text: str = field(repr=False)
     speech: Speech = field(repr=False)
     cause: AvatarError | None = None
+    cues: tuple[TimedCue, ...] = ()
 
 
 TurnPiece = Heard | Said
@@ -144,12 +150,13 @@ class Cascade:
             InvalidInput: There is nothing in the question.
         """
         question = checked(question)
-        said_any = False
+        said_any, waiting = False, ""
         try:
             replies = self._chat.reply(question, persona=persona, history=history, brisk=brisk)
             async with aclosing(replies) as texts:
                 async for text in texts:
-                    if speakable(text) and (said := await self._say(text, voice)):
+                    said, waiting = await self._say(waiting + text, voice)
+                    if said is not None:
                         yield said
                         said_any = True
             if not said_any:
@@ -166,9 +173,10 @@ class Cascade:
             TooLarge: It has more than 2000 characters.
             InvalidInput: There is nothing to speak in it.
         """
-        said_any = False
+        said_any, waiting = False, ""
         for sentence in sentences(checked(text)):
-            if said := await self._say(sentence, voice):
+            said, waiting = await self._say(waiting + sentence, voice)
+            if said is not None:
                 yield said
                 said_any = True
         if not said_any:
@@ -190,13 +198,20 @@ class Cascade:
             raise NoSpeech("somebody speaks, but no word can be understood")
         return text
 
-    async def _say(self, sentence: str, voice: Voice) -> Said | None:
-        """The spoken sentence, or None where it has no word, such as a lone emoji."""
+    async def _say(self, sentence: str, voice: Voice) -> tuple[Said | None, str]:
+        """The spoken sentence, or None where it has no word, such as a lone emoji.
+
+        Its cues then belong to the next sentence: they are returned beside, as they are written.
+        """
+        text, placed = take_cues(sentence)
+        if not speakable(text):
+            return None, written(placed, "")
         try:
-            speech = await self._run(self._synthesizer.synthesize, sentence, voice)
+            speech = await self._run(self._synthesizer.synthesize, text, voice)
         except InvalidInput:
-            return None
-        return Said(sentence, speech)
+            return None, written(placed, "")
+        cues = timed_cues(placed or natural_cues(text), timed_words(text, speech))
+        return Said(text, speech, cues=cues), ""
 
     async def _run(self, blocking: Callable[..., R], *args: object) -> R:
         loop = asyncio.get_running_loop()

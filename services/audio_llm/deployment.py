@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from avatar.bus import Lease
 from avatar.cast.characters import CAST, Character, character_of
 from avatar.errors import InvalidInput, TooLarge
-from avatar.media import SPEECH_RATE, AudioChunk, StageName, Stamp, TurnEvent, TurnKind
+from avatar.media import SPEECH_RATE, AudioChunk, StageName, Stamp, TimedCue, TurnEvent, TurnKind
 from avatar.speech.asr import RemoteRecognizer, WhisperRecognizer
-from avatar.speech.chat import ChatClient
+from avatar.speech.chat import ChatClient, ReplyStyle
 from avatar.speech.hibari_tts import HibariSynthesizer
 from avatar.speech.local_chat import open_local_chat
 from avatar.speech.marker import MarkerSynthesizer
@@ -167,15 +167,15 @@ class _Reply:
                 if isinstance(piece, Heard):
                     await self._tell("transcript", piece.text)
                     continue
-                await self._tell("reply", piece.text)
+                await self._tell("reply", piece.text, piece.cues)
                 speech = piece.speech
                 await self._inbound.send(
                     AudioChunk(self._stamp(), speech.samples, sample_rate=speech.sample_rate)
                 )
         await self._tell("end_of_reply", "\n".join(models))
 
-    async def _tell(self, kind: TurnKind, text: str) -> None:
-        await self._inbound.send(TurnEvent(self._stamp(), kind, text))
+    async def _tell(self, kind: TurnKind, text: str, cues: tuple[TimedCue, ...] = ()) -> None:
+        await self._inbound.send(TurnEvent(self._stamp(), kind, text, cues=cues))
 
     def _stamp(self) -> Stamp:
         seq, self._num_sent = self._num_sent, self._num_sent + 1
@@ -204,7 +204,7 @@ def load_cascade(config: AppConfig, environment: Environment, executor: Executor
 
     return Cascade(
         RemoteRecognizer(server(chat.asr_model)) if chat.asr_model else WhisperRecognizer(),
-        ChatClient(server(chat.chat_model))
+        ChatClient(server(chat.chat_model), ReplyStyle(offers_cues=True))
         if chat.chat_model
         else open_local_chat(slots=config.slots),
         _voice(config.profile, server(chat.tts_model) if chat.tts_model else None),

@@ -12,6 +12,7 @@ from openai.types.realtime.realtime_response_create_params_param import (
     RealtimeResponseCreateParamsParam,
 )
 
+from avatar.speech.cues import natural_cues, timed_cues
 from services.audio_llm.backend import Outbound
 from services.audio_llm.realtime_protocol import PCM_RATE
 from services.audio_llm.realtime_sentences import Sentence, Sentences
@@ -172,7 +173,8 @@ class Answer:
         due_s = self._max_seconds if is_over else loop.time() - began_at + AHEAD_S
         for piece in self._sentences.take(due_s):
             if isinstance(piece, Sentence):
-                self._out.tell("reply", piece.text, words=piece.words, epoch=self.epoch)
+                cues = timed_cues(natural_cues(piece.text), piece.words)
+                self._out.tell("reply", piece.text, words=piece.words, cues=cues, epoch=self.epoch)
             else:
                 self._out.play(piece, PCM_RATE, epoch=self.epoch)
                 self._began_at = began_at

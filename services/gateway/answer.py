@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from avatar.media import Word
+from avatar.media import CueName, TimedCue, Word
+from services.gateway.live_timeline import LaidChunk
 from services.gateway.media import PLAYED_RATE
 
 STAGES = (
@@ -23,6 +24,7 @@ class Sentence:
     start: int
     text: str
     words: tuple[Word, ...]
+    cues: tuple[TimedCue, ...] = ()
 
     def heard(self, position: int) -> str:
         """Its words of which at least half was played when the answer stood at `position`."""
@@ -64,10 +66,27 @@ class Answer:
     marks: Marks | None
     sentences: list[Sentence] = field(default_factory=list)
     num_announced: int = 0  # sentences that have begun to sound
+    waiting_cues: list[tuple[int, CueName]] = field(default_factory=list)  # and where they are due
     models: tuple[str, ...] = ()
     is_complete: bool = False
     is_heard: bool = False  # its first sample was played
     failure: str = ""
+
+    def add(self, sentence: Sentence) -> None:
+        """One more; its sound comes after it."""
+        self.sentences.append(sentence)
+        self.waiting_cues += (
+            (sentence.start + round(cue.start_s * PLAYED_RATE), cue.name) for cue in sentence.cues
+        )
+
+    def take_cues(self, chunk: LaidChunk) -> list[CueName]:
+        """What is due in the chunk, and not before it."""
+        end = chunk.position + chunk.num_spoken
+        if chunk.ends_reply:
+            end += 1  # one after the last word
+        due = [name for at, name in self.waiting_cues if at < end]
+        self.waiting_cues = [each for each in self.waiting_cues if each[0] >= end]
+        return due
 
     @property
     def text(self) -> str:

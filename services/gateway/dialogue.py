@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from avatar.cast.characters import Character
-from avatar.media import AudioChunk, TurnEvent, TurnKind
+from avatar.media import CUES, AudioChunk, Behaviour, CueName, TurnEvent, TurnKind
 from avatar.telemetry import metrics
 from avatar.timebase import ChunkClock
 from services.gateway.answer import Answer, Marks, Sentence
@@ -17,6 +17,7 @@ from services.gateway.events import (
     ClientHeartbeat,
     CreateItem,
     CreateResponse,
+    Cue,
     PushToTalk,
     Say,
 )
@@ -70,6 +71,7 @@ class Dialogue:
         self._typed: list[str] = []
         self._item_id = ""
         self._is_caller_speaking = False
+        self._cues: list[CueName] = ["smile"]  # to begin with: somebody has come
 
     # What audio_llm says
 
@@ -134,7 +136,7 @@ class Dialogue:
                     self.timeline.begin()
                     self.playout.begin_reply()
                 start = self.timeline.num_pushed
-                answer.sentences.append(Sentence(start, piece.text, piece.words))
+                answer.add(Sentence(start, piece.text, piece.words, piece.cues))
             case "end_of_reply":
                 self.models = tuple(piece.text.splitlines()) or self.models
                 answer.is_complete = True
@@ -169,6 +171,9 @@ class Dialogue:
                 self.interrupt(now)
                 self._expect_answer(Marks(now))
                 self._send("text", text)
+            case Cue(name=name):
+                if name not in self._cues:  # asked for twice in one chunk, it is shown once
+                    self._cues.append(name)
             case ClientHeartbeat(n=n):
                 self._tell("avatar.heartbeat", {"n": n})
         self._set_state()
@@ -220,9 +225,22 @@ class Dialogue:
         words = self._answer.sentences[0].words
         return bool(words) and words[-1].end_s * PLAYED_RATE <= self.timeline.num_pushed
 
-    def laid(self, chunk: LaidChunk, now: float) -> None:
-        """A chunk has been sent into the graph."""
+    def laid(self, chunk: LaidChunk, now: float) -> tuple[Behaviour, tuple[CueName, ...]]:
+        """A chunk is sent into the graph now; what the face does in it, and begins with it."""
         self._reach(chunk, "next chunk", now)
+        cues, self._cues = self._cues, []
+        if self._answer is not None:
+            cues += self._answer.take_cues(chunk)
+        return self._behaviour(chunk), tuple(dict.fromkeys(cues))
+
+    def _behaviour(self, chunk: LaidChunk) -> Behaviour:
+        """Of a chunk that is heard later: the call's state is what is heard now."""
+        is_begun = self._answer is not None and self.timeline.has_begun
+        if chunk.num_spoken or (is_begun and not self.timeline.has_ended):
+            return "speaking"
+        if self._is_caller_speaking:
+            return "listening"
+        return "thinking" if self._answer is not None and not is_begun else "idle"
 
     def arrived(self, chunk: PlayChunk, laid: LaidChunk, now: float) -> None:
         """It has come back with its frames."""
@@ -304,7 +322,11 @@ class Dialogue:
 
     def greeting(self) -> Fields:
         """What a caller is told who has just connected."""
-        session = {"avatar": self._character.id, "models": list(self.models)}
+        session = {
+            "avatar": self._character.id,
+            "models": list(self.models),
+            "cues": list(CUES),
+        }
         return {"session": session, "items": list(self.items), "state": self.state}
 
     def _expect_answer(self, marks: Marks | None) -> Answer:

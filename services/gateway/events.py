@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from avatar.errors import InvalidInput, TooLarge
+from avatar.media import Behaviour, CueName
 
 MAX_EVENT_BYTES = 16 << 10
 
@@ -74,6 +75,13 @@ class Say(_Event):
     text: str = Field(min_length=1, max_length=2000)
 
 
+class Cue(_Event):
+    """Show this, from the next chunk on."""
+
+    type: Literal["avatar.cue"]
+    name: CueName
+
+
 class ClientHeartbeat(_Event):
     """The caller is there; several a second. It is sent back as it came."""
 
@@ -82,13 +90,20 @@ class ClientHeartbeat(_Event):
 
 
 ClientEvent = (
-    CreateItem | CreateResponse | CancelResponse | ClearOutput | PushToTalk | Say | ClientHeartbeat
+    CreateItem
+    | CreateResponse
+    | CancelResponse
+    | ClearOutput
+    | PushToTalk
+    | Say
+    | Cue
+    | ClientHeartbeat
 )
 _CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(
     Annotated[ClientEvent, Field(discriminator="type")]
 )
 
-CallState = Literal["idle", "listening", "thinking", "speaking"]
+CallState = Behaviour
 
 
 def parse(message: str | bytes) -> ClientEvent:

@@ -236,8 +236,10 @@ class LiveSession:
         stamp = Stamp(self.id, dialogue.epoch, seq, self._session.fence, pts)
         now = self._clock()
         self._on_the_way[seq] = _Sent(dialogue.epoch, laid, now)
-        dialogue.laid(laid, now)
-        await self._session.send(AudioChunk(stamp, laid.speech, lookahead=laid.lookahead))
+        behaviour, cues = dialogue.laid(laid, now)
+        await self._session.send(
+            AudioChunk(stamp, laid.speech, lookahead=laid.lookahead, behaviour=behaviour, cues=cues)
+        )
 
     async def _collect(self) -> None:
         while not self.ended:

@@ -72,6 +72,11 @@ class LiveTimeline:
         """Whether a chunk has the reply's first sample."""
         return self._laid > 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether a chunk has its last one."""
+        return self._has_ended
+
     def push(self, samples: NDArray[np.float32], sample_rate: int) -> None:
         """Add (S,) float32 right after what is there already."""
         if self._resampler is None or self._resampler[0] != sample_rate:

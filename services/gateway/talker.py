@@ -237,7 +237,8 @@ class _Talk:
                     self._news.set()
                 case TurnEvent(kind="transcript", text=text):
                     await self._emit(Transcript(text))
-                case TurnEvent(kind="reply", text=text):
+                case TurnEvent(kind="reply", text=text, cues=cues):
+                    self._timeline.add_cues(cues)
                     await self._emit(ReplySentence(text))
                 case TurnEvent(kind="end_of_reply", text=models):
                     self.models = tuple(models.splitlines())

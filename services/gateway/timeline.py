@@ -1,13 +1,23 @@
 """Lays the speech of a reply onto equal chunks, so that sound and lips share one media time."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE
-from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, SessionId, Stamp
+from avatar.media import (
+    LOOKAHEAD_LATENTS,
+    SPEECH_RATE,
+    AudioChunk,
+    CueName,
+    SessionId,
+    Stamp,
+    TimedCue,
+)
 from avatar.timebase import ChunkClock, samples_of_ticks
 
 CLOSING_S = 0.32
@@ -30,6 +40,7 @@ class Timeline:
         self._speech = np.zeros(0, np.float32)  # at SPEECH_RATE, from the next chunk's start on
         self._sound = np.zeros(0, np.float32)  # at SOUND_RATE, from the first sound not yet taken
         self._num_sound = 0
+        self._cues: list[tuple[float, CueName]] = []  # and when they are due, in seconds
         self._next_seq = 0
         self._num_chunks: int | None = None  # known once the reply is complete
 
@@ -56,6 +67,10 @@ class Timeline:
             raise ValueError("push() after finish(): the reply was complete")
         self._append(resample(samples, sample_rate, SOUND_RATE))
 
+    def add_cues(self, cues: Sequence[TimedCue]) -> None:
+        """What the face shows with the sentence that is pushed next."""
+        self._cues += ((self.sound_s + cue.start_s, cue.name) for cue in cues)
+
     def finish(self) -> None:
         """The reply is complete: let the mouth close, and fill the last chunk with silence."""
         if self._num_chunks is not None:
@@ -76,12 +91,16 @@ class Timeline:
         if self._num_chunks is None and self._speech.size < whole + ahead:
             return None
         seq = self._next_seq
+        samples, end_s = self._speech[:whole], (seq + 1) * self._clock.chunk_s
         chunk = AudioChunk(
             stamp=Stamp(self._session, self._epoch, seq, self._fence, self._clock.pts(seq)),
-            samples=self._speech[:whole],
+            samples=samples,
             lookahead=self._speech[whole : whole + ahead],
             last=seq + 1 == self._num_chunks,
+            behaviour="speaking" if has_sound(samples) else "idle",
+            cues=tuple(dict.fromkeys(name for at_s, name in self._cues if at_s < end_s)),
         )
+        self._cues = [each for each in self._cues if each[0] >= end_s]
         self._speech = self._speech[whole:]
         self._next_seq += 1
         return chunk
