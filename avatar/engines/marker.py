@@ -97,7 +97,7 @@ class MarkerAudioEncoder:
 class MarkerScore:
     """Lays the tone of each frame, and the frame's own number, out as blocks.
 
-    Beside them the behaviour it is told, and its cues, one a frame from the chunk's first on.
+    Beside them the behaviour it is told, and its cues, which take turns over the chunk's frames.
     """
 
     def __init__(self, sleep: Sleep = time.sleep) -> None:
@@ -155,7 +155,7 @@ def _mark(features: NDArray[Any], chunk: AudioEmbedding, index: int) -> Mark:
         phase_ms if has_symbol else 0.0,
         Stall(STALL_STAGES[int(stage) - 1], int(units)) if stage else None,
         chunk.behaviour,
-        chunk.cues[index] if index < len(chunk.cues) else None,
+        chunk.cues[index % len(chunk.cues)] if chunk.cues else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from avatar.engines.marker import MarkerAudioEncoder, MarkerScore, MarkerVaeDecoder
 from avatar.media import AudioChunk, Chunk, FrameChunk, TurnEvent
+from avatar.speech.cues import take_cues, timed_cues
 from avatar.speech.marker import MarkerSynthesizer
 from avatar.speech.text import sentences
 from tests.fakes.live import FakeSession
@@ -33,10 +34,12 @@ class MarkerSession(FakeSession):
         self.latency_s = plain_s
 
     def say_marks(self, *texts: str, epoch: int = 0) -> None:
-        for text in texts:
+        """Sentences with their cues, then the end of the reply."""
+        for sentence in texts:
+            text, placed = take_cues(sentence)
             speech = MarkerSynthesizer().synthesize(text, PlainVoice())
-            stamp = self._stamp(epoch)
-            self.to_say.put_nowait(TurnEvent(stamp, "reply", text, words=speech.words))
+            stamp, cues = self._stamp(epoch), timed_cues(placed, speech.words)
+            self.to_say.put_nowait(TurnEvent(stamp, "reply", text, 0.0, speech.words, cues))
             self.to_say.put_nowait(AudioChunk(stamp, speech.samples, speech.sample_rate))
         self.say("end_of_reply", epoch=epoch)
 

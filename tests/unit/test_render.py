@@ -1,15 +1,17 @@
 """Rendering without a server."""
 
+import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from avatar.__main__ import main
 from avatar.audio.files import encode_wav
 from avatar.audio.video import SOUND_RATE, Mp4Writer
 from avatar.errors import InvalidInput, NotFound
-from avatar.media import SPEECH_RATE
+from avatar.media import SPEECH_RATE, TimedCue
 from avatar.render import render_file, speech_chunks
 from avatar.timebase import ChunkClock
 
@@ -25,6 +27,39 @@ def test_speech_is_cut_into_whole_chunks_with_what_follows_each() -> None:
     assert np.array_equal(np.concatenate([c.samples for c in chunks])[:20_000], speech)
     assert np.array_equal(chunks[0].lookahead, chunks[1].samples[:5120])
     assert not chunks[2].lookahead.any()
+
+
+def test_a_face_speaks_where_there_is_sound_and_idles_elsewhere() -> None:
+    speech = np.zeros(3 * 7680, np.float32)
+    speech[9000:12000] = 0.3
+    told = [chunk.behaviour for chunk in speech_chunks(speech, ChunkClock())]
+    assert told == ["idle", "speaking", "idle"]
+
+
+def test_a_cue_is_in_the_chunk_of_its_time() -> None:
+    cues = [TimedCue("smile", 0.479), TimedCue("nod", 0.48), TimedCue("bow", 1.2)]
+    told = [chunk.cues for chunk in speech_chunks(np.zeros(30_000, np.float32), ChunkClock(), cues)]
+    assert told == [("smile",), ("nod",), ("bow",), ()]
+
+
+def test_a_cue_after_the_end_is_refused(tmp_path: Path) -> None:
+    sound = tmp_path / "a.wav"
+    sound.write_bytes(encode_wav(np.zeros(SPEECH_RATE, np.float32), SPEECH_RATE))
+    with pytest.raises(InvalidInput, match=r"nod at 2 s, but the video lasts from 0 to 1\.44 s"):
+        render_file(sound, "mira", tmp_path / "x.mp4", cues=[TimedCue("nod", 2.0)])
+
+
+@pytest.mark.parametrize("text", ["smile", "1.2:laugh", "soon:smile", "1.2:"])
+def test_the_command_line_names_the_cues_there_are(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["avatar", "render", "--audio", "a.wav", "--out", "a.mp4", "--cue", text]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr().err
+    assert repr(text) in told
+    assert "look_left" in told
 
 
 def test_a_video_has_the_frames_and_the_sound_it_was_given(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as nps
 
 from avatar import errors, wire
 from avatar.media import (
+    BEHAVIOURS,
+    CUES,
     AudioChunk,
     AudioEmbedding,
     Chunk,
@@ -18,6 +20,7 @@ from avatar.media import (
     LatentChunk,
     SessionId,
     Stamp,
+    TimedCue,
     TurnEvent,
     TurnKind,
 )
@@ -43,6 +46,8 @@ def floats(*shape: int) -> st.SearchStrategy[Any]:
     return nps.arrays(np.float32, shape, elements=finite)
 
 
+cues = st.lists(st.sampled_from(CUES), max_size=wire.MAX_CUES).map(tuple)
+
 chunks: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(
         AudioChunk,
@@ -51,6 +56,8 @@ chunks: st.SearchStrategy[Chunk] = st.one_of(
         st.integers(1, wire.MAX_SAMPLE_RATE),
         side.flatmap(floats),
         st.booleans(),
+        st.sampled_from(BEHAVIOURS),
+        cues,
     ),
     st.tuples(side, side, side, side).flatmap(
         lambda sides: st.builds(
@@ -59,6 +66,8 @@ chunks: st.SearchStrategy[Chunk] = st.one_of(
             floats(sides[0], *sides[2:]),
             floats(sides[1], *sides[2:]),
             st.booleans(),
+            st.sampled_from(BEHAVIOURS),
+            cues,
         )
     ),
     st.builds(
@@ -73,7 +82,15 @@ chunks: st.SearchStrategy[Chunk] = st.one_of(
         nps.arrays(np.uint8, st.tuples(side, side, side, st.just(3))),
         st.booleans(),
     ),
-    st.builds(TurnEvent, stamps, st.sampled_from(list(wire.KINDS)), st.text(max_size=50)),
+    st.builds(
+        TurnEvent,
+        stamps,
+        st.sampled_from(list(wire.KINDS)),
+        st.text(max_size=50),
+        cues=st.lists(
+            st.builds(TimedCue, st.sampled_from(CUES), st.floats(0, 100)), max_size=3
+        ).map(tuple),
+    ),
 )
 
 
@@ -275,3 +292,38 @@ def test_what_the_receiver_would_refuse_is_not_sent(
 def test_every_kind_of_turn_event_travels(kind: TurnKind) -> None:
     event = TurnEvent(STAMP, kind, "words")
     assert wire.decode(wire.encode(event)) == event
+
+
+def sound(**told: object) -> bytes:
+    """A chunk of speech whose message is told something else."""
+    message = wire.chunk_to_proto(AudioChunk(STAMP, np.zeros(4, np.float32)))
+    message.audio.MergeFrom(media_pb2.AudioChunk(**told))  # type: ignore[arg-type]  # by name
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"behaviour": 9}, "behaviour 9 given, 0 to 4 expected"),
+        ({"cues": [1, 0]}, "cue 0 given, 1 to 12 expected"),
+        ({"cues": [13]}, "cue 13 given, 1 to 12 expected"),
+        ({"cues": [1] * 17}, "17 cues at once, at most 16 allowed"),
+    ],
+)
+def test_what_no_face_can_do_is_refused(told: dict[str, object], message: str) -> None:
+    with pytest.raises(errors.InvalidInput, match=message):
+        wire.decode(sound(**told))
+
+
+def test_a_chunk_of_who_knows_no_behaviours_idles() -> None:
+    message = wire.chunk_to_proto(AudioChunk(STAMP, np.zeros(4, np.float32), behaviour="speaking"))
+    message.audio.ClearField("behaviour")
+    chunk = wire.decode(message.SerializeToString())
+    assert isinstance(chunk, AudioChunk)
+    assert chunk.behaviour == "idle"
+
+
+def test_too_many_cues_are_not_sent() -> None:
+    chunk = AudioChunk(STAMP, np.zeros(4, np.float32), cues=("nod",) * 17)
+    with pytest.raises(errors.TooLarge, match="17 cues"):
+        wire.encode(chunk)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from avatar.errors import TooManyAttempts
-from avatar.media import SessionId
+from avatar.media import CUES, SessionId
 from services.gateway.call import Allowance, Call, TokenHash
 from services.gateway.coordinator import Session
+from services.gateway.events import Cue
 from services.gateway.peer import WebRtcPeer
 from services.settings import AppConfig, Limits
 from tests.fakes.calls import FakeLive, FakeSessionPart, ManualClock
@@ -272,6 +273,25 @@ def test_nonsense_counts_as_events_too() -> None:
     for n in range(101):
         line.call.received(peer.as_peer, b"\0" if n % 2 else "{")
     assert line.live.ended == "event_flood"
+
+
+def test_cues_count_as_events() -> None:
+    line = Line()
+    line.connect()
+    for _ in range(101):
+        line.send("avatar.cue", name="smile")
+    assert line.live.ended == "event_flood"
+    assert line.live.events[0] == Cue(type="avatar.cue", name="smile")
+
+
+def test_an_unknown_cue_is_refused_with_the_names_of_all() -> None:
+    line = Line()
+    peer = line.connect()
+    line.send("avatar.cue", name="laugh")
+    assert line.live.events == []
+    (told,) = peer.told("error")
+    assert told["error"]["code"] == "invalid_input"
+    assert all(name in told["error"]["message"] for name in CUES)
 
 
 def test_a_flood_of_texts_ends_the_call() -> None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from avatar.audio.resample import resample
 from avatar.engines.pattern import Mark, read
-from avatar.media import SPEECH_RATE
-from avatar.speech.marker import COUNT
+from avatar.media import SPEECH_RATE, CueName
+from avatar.speech.marker import COUNT, counter_start
 from avatar.speech.tones import Tone, read_tones
-from services.gateway.events import CancelResponse
+from services.gateway.events import CancelResponse, Cue
 from services.gateway.live import LiveSession
 from services.gateway.media import BLOCK_SAMPLES, PLAYED_RATE
 from services.gateway.playout import CUT_FADE_FRAMES
@@ -64,6 +64,13 @@ class Call:
             for _, block in self.peer.blocks
             for picture in block.pictures
         ]
+
+    def shown(self, cue: CueName) -> set[int]:
+        """Numbers of the chunks that show that the score worker was told a cue."""
+        return {mark.frame // 12 for _, mark in self.marks if mark is not None and mark.cue == cue}
+
+    def ask(self, cue: CueName) -> None:
+        self.live.handle(Cue(type="avatar.cue", name=cue))
 
 
 def offsets_ms(call: Call) -> NDArray[np.float64]:
@@ -136,3 +143,104 @@ def test_no_tone_is_heard_and_no_picture_seen_after_an_interruption() -> None:
         rest = next(i for i, (_, mark) in enumerate(old) if mark and mark.symbol is None)
         assert rest < 12
         assert all(mark is None or mark.symbol is None for _, mark in old[rest:])
+
+
+def test_a_callers_cue_is_in_the_next_chunk_that_is_made_and_no_earlier() -> None:
+    made = []
+    call = Call()
+
+    async def story() -> None:
+        for _ in range(12):
+            await asyncio.sleep(1.3)
+            made.append(len(call.session.sent))
+            call.ask("nod")
+            call.ask("nod")  # shown once
+        await asyncio.sleep(2)
+
+    call.run(story())
+    assert call.shown("nod") == set(made)
+    assert sum(chunk.cues.count("nod") for chunk in call.session.sent) == len(made)
+
+
+def test_a_call_begins_with_a_smile() -> None:
+    call = Call()
+    call.run(asyncio.sleep(3))
+    assert call.shown("smile") == {0}
+
+
+TEXT = "[nod] One two three [look left] four five six seven, eight [bow] nine [tilt]."
+SYMBOLS: dict[CueName, int] = {"nod": CUT_FADE_FRAMES, "look_left": 24, "bow": 64, "tilt": 71}
+"""The first readable ones of the words after them, of eight each; the last one of the last word."""
+
+
+def test_an_answers_cues_are_in_the_chunks_of_their_words() -> None:
+    call = Call()
+
+    async def story() -> None:
+        await asyncio.sleep(2.2)
+        call.session.say_marks(TEXT)
+        await asyncio.sleep(6)
+
+    call.run(story())
+    start = counter_start("One two three four five six seven, eight nine.")
+    for cue, symbol in SYMBOLS.items():
+        told = (start + symbol) % COUNT
+        spoken = {m.frame // 12 for _, m in call.marks if m is not None and m.symbol == told}
+        assert call.shown(cue) == spoken, cue
+    (caption,) = call.peer.told("response.output_audio_transcript.delta")
+    assert caption["delta"] == "One two three four five six seven, eight nine."
+
+
+def test_cues_of_an_answer_that_is_interrupted_are_never_shown() -> None:
+    call = Call()
+
+    async def story() -> None:
+        await asyncio.sleep(2)
+        call.session.say_marks("one two three four five six [bow] seven eight.")
+        await asyncio.sleep(1.2)
+        call.live.handle(CancelResponse(type="response.cancel"))
+        call.ask("nod")
+        await asyncio.sleep(4)
+
+    call.run(story())
+    assert call.shown("bow") == set()
+    assert len(call.shown("nod")) == 1
+
+
+def test_the_score_worker_is_told_what_the_face_does_as_it_changes() -> None:
+    call = Call()
+
+    async def story() -> None:
+        await asyncio.sleep(2)
+        call.session.say("speech_started")
+        await asyncio.sleep(2)
+        call.session.say("speech_stopped", seconds=0.3)
+        await asyncio.sleep(2)
+        call.session.say_marks("one two three four five six seven eight.")
+        await asyncio.sleep(6)
+
+    call.run(story())
+    told = [chunk.behaviour for chunk in call.session.sent]
+    changes = [each for at, each in enumerate(told) if at == 0 or told[at - 1] != each]
+    assert changes == ["idle", "listening", "thinking", "speaking", "idle"]
+    for _, mark in call.marks:
+        if mark is not None:
+            assert mark.behaviour == told[mark.frame // 12]
+            assert mark.symbol is None or mark.behaviour == "speaking"
+
+
+def test_a_caller_who_speaks_while_an_answer_is_made_is_listened_to() -> None:
+    call = Call()
+
+    async def story() -> None:
+        await asyncio.sleep(1)
+        call.session.say("speech_started")
+        call.session.say("speech_stopped", seconds=0.3)
+        await asyncio.sleep(2)
+        call.session.say("speech_started")
+        await asyncio.sleep(2)
+
+    call.run(story())
+    told = [chunk.behaviour for chunk in call.session.sent]
+    changes = [each for at, each in enumerate(told) if at == 0 or told[at - 1] != each]
+    assert changes == ["idle", "thinking", "listening"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE
-from avatar.media import AudioChunk, SessionId
+from avatar.media import AudioChunk, SessionId, TimedCue
 from avatar.timebase import ChunkClock
 from services.gateway.timeline import CLOSING_S, Timeline
 
@@ -143,3 +143,37 @@ def test_speech_at_another_rate_keeps_its_length() -> None:
     line = timeline()
     line.push(speech(22_050), sample_rate=22_050)
     assert line.sound_s == pytest.approx(1.0, abs=3 / SOUND_RATE)
+
+
+def test_cues_are_in_the_chunks_in_which_they_are_due() -> None:
+    line = timeline()
+    line.add_cues([TimedCue("smile", 0.0), TimedCue("nod", 0.5)])
+    line.push(speech(2 * CHUNK))
+    line.add_cues([TimedCue("bow", 0.1)])
+    line.push(speech(CHUNK))
+    line.finish()
+    told = [chunk.cues for chunk in drained(line)]
+    assert told == [("smile",), ("nod",), ("bow",), ()]
+
+
+def test_cues_are_the_same_however_fast_the_reply_comes() -> None:
+    slow, fast = timeline(), timeline()
+    slow_chunks = []
+    for line in (slow, fast):
+        for seed in range(4):
+            line.add_cues([TimedCue("nod", 0.3), TimedCue("smile", 0.9)])
+            line.push(speech(2 * CHUNK + 1000, seed))
+            if line is slow:
+                slow_chunks += drained(line)
+        line.finish()
+    slow_chunks += drained(slow)
+    assert [c.cues for c in slow_chunks] == [c.cues for c in drained(fast)]
+
+
+def test_the_face_speaks_in_chunks_with_sound() -> None:
+    line = timeline()
+    near = speech(CHUNK - 400)  # filters reach a little beyond an edge
+    line.push(np.concatenate([near, np.zeros(2 * CHUNK + 800, np.float32), near]))
+    line.finish()
+    told = [chunk.behaviour for chunk in drained(line)]
+    assert told == ["speaking", "idle", "idle", "speaking", "idle"]

@@ -191,3 +191,26 @@ def test_what_is_too_long_to_keep_is_forgotten() -> None:
     long = Message("assistant", "x" * 2990)
     assert recent((Message("user", "why?"), long)) == (Message("user", "why?"), long)
     assert recent((*turns(3), Message("user", "why?"), long)) == ()
+
+
+async def test_cues_are_shown_not_said(parts: Parts) -> None:
+    parts.chat.sentences = ["[smile] Good to see you [nod] again.", "[look left]", "There it is."]
+    said = [p async for p in parts.conversation.reply("hm?") if isinstance(p, Said)]
+    assert [p.text for p in said] == ["Good to see you again.", "There it is."]
+    assert parts.synthesizer.spoken == ["Good to see you again.", "There it is."]
+    assert [[cue.name for cue in p.cues] for p in said] == [["smile", "nod"], ["look_left"]]
+    smile, nod = said[0].cues
+    assert smile.start_s < 0.05
+    assert 0.2 < nod.start_s < 0.5
+    assert "[" not in parts.conversation.history[-1].text
+
+
+async def test_who_greets_smiles_unless_told_otherwise(parts: Parts) -> None:
+    parts.chat.sentences = ["Hello, and welcome.", "Good morning [bow], all.", "It is six."]
+    said = [p async for p in parts.conversation.reply("hm?") if isinstance(p, Said)]
+    assert [[cue.name for cue in p.cues] for p in said] == [["smile"], ["bow"], []]
+
+
+async def test_a_text_of_cues_alone_cannot_be_said(parts: Parts) -> None:
+    with pytest.raises(InvalidInput, match="no word"):
+        _ = [piece async for piece in parts.conversation.say("[smile] [nod]")]
