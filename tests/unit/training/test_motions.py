@@ -26,10 +26,12 @@ def drawn(num_clips: int) -> np.ndarray:
 
 def test_a_clip_has_as_many_frames_as_it_was_asked_for_and_is_the_same_again() -> None:
     for num_frames in (1, 11, 12, 144, 145):
-        one, again = (draw_controls(np.random.default_rng(5), MIRA, num_frames) for _ in range(2))
-        assert one.shape == (num_frames, CONTROL_DIM)
-        np.testing.assert_array_equal(one, again)
-    assert (one != draw_controls(np.random.default_rng(6), MIRA, 145)).any()
+        clip = draw_controls(np.random.default_rng(5), MIRA, num_frames)
+        assert clip.shape == (num_frames, CONTROL_DIM)
+        again = draw_controls(np.random.default_rng(5), MIRA, num_frames)
+        np.testing.assert_array_equal(clip, again)
+    one, other = (draw_controls(np.random.default_rng(seed), MIRA, 145) for seed in (5, 6))
+    assert (one != other).any()
 
 
 def test_clips_cover_what_a_conversation_does() -> None:
