@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from avatar.errors import NotFound
-from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding, FrameChunk, LatentChunk
+from avatar.media import (
+    SPEECH_RATE,
+    AudioChunk,
+    AudioEmbedding,
+    Behaviour,
+    CueName,
+    FrameChunk,
+    LatentChunk,
+)
 from avatar.timebase import ChunkClock
 from avatar.transport import OpenRequest
 
@@ -35,7 +43,7 @@ class LoudnessEncoder:
         levels = np.sqrt((chunk.samples.reshape(-1, size) ** 2).mean(1))
         tokens = (levels + 0.5 * state.level).astype(np.float32)[:, None, None]
         ahead = np.zeros((2, 1, 1), np.float32)
-        output = AudioEmbedding(chunk.stamp, tokens, ahead, last=chunk.last)
+        output = AudioEmbedding(chunk.stamp, tokens, ahead, chunk.last, chunk.behaviour, chunk.cues)
         return output, Loudness(float(levels[-1]), state.num_steps + 1)
 
 
@@ -64,6 +72,17 @@ class LoudnessDecoder:
         return FrameChunk(chunk.stamp, frames, last=chunk.last), replace(
             state, num_steps=state.num_steps + 1
         )
+
+
+class WatchedPainter(LoudnessPainter):
+    """Keeps what it is told of the face."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, Behaviour, tuple[CueName, ...]]] = []
+
+    def step(self, chunk: AudioEmbedding, state: Loudness, /) -> tuple[LatentChunk, Loudness]:
+        self.told.append((chunk.stamp.seq, chunk.behaviour, chunk.cues))
+        return super().step(chunk, state)
 
 
 class GatedPainter(LoudnessPainter):

@@ -14,7 +14,7 @@ from avatar.speech.chat import Message
 from services.audio_llm.cascade import UNREACHABLE
 from services.settings import Limits
 from talkingmachines_api.v1 import talk_pb2
-from tests.fakes.engines import GatedPainter, Meeting
+from tests.fakes.engines import GatedPainter, Meeting, WatchedPainter
 from tests.fakes.graph import Parts, fake_graph, pictures_of, spoken_question, video_of
 from tests.fakes.speech import GivenChat
 
@@ -54,6 +54,21 @@ async def test_a_text_is_said_by_the_voice_alone() -> None:
     async with fake_graph() as graph:
         events = await graph.say("Hello.")
         assert list(events[-1].summary.models) == ["voice: tone"]
+
+
+async def test_a_texts_cues_reach_the_score_worker_with_their_words() -> None:
+    painter = WatchedPainter()
+    async with fake_graph(parts=Parts(painter=lambda: painter)) as graph:
+        painter.told.clear()  # of the video that is made at the start
+        events = await graph.say("[nod] One two three four five six [bow] seven eight.")
+    (sentence,) = [e.reply.text for e in events if e.WhichOneof("event") == "reply"]
+    assert sentence == "One two three four five six seven eight."
+    # a word is 0.1 s; a chunk 0.48 s
+    assert painter.told == [
+        (0, "speaking", ("nod",)),
+        (1, "speaking", ("bow",)),
+        (2, "idle", ()),
+    ]
 
 
 async def test_a_question_is_heard_answered_and_shown() -> None:
