@@ -42,7 +42,7 @@ def decode(
 def test_81_frames_are_21_latents_and_back(vae: VAE) -> None:
     frames = torch.rand(1, 81, 3, 32, 32) * 2 - 1
     latents = encode(vae, frames, [81])
-    assert latents.shape == (1, 21, 28, 4, 4)
+    assert latents.shape == (1, 21, 40, 4, 4)
     assert decode(vae, latents, frames[:, 0], [21]).shape == frames.shape
 
 
@@ -57,9 +57,9 @@ def test_chunked_equals_whole(vae: VAE, sizes: list[int]) -> None:
 
 
 def test_the_past_is_unchanged_by_the_future(vae: VAE) -> None:
-    latents = torch.randn(1, 9, 28, 4, 4)
+    latents = torch.randn(1, 9, 40, 4, 4)
     changed = latents.clone()
-    changed[:, 5:] = torch.randn(1, 4, 28, 4, 4)
+    changed[:, 5:] = torch.randn(1, 4, 40, 4, 4)
     reference = torch.rand(1, 3, 32, 32)
     one, other = (decode(vae, x, reference, [9]) for x in (latents, changed))
     assert torch.equal(one[:, :17], other[:, :17])
@@ -67,7 +67,7 @@ def test_the_past_is_unchanged_by_the_future(vae: VAE) -> None:
 
 
 def test_two_interleaved_sessions_equal_two_alone(vae: VAE) -> None:
-    streams = [torch.randn(1, 9, 28, 4, 4) for _ in range(2)]
+    streams = [torch.randn(1, 9, 40, 4, 4) for _ in range(2)]
     references = [torch.rand(1, 3, 32, 32) for _ in range(2)]
     alone = [decode(vae, s, r, [3, 3, 3]) for s, r in zip(streams, references, strict=True)]
     states = [vae.init_decoder(r) for r in references]
@@ -85,7 +85,7 @@ def test_before_training_a_picture_moved_by_whole_cells_is_decoded_exactly() -> 
     vae = VAE(VAEConfig(encoder_dims=(8, 16, 16), decoder_dims=(16, 16, 8), reference_dim=8))
     torch.manual_seed(0)
     picture = torch.rand(1, 3, 64, 64) * 2 - 1
-    latents = torch.zeros(1, 3, 28, 8, 8)
+    latents = torch.zeros(1, 3, 40, 8, 8)
     with torch.no_grad():
         still, _ = vae.decode(latents, vae.init_decoder(picture))
         assert torch.allclose(still, picture[:, None].expand_as(still), atol=1e-5)
@@ -102,7 +102,7 @@ def test_a_flow_is_what_its_channels_say_and_growth_is_within_the_group() -> Non
 
 
 def test_decoding_leaves_the_session_s_state_and_latents_as_they_were(vae: VAE) -> None:
-    latents, picture = torch.randn(1, 3, 28, 4, 4), torch.rand(1, 3, 32, 32)
+    latents, picture = torch.randn(1, 3, 40, 4, 4), torch.rand(1, 3, 32, 32)
     given = latents.clone()
     with torch.no_grad():
         state = vae.init_decoder(picture)
@@ -116,7 +116,7 @@ def test_decoding_leaves_the_session_s_state_and_latents_as_they_were(vae: VAE) 
 
 
 def test_with_and_without_gradients_the_pixels_are_the_same(vae: VAE) -> None:
-    latents, picture = torch.randn(2, 3, 28, 4, 4), torch.rand(2, 3, 32, 32)
+    latents, picture = torch.randn(2, 3, 40, 4, 4), torch.rand(2, 3, 32, 32)
     frames = decode(vae, latents, picture, [3])
     with torch.no_grad():
         in_place = decode(vae, latents, picture, [3])

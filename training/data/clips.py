@@ -22,23 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.cast.characters import ENSEMBLE, Character, character_of
-from avatar.cast.motion import CONTROL_NAMES, MOTION_FPS, breath, controls
+from avatar.cast.motion import MOTION_FPS
 from avatar.telemetry.logging import configure, get_logger
 from training.data.acoustics import EVERYDAY
 from training.data.corpus import HELD_OUT, TRAIN
 from training.data.engines import load_engines
 from training.data.looks import LOOKS
+from training.data.motions import draw_controls
 from training.data.renderer import PortraitRenderer, portrait_by
 from training.data.speech import SAMPLE_RATE, SpeechEngine, utterance
 from training.data.visemes import mouth_curves
 from training.portrait.scene import MOTION_CELLS, PICTURE
 
 log = get_logger("training.data.clips")  # also when it runs as the main module
-_FIRST_FRAME_RANGE = 1_000_000
-LEAN = np.array([0.25, 0.25, 0.2, 0.2, 0.2, 0.0, 0.4, 0.5, 0.4, 0.0])
-"""Largest constant part of each control."""
-TURN_FRAMES = 12
-"""From one such lean to another, once a clip."""
 
 
 @dataclass(frozen=True)
@@ -116,40 +112,13 @@ def make_clip(
     voice = character.voice if rng.random() < 0.5 else None
     spoken = utterance(rng, seconds, engines, voice=voice, sentences=sentences, acoustics=EVERYDAY)
     mouth = mouth_curves(spoken.phonemes, spoken.duration_s)[:num_frames]
-    first_frame = int(rng.integers(_FIRST_FRAME_RANGE))
-    movement = varied_controls(character, first_frame, num_frames, rng)
+    movement = draw_controls(rng, character.temperament, num_frames)
     frames = np.empty((num_frames, PICTURE, PICTURE, 3), np.uint8)
     motion = np.empty((num_frames, MOTION_CELLS, MOTION_CELLS, 2), np.float16)
     for i, (shape, control) in enumerate(zip(mouth, movement, strict=True)):
         frames[i], motion[i] = renderer.frame(shape, control), renderer.motion()
     audio = spoken.samples[: num_frames * SAMPLE_RATE // MOTION_FPS]
     return Clip(frames, audio, mouth, movement, motion)
-
-
-def varied_controls(
-    character: Character, first_frame: int, num_frames: int, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """(T, 11) controls around the character's own: livelier or calmer, leaning, looking aside.
-
-    What steers the face while it is used may ask for any of it, in any mixture.
-    """
-    usual = character.temperament
-    drawn = replace(
-        usual,
-        sway=usual.sway * rng.uniform(0.5, 2.2),
-        brow_range=min(1.0, usual.brow_range * rng.uniform(0.6, 1.6)),
-        smile=float(np.clip(usual.smile + rng.uniform(-0.3, 0.5), 0, 1)),
-        blinks_per_minute=usual.blinks_per_minute * rng.uniform(0.8, 2.0),
-    )
-    table = controls(character.seed, first_frame, num_frames, drawn)
-    begin, end = rng.uniform(-LEAN, LEAN), rng.uniform(-LEAN, LEAN)
-    turn = rng.integers(0, max(1, num_frames - TURN_FRAMES))
-    progress = np.clip((np.arange(num_frames) - turn) / TURN_FRAMES, 0, 1)[:, None]
-    lean = begin + (end - begin) * (progress * progress * (3 - 2 * progress))
-    lowest = np.where(np.isin(CONTROL_NAMES, ("blink", "smile")), 0.0, -1.0)
-    table = np.clip(table + lean, lowest, 1.0)
-    lifted = breath(character.seed, first_frame, num_frames)[:, None]
-    return np.concatenate([table, lifted], 1).astype(np.float32)
 
 
 def finished_clips(folder: Path) -> Iterator[Clip]:

@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from avatar.models.vae import VAE, EncoderState
-from avatar.models.vae.model import GROUP, MOTION, STRIDE, flow_of, motion_of, warp
+from avatar.models.vae.model import GROUP, MOTION, STRIDE, flow_of, motion_of, relative, warp
 from training.data.dataset import CastClip, ClipSet
 from training.tasks.vae import to_signed
 
@@ -48,7 +48,8 @@ def lacking_blocks(clips: ClipSet, rng: np.random.Generator, count: int = 20_000
     while sum(map(len, rows)) < count:
         clip = clips.train[rng.integers(len(clips.train))]
         start = int(rng.integers(0, len(clip.curves) - GROUP))
-        flow = flow_of(motion_of(clip.flow(start, start + GROUP)[None]))
+        motion = motion_of(clip.flow(start, start + GROUP)[None])
+        flow = relative(flow_of(motion).flatten(0, 1))
         lacking = to_signed(clip.frames[start : start + GROUP]) - warp(
             to_signed(clip.portrait)[None], flow
         )

@@ -42,7 +42,7 @@ class VAEConfig:
     `decoder_dims`: the group at 1/8, a frame at 1/4, a frame at 1/2.
     """
 
-    latent_channels: int = 28
+    latent_channels: int = 40
     motion_dims: tuple[int, int] = (24, 48)
     encoder_dims: tuple[int, int, int] = (32, 64, 96)
     decoder_dims: tuple[int, int, int] = (128, 48, 16)
@@ -137,10 +137,10 @@ class VAE(nn.Module):
         self.reference4_out = nn.Conv2d(r, d4, 1)
         self.reference8 = nn.Conv2d(r, d8, 4, stride=2, padding=1)
         self.decoder8 = nn.Sequential(Residual(d8), Residual(d8))
-        self.refine_motion = nn.Conv2d(d8, 2 * GROUP, 1)
         self.decoder8_in = nn.Conv2d(2 * C, d8, 3, padding=1)
         self.up4 = nn.Linear(d8, GROUP * 4 * d4)
         self.decoder4 = nn.Sequential(Residual(d4))
+        self.refine_motion = nn.Conv2d(d4, 2, 3, padding=1)
         self.up2 = nn.Linear(d4, 4 * d2)
         self.to_pixels = nn.Conv2d(d2, 12, 3, padding=1)
         # the linear path alone at first, and the motion as it was coded
@@ -222,7 +222,7 @@ class VAE(nn.Module):
 
     def encode_appearance(self, groups: Tensor, reference: Tensor, motion: Tensor) -> Tensor:
         """What the moved reference lacks: (N, C - MOTION, H/8, W/8)."""
-        flow = flow_of(motion)
+        flow = relative(flow_of(motion).flatten(0, 1))
         lacking = groups - warp(reference, flow).unflatten(0, (-1, GROUP))
         both = torch.cat([groups, lacking], 2).flatten(0, 1)
         each = self.encode_frame(channels_last(both))
@@ -239,9 +239,11 @@ class VAE(nn.Module):
         change = (latents - previous) * self.std[:, None, None]
         x = self.decoder8_in(channels_last(torch.cat([moved, change], dim=1)))
         x = activate(self.decoder8(add(x, eighth)))
-        flow = flow_of(moved[:, :MOTION]) + self.refine_motion(x).float().unflatten(1, (-1, 2))
         x = shuffle(self.up4(rearrange(x, "n c h w -> n h w c")), frames=GROUP)
+        # how the head moves is coded; lids, brows, lips and strands move a little otherwise
+        flow = relative(flow_of(moved[:, :MOTION]).flatten(0, 1))
         x = activate(self.decoder4(add(x, warp(quarter, flow))))
+        flow = grown(flow, *x.shape[-2:]) + 0.05 * self.refine_motion(x).float()
         x = shuffle(self.up2(rearrange(x, "n c h w -> n h w c")), frames=1)
         x = self.to_pixels(activate(add(x, warp(half, flow))))
         blocks = self.linear_decode(rearrange(moved[:, MOTION:], "n c h w -> n h w c"))
@@ -275,22 +277,32 @@ def motion_of(flow: Tensor) -> Tensor:
     return torch.cat([flow.mean(1), growth], 1) / unit[:, None, None]
 
 
+def relative(flow: Tensor) -> Tensor:
+    """Pixels (N, 2, h, w) of a picture -> the same where a picture is 2 wide and 2 high."""
+    h, w = flow.shape[-2:]
+    return flow * (2 / STRIDE) / flow.new_tensor([w, h])[:, None, None]
+
+
 def warp(still: Tensor, flow: Tensor) -> Tensor:
     """Look up each of a group's frames in a still picture.
 
-    `still` is (N, C, H, W), `flow` (N, 4, 2, h, w) in pixels of 1/8 of a cell's side -> (N * 4, C,
-    H, W), bilinear, the border repeated.
+    `still` is (N, C, H, W) and `flow` (4 N, 2, h, w), from `relative`, of any resolutions
+    -> (4 N, C, H, W); bilinear, the border repeated.
     """
     H, W = still.shape[-2:]
-    h, w = flow.shape[-2:]
-    way = F.interpolate(flow.flatten(0, 1), (H, W), mode="bilinear", align_corners=False)
+    way = grown(flow, H, W)
     y = (torch.arange(H, dtype=way.dtype, device=way.device) + 0.5) * (2 / H) - 1
     x = (torch.arange(W, dtype=way.dtype, device=way.device) + 0.5) * (2 / W) - 1
-    grid = torch.stack(
-        [way[:, 0] * (2 / (STRIDE * w)) + x, way[:, 1] * (2 / (STRIDE * h)) + y[:, None]], -1
-    )
+    grid = torch.stack([way[:, 0] + x, way[:, 1] + y[:, None]], -1)
     each = still.repeat_interleave(GROUP, 0).to(way.dtype)
     return F.grid_sample(each, grid, "bilinear", "border", align_corners=False)
+
+
+def grown(flow: Tensor, height: int, width: int) -> Tensor:
+    """A flow at another resolution."""
+    if flow.shape[-2:] == (height, width):
+        return flow
+    return F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
 
 
 def channels_last(x: Tensor) -> Tensor:
