@@ -6,13 +6,16 @@ from avatar.models.dit import AudioConfig, DiT, DiTConfig
 from avatar.sampling.rollout import Portrait
 
 
-def small_dit(*, text: bool = False, image: bool = False, audio: bool = True) -> DiT:
+def small_dit(
+    *, text: bool = False, image: bool = False, audio: bool = True, carries: bool = True
+) -> DiT:
     """Weights wide enough that a key in the wrong place, or a wrong mask, cannot hide."""
     torch.manual_seed(0)
     model = DiT(
         DiTConfig(
             latent_channels=4,
-            condition_channels=8,  # the portrait and the latent before: the widest policy
+            # the portrait and, for the widest policy, the latent before
+            condition_channels=8 if carries else 4,
             dim=48,
             ffn_dim=64,
             num_layers=3,

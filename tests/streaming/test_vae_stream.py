@@ -91,7 +91,9 @@ def test_before_training_a_picture_moved_by_whole_cells_is_decoded_exactly() -> 
         assert torch.allclose(still, picture[:, None].expand_as(still), atol=1e-5)
         latents[:, :, 0] = 8 / MOTION_PIXELS[0]  # seen 8 pixels to the left of where it was
         moved, _ = vae.decode(latents, vae.init_decoder(picture))
-    assert torch.allclose(moved[..., :56], picture[:, None, ..., 8:].expand(1, 9, 3, 64, 56), atol=1e-4)
+    assert torch.allclose(
+        moved[..., :56], picture[:, None, ..., 8:].expand(1, 9, 3, 64, 56), atol=1e-4
+    )
 
 
 def test_a_flow_is_what_its_channels_say_and_growth_is_within_the_group() -> None:

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from avatar.models.audio_encoder import AudioEncoder
 from avatar.models.vae import VAE, EncoderState
-from avatar.models.vae.model import GROUP
+from avatar.models.vae.model import GROUP, MOTION
 from avatar.telemetry.logging import get_logger
 from training.data.dataset import ClipSet
 from training.tasks.vae import to_signed
 
 log = get_logger(__name__)
 SAMPLES_PER_LATENT = 2560
+MOTION_WEIGHT = 3.0
+"""Of the motion channels: an error there moves everything."""
 SINK_FRAMES = 9
 STEP = 12 * GROUP
 """Frames encoded at a time."""
@@ -30,7 +32,8 @@ class LatentClips:
     """One entry a clip, each of L latent frames.
 
     `latents` (L, C, h, w) float16, `speech` (L, 8, D) float16, `controls` (L, 40) float32,
-    `visemes` (L, 4, 4) float32; for each character `sinks` (3, C, h, w) and `face_masks` (tokens).
+    `visemes` (L, 4, 4) float32; for each character `sinks` (3, C, h, w). `scale` (C,) is the
+    spread of latents before they were divided by it, `importance` (C,) what an error counts.
     """
 
     latents: list[Tensor] = field(default_factory=list)
@@ -42,6 +45,7 @@ class LatentClips:
     held_out: list[bool] = field(default_factory=list)
     sinks: dict[str, Tensor] = field(default_factory=dict)
     scale: Tensor = field(default_factory=lambda: torch.ones(1))
+    importance: Tensor = field(default_factory=lambda: torch.ones(1))
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -87,14 +91,27 @@ def encode_clips(clips: ClipSet, vae: VAE, encoder: AudioEncoder, path: Path) ->
         [x.float().square().mean((0, 2, 3), keepdim=False)[None] for x in result.latents]
     )
     result.scale = moved.mean(0).sqrt()
+    result.importance = importance(vae, result.scale)
     for i, latents in enumerate(result.latents):
         result.latents[i] = (latents.float() / result.scale[:, None, None]).half()
     write_latents(result, path)
     return result
 
 
+def importance(vae: VAE, scale: Tensor) -> Tensor:
+    """(C,) weights, mean 1: the spread that a channel gives to pixels, and more for the motion.
+
+    Its square would be the squared error of pixels, and leave fine detail out.
+    """
+    spread = vae.linear_decode.weight.norm(dim=0) * vae.std[MOTION:] * scale[MOTION:]
+    shown = spread / spread.mean()
+    return torch.cat([torch.full((MOTION,), MOTION_WEIGHT), shown])
+
+
 def write_latents(clips: LatentClips, path: Path) -> None:
-    tensors = {"scale": clips.scale} | {f"sink.{k}": v for k, v in clips.sinks.items()}
+    tensors = {"scale": clips.scale, "importance": clips.importance} | {
+        f"sink.{k}": v for k, v in clips.sinks.items()
+    }
     for i in range(len(clips)):
         tensors |= {f"{name}.{i}": getattr(clips, name)[i] for name in _PER_CLIP}
     about = {
@@ -121,4 +138,5 @@ def read_latents(path: Path) -> LatentClips:
             held_out=about["held_out"],
             sinks=sinks,
             scale=file.get_tensor("scale"),
+            importance=file.get_tensor("importance"),
         )

@@ -71,9 +71,7 @@ class Scene:
         cells[..., :2] *= PICTURE / self.size
         return smooth_motion(cells)
 
-    def _turned(
-        self, moved: list[Floats], stance: Stance
-    ) -> tuple[Floats, Floats, Floats]:
+    def _turned(self, moved: list[Floats], stance: Stance) -> tuple[Floats, Floats, Floats]:
         """Points and normals (V, 3) in this stance, and the head's rotation (3, 3)."""
         points, normals = self._rest.copy(), self._normals.copy()
         for start, part in zip(self._starts, moved, strict=False):

@@ -21,7 +21,8 @@ class Stretch:
 
     `clean` (B, T, C, h, w); `speech` (B, T + 2 reach, tokens, dim), silent where the clip ends;
     `controls` (B, T, K); `visemes` (B, T, 4, 4); `sinks` (B, 3, C, h, w) in the VAE's space;
-    `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `boxes` of the mouths.
+    `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `importance` (C,) of
+    an error in a channel; `boxes` of the mouths.
     """
 
     clean: Tensor
@@ -31,6 +32,7 @@ class Stretch:
     sinks: Tensor
     masks: Tensor
     weight: Tensor
+    importance: Tensor
     boxes: tuple[tuple[int, int, int, int], ...]
 
     @property
@@ -70,6 +72,7 @@ class Stretches:
             sinks=torch.stack([clips.sinks[name] for name in who]),
             masks=torch.stack([self.face_masks[name] for name in who]),
             weight=torch.stack([self.weights[box] for box in boxes]),
+            importance=clips.importance,
             boxes=boxes,
         )
 

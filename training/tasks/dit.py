@@ -6,7 +6,6 @@ from torch import Tensor
 
 from avatar.models.dit import ChunkParallelContext, Condition, DiT, KeyValue, tiny
 from avatar.models.dit.audio_projection import zero_window_edges
-from avatar.models.vae.model import MOTION
 from avatar.sampling.policy import Policy
 from avatar.sampling.rollout import condition_channels
 from avatar.sampling.schedule import add_noise, predicted_clean
@@ -15,8 +14,6 @@ from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, serv
 from training.tasks.latent_reader import LatentReader
 from training.tasks.vae import has_bfloat16
 
-MOTION_WEIGHT = 2.0
-"""Of the motion channels: an error there moves everything."""
 UNKNOWN_SHARE = 0.15
 """Of chunks whose look-ahead is silence: live speech has none yet."""
 
@@ -109,9 +106,7 @@ def denoise_chunks(
 
 
 def weighted_square(error: Tensor, stretch: Stretch) -> Tensor:
-    """(B,) mean square of latents (B, T, C, h, w), face, mouth and motion counted more."""
-    square = error.square() * stretch.weight[:, None, None]
-    moved, shown = square[:, :, :MOTION], square[:, :, MOTION:]
-    channels = MOTION_WEIGHT * MOTION + shown.shape[2]
-    total: Tensor = MOTION_WEIGHT * moved.sum(2) + shown.sum(2)
-    return total.mean((1, 2, 3)) / channels
+    """(B,) mean square of latents (B, T, C, h, w), counted by place and channel."""
+    channels = stretch.importance[:, None, None] / stretch.importance.mean()
+    weighted = error.square() * stretch.weight[:, None, None] * channels
+    return weighted.mean((1, 2, 3, 4))
