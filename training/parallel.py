@@ -3,8 +3,6 @@
 `torchrun --nproc-per-node 2 -m -- training.train` begins it; alone, nothing here does anything.
 """
 
-import os
-
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -12,7 +10,7 @@ from torch import nn
 
 def join() -> None:
     """Meet the processes that torchrun started, over loopback or NCCL where there is CUDA."""
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+    if dist.is_torchelastic_launched() and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 

@@ -4,6 +4,8 @@ Each stage leaves its result in the run's folder and is skipped when it is there
 interrupted goes on from its last checkpoint.
 """
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import json
@@ -11,18 +13,23 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from avatar.models.audio_encoder import AudioEncoder, AudioEncoderConfig
+from avatar.models.dit import DiT, tiny
 from avatar.models.vae import VAE, VAEConfig
 from avatar.telemetry.logging import configure, get_logger
 from training import parallel
 from training.recipes.tiny import TinyRecipe
 from training.trainer import Schedule, Task, fit
+
+if TYPE_CHECKING:
+    from training.data.latents import LatentClips
+    from training.tasks.latent_reader import LatentReader
 
 log = get_logger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
@@ -151,17 +158,37 @@ def latent_reader(recipe: TinyRecipe, run: Path) -> None:
     train(task, recipe.latent_reader, run, "latent_reader", task.validate)
 
 
-def dit(recipe: TinyRecipe, run: Path) -> None:
+def teacher(recipe: TinyRecipe, run: Path) -> None:
     from avatar.sampling.policy import NATIVE_2_STEP
-    from training.data.latents import read_latents
+    from training.export import face_masks
+    from training.tasks.teacher import TeacherTask
+
+    stored, reader = stored_latents(run)
+    task = TeacherTask(stored, reader, NATIVE_2_STEP, face_masks())
+    train(task, recipe.teacher, run, "teacher", dict)
+
+
+def dit(recipe: TinyRecipe, run: Path) -> None:
+    """The causal model: the teacher's weights under the serving mask."""
+    from avatar.sampling.policy import NATIVE_2_STEP
     from training.export import face_masks
     from training.tasks.dit import DiTTask
-    from training.tasks.latent_reader import LatentReader
 
-    stored = read_latents(run / "latents.safetensors")
-    reader = restored(LatentReader(stored.latents[0].shape[1]), run, "latent_reader")
+    stored, reader = stored_latents(run)
     task = DiTTask(stored, reader, NATIVE_2_STEP, face_masks())
+    task.model.load_state_dict(load_file(run / "teacher.safetensors"))
     train(task, recipe.dit, run, "dit", dict)
+
+
+def student(recipe: TinyRecipe, run: Path) -> None:
+    from avatar.sampling.policy import NATIVE_2_STEP
+    from training.export import face_masks
+    from training.tasks.distill import DistillTask
+
+    stored, reader = stored_latents(run)
+    taught, causal = (trained_dit(run, name) for name in ("teacher", "dit"))
+    task = DistillTask(stored, reader, taught, causal, NATIVE_2_STEP, face_masks())
+    train(task, recipe.student, run, "student", dict)
 
 
 def export(recipe: TinyRecipe, run: Path) -> None:
@@ -178,12 +205,22 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "vae": vae,
     "latents": latents,
     "latent_reader": latent_reader,
+    "teacher": teacher,
     "dit": dit,
+    "student": student,
     "export": export,
 }
 
 
-LEARNED = ("audio_encoder", "mouth_reader", "vae", "latent_reader", "dit")
+LEARNED = (
+    "audio_encoder",
+    "mouth_reader",
+    "vae",
+    "latent_reader",
+    "teacher",
+    "dit",
+    "student",
+)
 """Stages in which several processes share the work; the first does the others alone."""
 
 
@@ -221,6 +258,26 @@ def restored(model: Model, run: Path, name: str, prefix: str = "") -> Model:
 
 def trained_vae(run: Path) -> VAE:
     return restored(VAE(VAEConfig()), run, "vae", "vae.")
+
+
+def trained_dit(run: Path, name: str) -> DiT:
+    tensors = load_file(run / f"{name}.safetensors")
+    channels, controls = tensors["latent_scale"].shape[0], tensors[CONTROLS].shape[1]
+    model = DiT(tiny(channels, trained_encoder(run).config.dim, controls))
+    model.load_state_dict(tensors)
+    return model
+
+
+def stored_latents(run: Path) -> tuple[LatentClips, LatentReader]:
+    from training.data.latents import read_latents
+    from training.tasks.latent_reader import LatentReader
+
+    stored = read_latents(run / "latents.safetensors")
+    reader = restored(LatentReader(stored.latents[0].shape[1]), run, "latent_reader")
+    return stored, reader
+
+
+CONTROLS = "control_embedder.linear_1.weight"
 
 
 def trained_encoder(run: Path) -> AudioEncoder:

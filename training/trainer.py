@@ -87,8 +87,8 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
         torch.manual_seed(schedule.seed * 1_000_003 + step + 500_009 * rank)
-        key = (schedule.seed, step, rank) if rank else (schedule.seed, step)
-        loss, figures = task.loss(step, np.random.default_rng(key))
+        drawn = (schedule.seed, step, rank) if rank else (schedule.seed, step)
+        loss, figures = task.loss(step, np.random.default_rng(drawn))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parallel.average_gradients(model)

@@ -13,8 +13,8 @@ from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_
 from tests.fakes.networks import small_dit
 from training.tasks import distill, teacher
 from training.tasks.batch import Stretch, served_levels
-from training.tasks.dit import denoise_chunks, weighted_square
 from training.tasks.distill import Distillation, DistillTask, rollout
+from training.tasks.dit import denoise_chunks, weighted_square
 from training.tasks.teacher import denoise_stretch, guided, sample
 
 pytestmark = pytest.mark.unit
