@@ -23,7 +23,7 @@ class TinyRecipe:
     mouth_reader: Schedule = field(default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3))
     vae: Schedule = field(
         default_factory=lambda: Schedule(
-            steps=2400, learning_rate=1.5e-3, weight_decay=1e-3, ema_decay=0.995
+            steps=2400, learning_rate=1.2e-3, weight_decay=1e-3, ema_decay=0.995
         )
     )
     latent_reader: Schedule = field(

@@ -59,7 +59,7 @@ class VAELoss:
     latent_energy: float = 3e-4
     noise: float = 0.1
     motion_noise: float = 0.03
-    mouth_share: float = 0.5
+    mouth_share: float = 0.4
     fast_share: float = 0.5
     still_share: float = 0.3
 
@@ -223,7 +223,7 @@ def _corner(
     y, x = mouth[0] - CROP / 2, mouth[1] - CROP / 2
     if on_mouth:
         y, x = y + rng.uniform(-8, 8), x + rng.uniform(-10, 10)
-    elif rng.random() < 0.6:  # the eyes lie about 70 pixels above the mouth
+    elif rng.random() < 0.5:  # the eyes lie about 70 pixels above the mouth
         y, x = y - 70 + rng.uniform(-16, 16), x + rng.uniform(-40, 40)
     else:
         y, x = rng.uniform(0, side), rng.uniform(0, side)
