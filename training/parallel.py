@@ -3,15 +3,21 @@
 `torchrun --nproc-per-node 2 -m -- training.train` begins it; alone, nothing here does anything.
 """
 
+from datetime import timedelta
+
 import torch
 import torch.distributed as dist
 from torch import nn
+
+_PATIENCE = timedelta(hours=12)
+"""While the first process does alone what is not shared."""
 
 
 def join() -> None:
     """Meet the processes that torchrun started, over loopback or NCCL where there is CUDA."""
     if dist.is_torchelastic_launched() and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=_PATIENCE)
 
 
 def leave() -> None:

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,23 +84,15 @@ def audio_encoder(recipe: TinyRecipe, run: Path) -> None:
 
 
 def clips(recipe: TinyRecipe, run: Path) -> None:
-    from avatar.cast.characters import ENSEMBLE
-    from training.data.clips import make_clips
-    from training.data.engines import load_engines
+    from training.data.clips import Order, make_data
 
-    engines = load_engines(recipe.engines)
-    for member in ENSEMBLE:
-        make_clips(
-            run / "clips",
-            member,
-            recipe.clips_per_character,
-            recipe.clip_seconds,
-            recipe.seed,
-            engines,
-            on_clip=lambda i, ms, who=member.id: log.info(  # type: ignore[misc]  # bound now
-                "clip", character=who, clip=i, ms_a_frame=round(ms, 1)
-            ),
-        )
+    order = Order(
+        clips=recipe.clips_per_character,
+        seconds=recipe.clip_seconds,
+        seed=recipe.seed,
+        engines=recipe.engines,
+    )
+    make_data(run / "clips", order, jobs=len(os.sched_getaffinity(0)))
 
 
 def mouth_reader(recipe: TinyRecipe, run: Path) -> None:
@@ -216,6 +209,7 @@ LEARNED = (
     "audio_encoder",
     "mouth_reader",
     "vae",
+    "latents",
     "latent_reader",
     "teacher",
     "dit",

@@ -14,7 +14,8 @@ from avatar.models.audio_encoder import AudioEncoder
 from avatar.models.vae import VAE, EncoderState
 from avatar.models.vae.model import GROUP, MOTION
 from avatar.telemetry.logging import get_logger
-from training.data.dataset import ClipSet
+from training import parallel
+from training.data.dataset import CastClip, ClipSet
 from training.tasks.vae import to_signed
 
 log = get_logger(__name__)
@@ -55,47 +56,66 @@ class LatentClips:
 
 
 @torch.no_grad()
-def encode_clips(clips: ClipSet, vae: VAE, encoder: AudioEncoder, path: Path) -> LatentClips:
-    """Encode every clip as serving will see it: after the still portrait, chunk after chunk."""
-    if path.exists():
-        return read_latents(path)
-    result = LatentClips()
+def encode_clips(clips: ClipSet, vae: VAE, encoder: AudioEncoder, path: Path) -> None:
+    """Write all clips as serving will see them; several processes share the work."""
     everything = [(clip, False) for clip in clips.train] + [(c, True) for c in clips.held_out]
-    for number, (clip, held_out) in enumerate(everything):
-        still = to_signed(np.broadcast_to(clip.portrait, (SINK_FRAMES, 256, 256, 3)).copy())[None]
-        sink, state = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, 32, 32))
-        result.sinks[clip.character] = sink[0]
-        num_latents = len(clip.curves) // GROUP
-        frames = to_signed(clip.frames[: num_latents * GROUP])[None]
-        pieces = []
-        flow = clip.flow(0, num_latents * GROUP)[None]
-        for piece, way in zip(frames.split(STEP, 1), flow.split(STEP, 1), strict=True):
-            latents, state = vae.encode(piece, state, way)
-            pieces.append(latents[0])
-        result.latents.append((torch.cat(pieces) - sink[0, 0]).half())
-        samples = torch.from_numpy(clip.samples[: num_latents * SAMPLES_PER_LATENT]).float()[None]
-        tokens, _ = encoder(samples, encoder.init_state())
-        result.speech.append(tokens[0].unflatten(0, (num_latents, -1)).half())
-        result.controls.append(
-            torch.from_numpy(clip.controls[: num_latents * GROUP]).reshape(num_latents, -1)
-        )
-        result.visemes.append(
-            torch.from_numpy(clip.curves[: num_latents * GROUP, :4]).reshape(num_latents, GROUP, 4)
-        )
-        result.mouth_boxes.append(clip.mouth_box)
-        result.characters.append(clip.character)
-        result.held_out.append(held_out)
-        if number % 20 == 0:
-            log.info("clip_encoded", number=number, of=len(everything))
-    moved = torch.cat(
-        [x.float().square().mean((0, 2, 3), keepdim=False)[None] for x in result.latents]
-    )
-    result.scale = moved.mean(0).sqrt()
-    result.importance = importance(vae, result.scale)
-    for i, latents in enumerate(result.latents):
-        result.latents[i] = (latents.float() / result.scale[:, None, None]).half()
-    write_latents(result, path)
-    return result
+    part = path.with_suffix(f".part{parallel.rank()}")
+    mine = range(parallel.rank(), len(everything), parallel.count())
+    if not path.exists():
+        encoded = LatentClips()
+        for done, number in enumerate(mine):
+            encode_clip(*everything[number], vae, encoder, encoded)
+            if done % 20 == 0:
+                log.info("clip_encoded", number=done, of=len(mine))
+        write_latents(encoded, part)
+    parallel.wait_for_all()
+    if parallel.rank() == 0 and not path.exists():
+        write_latents(joined(path, len(everything), vae), path)
+    parallel.wait_for_all()
+    part.unlink(missing_ok=True)
+
+
+def encode_clip(
+    clip: CastClip, held_out: bool, vae: VAE, encoder: AudioEncoder, into: LatentClips
+) -> None:
+    """Encode one clip after the still portrait, relative to its first latent."""
+    still = to_signed(np.broadcast_to(clip.portrait, (SINK_FRAMES, 256, 256, 3)).copy())[None]
+    sink, state = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, 32, 32))
+    into.sinks[clip.character] = sink[0]
+    num_latents = len(clip.curves) // GROUP
+    num_frames = num_latents * GROUP
+    frames, flow = to_signed(clip.frames[:num_frames])[None], clip.flow(0, num_frames)[None]
+    pieces = []
+    for piece, way in zip(frames.split(STEP, 1), flow.split(STEP, 1), strict=True):
+        latents, state = vae.encode(piece, state, way)
+        pieces.append(latents[0])
+    into.latents.append((torch.cat(pieces) - sink[0, 0]).half())
+    samples = torch.from_numpy(clip.samples[: num_latents * SAMPLES_PER_LATENT]).float()[None]
+    tokens, _ = encoder(samples, encoder.init_state())
+    into.speech.append(tokens[0].unflatten(0, (num_latents, -1)).half())
+    into.controls.append(torch.from_numpy(clip.controls[:num_frames]).reshape(num_latents, -1))
+    visemes = torch.from_numpy(clip.curves[:num_frames, :4])
+    into.visemes.append(visemes.reshape(num_latents, GROUP, 4))
+    into.mouth_boxes.append(clip.mouth_box)
+    into.characters.append(clip.character)
+    into.held_out.append(held_out)
+
+
+def joined(path: Path, count: int, vae: VAE) -> LatentClips:
+    """The parts of all processes in the order of the clips, scaled to unit energy a channel."""
+    parts = [read_latents(path.with_suffix(f".part{i}")) for i in range(parallel.count())]
+    whole = LatentClips()
+    for number in range(count):
+        part, row = parts[number % len(parts)], number // len(parts)
+        for name in (*_PER_CLIP, "mouth_boxes", "characters", "held_out"):
+            getattr(whole, name).append(getattr(part, name)[row])
+        whole.sinks |= part.sinks
+    energy = torch.stack([x.float().square().mean((0, 2, 3)) for x in whole.latents])
+    whole.scale = energy.mean(0).sqrt()
+    whole.importance = importance(vae, whole.scale)
+    for i, latents in enumerate(whole.latents):
+        whole.latents[i] = (latents.float() / whole.scale[:, None, None]).half()
+    return whole
 
 
 def importance(vae: VAE, scale: Tensor) -> Tensor:
