@@ -1,0 +1,1 @@
+"""From a folder of videos to clips that the models can learn from, stage by stage."""

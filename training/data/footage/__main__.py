@@ -1,0 +1,61 @@
+"""Videos in, training clips out: `python -m training.data.footage --videos DIR --out DIR`."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from avatar.errors import AvatarError
+from avatar.telemetry.logging import configure, get_logger
+from training.data.footage.pipeline import make_footage
+from training.data.footage.settings import Settings
+from training.data.footage.speakers import SyncRules
+from training.data.footage.video import Limits
+
+log = get_logger("training.data.footage")
+_UNSYNCED = ("off_sync", "ambiguous", "unmatched")
+
+
+def main(arguments: list[str]) -> int:
+    defaults = Settings()
+    parser = argparse.ArgumentParser(prog="python -m training.data.footage", description=__doc__)
+    parser.add_argument("--videos", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--rights", default="", help="licence and consent, noted with every clip")
+    parser.add_argument("--no-silence", action="store_true", help="only clips of seen speakers")
+    parser.add_argument(
+        "--keep-unsynced", action="store_true", help="other faces too, to learn motion from"
+    )
+    parser.add_argument("--min-face", type=float, default=defaults.min_face, help="pixels")
+    parser.add_argument("--min-score", type=float, default=defaults.sync.min_score)
+    parser.add_argument("--max-lag", type=int, default=defaults.sync.max_lag, help="frames")
+    parser.add_argument("--max-seconds", type=float, default=defaults.limits.seconds)
+    parser.add_argument("--detector", default="", metavar="YUNET.onnx", help="for photographs")
+    parser.add_argument("--mouth", choices=["net", "pixels"], default=defaults.mouth)
+    args = parser.parse_args(arguments)
+    configure(logging.INFO, sys.stderr)
+    torch.set_num_threads(1)
+    settings = Settings(
+        keep=("speaking",)
+        + (() if args.no_silence else ("listening", "silent"))
+        + (_UNSYNCED if args.keep_unsynced else ()),
+        min_face=args.min_face,
+        sync=SyncRules(args.min_score, args.max_lag),
+        limits=Limits(args.max_seconds),
+        detector=args.detector,
+        mouth=args.mouth,
+    )
+    try:
+        report = make_footage(args.videos, args.out, settings, args.rights, args.jobs)
+    except AvatarError as error:
+        log.error("failed", reason=str(error))  # noqa: TRY400  the user's mistake, not ours
+        return 1
+    log.info("done", report=str(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""Where faces are in one picture: the seam for any detector, and the shipped one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from avatar.models.weights import load_into, read_model
+from training.data.footage.face_net import STRIDE, UNIT, FaceFinder, FaceNet, FaceNetConfig
+
+if TYPE_CHECKING:  # detection needs no renderer
+    from training.data.footage.drawn_faces import DrawnFaces
+
+WEIGHTS = Path(__file__).parent / "face_net.safetensors"
+LONG_SIDE = 320
+"""Pixels of the longer side that the shipped detector looks at."""
+SURE = 0.35
+
+
+@dataclass(frozen=True)
+class Face:
+    """In pixels: the middle, the height from forehead to chin, the mouth; sure in [0, 1]."""
+
+    x: float
+    y: float
+    height: float
+    mouth_x: float
+    mouth_y: float
+    sure: float
+
+
+class FaceDetector(Protocol):
+    def find(self, frame: NDArray[np.uint8], /) -> list[Face]:
+        """Faces of an (H, W, 3) RGB picture, the surest first."""
+        ...
+
+
+class NetFaceDetector:
+    """The shipped network, which has seen drawn faces."""
+
+    def __init__(self, finder: FaceFinder) -> None:
+        self._finder = finder
+
+    @torch.no_grad()
+    def find(self, frame: NDArray[np.uint8]) -> list[Face]:
+        height, width = frame.shape[:2]
+        scale = LONG_SIDE / max(height, width)
+        size = (max(8, round(width * scale)), max(8, round(height * scale)))
+        small = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.asarray(small, np.float32) / 127.5 - 1.0)
+        picture = F.pad(pixels.permute(2, 0, 1), (0, -size[0] % STRIDE, 0, -size[1] % STRIDE))
+        seen = self._finder(picture[None])[0]
+        likely = torch.sigmoid(seen[0])
+        highest = F.max_pool2d(likely[None, None], 3, stride=1, padding=1)[0, 0]
+        found = []
+        for row, column in torch.nonzero((likely == highest) & (likely > SURE)).tolist():
+            _, log_height, off_x, off_y, mouth_x, mouth_y = seen[:, row, column].tolist()
+            x = (column + 0.5 + off_x) * STRIDE / scale
+            y = (row + 0.5 + off_y) * STRIDE / scale
+            tall = 2.0 ** float(np.clip(log_height, -3.0, 4.0)) * UNIT / scale
+            sure = float(likely[row, column])
+            found.append(Face(x, y, tall, x + mouth_x * tall, y + mouth_y * tall, sure))
+        return without_doubles(found)
+
+
+def without_doubles(faces: list[Face]) -> list[Face]:
+    """Of faces that lie on each other only the surest, the surest first."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda each: -each.sure):
+        if all(overlap(face, other) < 0.3 for other in kept):
+            kept.append(face)
+    return kept
+
+
+def overlap(one: Face, other: Face) -> float:
+    """Intersection over union of the squares around two faces."""
+    w = min(one.x + one.height / 2, other.x + other.height / 2)
+    w -= max(one.x - one.height / 2, other.x - other.height / 2)
+    h = min(one.y + one.height / 2, other.y + other.height / 2)
+    h -= max(one.y - one.height / 2, other.y - other.height / 2)
+    both = max(w, 0.0) * max(h, 0.0)
+    return both / (one.height**2 + other.height**2 - both)
+
+
+def load_face_net(path: Path = WEIGHTS) -> FaceNet:
+    tensors, config = read_model(path)
+    config = {k: tuple(v) for k, v in config.items()}
+    return load_into(FaceNet(FaceNetConfig(**config)), tensors, path)
+
+
+def finding_quality(detector: FaceDetector, faces: "DrawnFaces") -> dict[str, float]:
+    """How many of these faces are found alone, and how far off, in heights of the face."""
+    off_place, off_height, off_mouth = [], [], []
+    for frame, (x, y, height, mouth_x, mouth_y) in zip(faces.frames, faces.places, strict=True):
+        found = detector.find(frame)
+        if len(found) == 1:
+            face = found[0]
+            off_place.append(np.hypot(face.x - x, face.y - y) / height)
+            off_height.append(abs(face.height / height - 1.0))
+            off_mouth.append(np.hypot(face.mouth_x - mouth_x, face.mouth_y - mouth_y) / height)
+    nothing = [float("nan")]
+    return {
+        "found_alone": round(len(off_place) / len(faces.frames), 3),
+        "off_place": round(float(np.mean(off_place or nothing)), 3),
+        "off_height": round(float(np.mean(off_height or nothing)), 3),
+        "off_mouth": round(float(np.mean(off_mouth or nothing)), 3),
+    }
