@@ -11,11 +11,13 @@ from avatar.errors import AvatarError
 from avatar.telemetry.logging import configure, get_logger
 from training.data.footage.pipeline import make_footage
 from training.data.footage.settings import Settings
-from training.data.footage.speakers import SyncRules
+from training.data.footage.speakers import Kind, SyncRules
 from training.data.footage.video import Limits
 
 log = get_logger("training.data.footage")
-_UNSYNCED = ("off_sync", "ambiguous", "unmatched")
+_SPEAKING: tuple[Kind, ...] = ("speaking",)
+_QUIET: tuple[Kind, ...] = ("listening", "silent")
+_UNSYNCED: tuple[Kind, ...] = ("off_sync", "ambiguous", "unmatched")
 
 
 def main(arguments: list[str]) -> int:
@@ -39,8 +41,8 @@ def main(arguments: list[str]) -> int:
     configure(logging.INFO, sys.stderr)
     torch.set_num_threads(1)
     settings = Settings(
-        keep=("speaking",)
-        + (() if args.no_silence else ("listening", "silent"))
+        keep=_SPEAKING
+        + (() if args.no_silence else _QUIET)
         + (_UNSYNCED if args.keep_unsynced else ()),
         min_face=args.min_face,
         sync=SyncRules(args.min_score, args.max_lag),

@@ -109,24 +109,27 @@ def write_film(
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
-        video.codec_context.time_base = Fraction(1, 1000)
+        base = Fraction(1, FPS if times is None else 1000)
+        video.codec_context.time_base = base
         if codecs[0] == "libx264":
             video.options = {"preset": "veryfast", "crf": "23"}
-        audio = None
+        audio: AudioStream | None = None
         if sound is not None:
-            audio = file.add_stream(codecs[1], rate=SAMPLE_RATE, layout="mono")
-            assert isinstance(audio, AudioStream)
+            added = file.add_stream(codecs[1], rate=SAMPLE_RATE, layout="mono")
+            assert isinstance(added, AudioStream)
+            audio = added
         for index, picture in enumerate(frames):
             shown = VideoFrame.from_ndarray(picture, format="rgb24")
-            time = index / FPS if times is None else times[index]
-            shown.pts, shown.time_base = round(1000 * time), Fraction(1, 1000)
+            shown.pts = index if times is None else round(1000 * times[index])
+            shown.time_base = base
             file.mux(video.encode(shown))
         file.mux(video.encode(None))
         if audio is not None and sound is not None:
             heard = AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
             heard.sample_rate, heard.pts = SAMPLE_RATE, 0
             heard.time_base = Fraction(1, SAMPLE_RATE)
-            resampler = av.AudioResampler(format=audio.codec_context.format, layout="mono")
+            # each codec takes samples of its own kind
+            resampler = av.AudioResampler(format=audio.format, layout="mono")
             for each in resampler.resample(heard):
                 file.mux(audio.encode(each))
             file.mux(audio.encode(None))

@@ -96,19 +96,29 @@ def find_speakers(
     done = folder / "verdicts.json"
     if done.exists():
         return [Verdict(**entry) for entry in _read_json(done)]
-    mouths = _read_mouths(path, tracks, folder, settings, tools.mouth_reader)
+    mouths = read_mouths(path, tracks, folder, settings, tools.mouth_reader)
     sound = load_sound(folder, source)
-    spoken = speech_net.spoken_mouth(tools.speech_net, sound)
-    is_loud = loud_frames(sound)
-    verdicts = [
-        verdict
-        for start in clip_starts(source, tracks, settings)
-        for verdict in judge_clip(
-            tracks, mouths, spoken, is_loud, start, settings.num_frames, settings.sync
-        )
-    ]
+    verdicts = judge(source, tracks, mouths, sound, settings, tools.speech_net)
     _write_json(done, [asdict(verdict) for verdict in verdicts])
     return verdicts
+
+
+def judge(
+    source: Source,
+    tracks: Sequence[FaceTrack],
+    mouths: Sequence[NDArray[np.float32]],
+    sound: NDArray[np.float32],
+    settings: Settings,
+    net: SpeechNet,
+) -> list[Verdict]:
+    """Of every face in every clip of a video whose mouths are read."""
+    spoken, is_loud = speech_net.spoken_mouth(net, sound), loud_frames(sound)
+    length, rules = settings.num_frames, settings.sync
+    return [
+        verdict
+        for start in clip_starts(source, tracks, settings)
+        for verdict in judge_clip(tracks, mouths, spoken, is_loud, start, length, rules)
+    ]
 
 
 def cut_clips(
@@ -160,7 +170,7 @@ def load_sound(folder: Path, source: Source) -> NDArray[np.float32]:
     return stored.astype(np.float32) / np.float32(32767.0)
 
 
-def _read_mouths(
+def read_mouths(
     path: Path,
     tracks: Sequence[FaceTrack],
     folder: Path,

@@ -60,7 +60,7 @@ def read_frames(path: Path, limits: Limits | None = None) -> Iterator[NDArray[np
                 pixels = f"{frame.width}x{frame.height}"
                 raise TooLarge(f"{pixels} pixels, at most {limits.side} a side: make it smaller")
             # a frame without a time follows the one before
-            time = frame.time if frame.time is not None else (origin or 0.0) + end
+            time = frame.time if frame.pts is not None else (origin or 0.0) + end
             origin = time if origin is None else origin
             time -= origin
             if time > limits.seconds:
@@ -94,7 +94,7 @@ def read_sound(path: Path, num_frames: int) -> NDArray[np.float32] | None:
         for frame in _with_end(file.decode(file.streams.audio[0])):
             for mono in to_mono.resample(frame):
                 told = expected
-                if mono.time is not None:
+                if mono.pts is not None:
                     told = round((mono.time - origin) * SAMPLE_RATE)
                 near = (
                     None not in (told, expected)
