@@ -59,7 +59,7 @@ def measure(options: Options) -> Values:
     detector = NetFaceDetector(net.finder)
     readers = {"net": NetMouthReader(net.reader), "pixels": PixelMouthReader()}
     lags: list[int] = []
-    for film in rehearsals(options.repetitions(15, 2)):
+    for film in rehearsals(options.repetitions(12, 2)):
         films += 1
         with tempfile.TemporaryDirectory(prefix="footage-") as name:
             folder = Path(name)
@@ -84,7 +84,8 @@ def measure(options: Options) -> Values:
                         tally.add(here, right)
                         if kind.startswith("in sync") and reader_name == "net":
                             lags += [v.lag for v in here if v.track == right]
-        say(f"footage: film {films}")
+        named, dropped = shares({kind: asdict(t) for kind, t in tallies["net"].items()})
+        say(f"footage: film {films}, so far {named:.3f} named, {dropped:.3f} dropped")
     return {
         "films": films,
         "both_faces_tracked": found,

@@ -17,9 +17,11 @@ if TYPE_CHECKING:  # detection needs no renderer
     from training.data.footage.drawn_faces import DrawnFaces
 
 WEIGHTS = Path(__file__).parent / "face_net.safetensors"
-LONG_SIDE = 320
-"""Pixels of the longer side that the shipped detector looks at."""
-SURE = 0.35
+LONG_SIDES = (320, 176, 96)
+"""Pixels of the longer side of the copies that the shipped detector looks at."""
+_HEIGHTS = (16.0, 100.0)
+"""Of faces that it judges well, in pixels of a copy; other copies show the others better."""
+SURE = 0.8
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,35 @@ class NetFaceDetector:
     def __init__(self, finder: FaceFinder) -> None:
         self._finder = finder
 
-    @torch.no_grad()
     def find(self, frame: NDArray[np.uint8]) -> list[Face]:
-        height, width = frame.shape[:2]
-        scale = LONG_SIDE / max(height, width)
-        size = (max(8, round(width * scale)), max(8, round(height * scale)))
-        small = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)
+        picture = Image.fromarray(frame)
+        return without_doubles([face for side in LONG_SIDES for face in self._at(picture, side)])
+
+    @torch.no_grad()
+    def _at(self, frame: Image.Image, long_side: int) -> list[Face]:
+        """Faces of a size that shows well in a copy of this long side."""
+        scale = long_side / max(frame.size)
+        size = (max(8, round(frame.width * scale)), max(8, round(frame.height * scale)))
+        small = frame.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
         pixels = torch.from_numpy(np.asarray(small, np.float32) / 127.5 - 1.0)
         picture = F.pad(pixels.permute(2, 0, 1), (0, -size[0] % STRIDE, 0, -size[1] % STRIDE))
         seen = self._finder(picture[None])[0]
         likely = torch.sigmoid(seen[0])
         highest = F.max_pool2d(likely[None, None], 3, stride=1, padding=1)[0, 0]
+        low, high = _HEIGHTS
         found = []
         for row, column in torch.nonzero((likely == highest) & (likely > SURE)).tolist():
             _, log_height, off_x, off_y, mouth_x, mouth_y = seen[:, row, column].tolist()
-            x = (column + 0.5 + off_x) * STRIDE / scale
-            y = (row + 0.5 + off_y) * STRIDE / scale
-            tall = 2.0 ** float(np.clip(log_height, -3.0, 4.0)) * UNIT / scale
+            tall = 2.0 ** float(np.clip(log_height, -3.0, 4.0)) * UNIT
+            if (tall < low and long_side != LONG_SIDES[0]) or (
+                tall > high and long_side != LONG_SIDES[-1]
+            ):
+                continue
+            x, y = (column + 0.5 + off_x) * STRIDE / scale, (row + 0.5 + off_y) * STRIDE / scale
+            tall /= scale
             sure = float(likely[row, column])
             found.append(Face(x, y, tall, x + mouth_x * tall, y + mouth_y * tall, sure))
-        return without_doubles(found)
+        return found
 
 
 def without_doubles(faces: list[Face]) -> list[Face]:

@@ -15,7 +15,12 @@ import torch
 
 from avatar.models.weights import save_model
 from avatar.telemetry.logging import configure, get_logger
-from training.data.footage.detector import WEIGHTS, NetFaceDetector, finding_quality
+from training.data.footage.detector import (
+    WEIGHTS,
+    NetFaceDetector,
+    finding_quality,
+    load_face_net,
+)
 from training.data.footage.drawn_faces import DrawnFaces, make_drawn_faces
 from training.data.footage.face_net import FaceNet, FaceNetConfig
 from training.data.footage.face_tasks import FinderTask, MouthTask, mouth_correlation
@@ -31,6 +36,7 @@ def main() -> None:
     parser.add_argument("--mixed", type=int, default=13, help="strangers mixed of known features")
     parser.add_argument("--finder-steps", type=int, default=1600)
     parser.add_argument("--reader-steps", type=int, default=1600)
+    parser.add_argument("--start", type=Path, help="weights to begin from")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     configure(logging.INFO, sys.stderr)
@@ -41,20 +47,25 @@ def main() -> None:
         paths.append(path)
     known = joined([path for path in paths if not path.stem.startswith("held-")])
     strangers = joined([path for path in paths if path.stem.startswith("held-")])
-    net = FaceNet(FaceNetConfig())
     torch.manual_seed(1)
+    net = load_face_net(args.start) if args.start else FaceNet(FaceNetConfig())
+    net.requires_grad_(True)
     reading = MouthTask(known, net.config)
+    reading.model.load_state_dict(net.reader.state_dict())
     schedule = Schedule(args.reader_steps, 2e-3, weight_decay=1e-3, ema_decay=0.995)
     net.reader.load_state_dict(fit(reading, schedule, args.run / "reader"))
     finding = FinderTask(known, net.config)
+    finding.model.load_state_dict(net.finder.state_dict())
     schedule = Schedule(args.finder_steps, 2e-3, weight_decay=1e-3, ema_decay=0.995)
     net.finder.load_state_dict(fit(finding, schedule, args.run / "finder"))
     net.eval()
+    detector = NetFaceDetector(net.finder)
     figures: dict[str, object] = {
+        "steps": {"reader": args.reader_steps, "finder": args.finder_steps},
         "mouth_known": mouth_correlation(net.reader, known),
         "mouth_strangers": mouth_correlation(net.reader, strangers),
-        "finding_known": finding_quality(NetFaceDetector(net.finder), known),
-        "finding_strangers": finding_quality(NetFaceDetector(net.finder), strangers),
+        "finding_known": finding_quality(detector, known),
+        "finding_strangers": finding_quality(detector, strangers),
     }
     save_model(net, net.config, args.out)
     args.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
