@@ -15,7 +15,7 @@ from bench.options import Options
 from bench.results import Values, bars, table
 from training.data.footage import stages
 from training.data.footage.detector import NetFaceDetector, load_face_net
-from training.data.footage.mouths import NetMouthReader, PixelMouthReader
+from training.data.footage.mouths import MouthReader, NetMouthReader, PixelMouthReader
 from training.data.footage.settings import Settings
 from training.data.footage.speakers import Verdict
 from training.data.footage.speech_net import load_speech_net
@@ -57,7 +57,10 @@ def measure(options: Options) -> Values:
     settings, speech = Settings(), load_speech_net()
     net = load_face_net()
     detector = NetFaceDetector(net.finder)
-    readers = {"net": NetMouthReader(net.reader), "pixels": PixelMouthReader()}
+    readers: dict[str, MouthReader] = {
+        "net": NetMouthReader(net.reader),
+        "pixels": PixelMouthReader(),
+    }
     lags: list[int] = []
     for film in rehearsals(options.repetitions(12, 2)):
         films += 1

@@ -79,6 +79,13 @@ def test_a_single_wrong_place_is_taken_out() -> None:
     assert np.abs(track.places[:, X] - 100).max() < 0.5
 
 
+def test_a_track_that_nobody_is_sure_of_is_left_out() -> None:
+    unsure = Face(50, 50, 40, 50, 60, 0.6)
+    sure = Face(150, 50, 40, 150, 60, 0.9)
+    (track,) = link_faces([[unsure, sure]] * 20, [(0, 20)], min_frames=10)
+    assert track.places[0, X] == 150
+
+
 def test_short_tracks_are_left_out() -> None:
     assert link_faces([[face_at(50, 50)]] * 9, [(0, 9)], min_frames=10) == []
 
@@ -104,7 +111,11 @@ def test_the_square_frames_a_face_as_portraits_are_framed() -> None:
         (still_track(20, 180, 106), "face_at_the_edge"),
         (still_track(300, 180, 300), "face_at_the_edge"),
         (
-            FaceTrack(0, still_track(300, 180, 106).places + np.linspace(0, 80, 81)[:, None]),
+            FaceTrack(
+                0,
+                still_track(300, 180, 106).places
+                + np.linspace(0, 80, 81, dtype=np.float32)[:, None],
+            ),
             "face_moves_too_much",
         ),
     ],

@@ -11,8 +11,7 @@ from training.data.footage.face_net import STRIDE, UNIT
 
 Picture = NDArray[np.float32]
 SIZE = 192
-_FACE_HEIGHTS = (18.0, 110.0)
-"""Pixels; larger ones are found in smaller copies of the picture."""
+_FACE_HEIGHTS = (14.0, 170.0)
 _PORTRAIT_SHARE = 0.58
 """Height of a face in its portrait, about."""
 

@@ -21,7 +21,8 @@ LONG_SIDES = (320, 176, 96)
 """Pixels of the longer side of the copies that the shipped detector looks at."""
 _HEIGHTS = (16.0, 100.0)
 """Of faces that it judges well, in pixels of a copy; other copies show the others better."""
-SURE = 0.8
+SURE = 0.5
+"""Of a single picture; a track of less sure faces is dropped, see `tracks`."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from training.data.footage.detector import (
     WEIGHTS,
     NetFaceDetector,
     finding_quality,
-    load_face_net,
 )
 from training.data.footage.drawn_faces import DrawnFaces, make_drawn_faces
 from training.data.footage.face_net import FaceNet, FaceNetConfig
@@ -36,7 +35,6 @@ def main() -> None:
     parser.add_argument("--mixed", type=int, default=13, help="strangers mixed of known features")
     parser.add_argument("--finder-steps", type=int, default=1600)
     parser.add_argument("--reader-steps", type=int, default=1600)
-    parser.add_argument("--start", type=Path, help="weights to begin from")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     configure(logging.INFO, sys.stderr)
@@ -48,14 +46,11 @@ def main() -> None:
     known = joined([path for path in paths if not path.stem.startswith("held-")])
     strangers = joined([path for path in paths if path.stem.startswith("held-")])
     torch.manual_seed(1)
-    net = load_face_net(args.start) if args.start else FaceNet(FaceNetConfig())
-    net.requires_grad_(True)
+    net = FaceNet(FaceNetConfig())
     reading = MouthTask(known, net.config)
-    reading.model.load_state_dict(net.reader.state_dict())
     schedule = Schedule(args.reader_steps, 2e-3, weight_decay=1e-3, ema_decay=0.995)
     net.reader.load_state_dict(fit(reading, schedule, args.run / "reader"))
     finding = FinderTask(known, net.config)
-    finding.model.load_state_dict(net.finder.state_dict())
     schedule = Schedule(args.finder_steps, 2e-3, weight_decay=1e-3, ema_decay=0.995)
     net.finder.load_state_dict(fit(finding, schedule, args.run / "finder"))
     net.eval()

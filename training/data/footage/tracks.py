@@ -18,6 +18,8 @@ _SAME = 0.3
 """Two faces of successive frames overlap at least so much if they are one."""
 LONGEST_GAP = 8
 """Frames without the face that are filled in."""
+MEDIAN_SURE = 0.8
+"""Of a track's faces: lamps and patterns are taken for faces, too, but less surely."""
 _SMOOTH = 1.5
 """Frames, of the Gaussian over the places."""
 
@@ -88,7 +90,11 @@ def _link_shot(found: Sequence[Sequence[Face]], shot: Shot) -> list[FaceTrack]:
                 active.append(_Open(index, [index], [face]))
         closed += [track for track in active if index - track.frames[-1] > LONGEST_GAP]
         active = [track for track in active if index - track.frames[-1] <= LONGEST_GAP]
-    return [_steady(track) for track in (*closed, *active)]
+    return [_steady(track) for track in (*closed, *active) if _is_sure(track)]
+
+
+def _is_sure(track: _Open) -> bool:
+    return float(np.median([face.sure for face in track.faces])) >= MEDIAN_SURE
 
 
 def _steady(track: _Open) -> FaceTrack:

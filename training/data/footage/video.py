@@ -94,7 +94,7 @@ def read_sound(path: Path, num_frames: int) -> NDArray[np.float32] | None:
         for frame in _with_end(file.decode(file.streams.audio[0])):
             for mono in to_mono.resample(frame):
                 told = expected
-                if mono.pts is not None:
+                if mono.time is not None:
                     told = round((mono.time - origin) * SAMPLE_RATE)
                 near = (
                     None not in (told, expected)
