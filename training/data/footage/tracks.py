@@ -18,7 +18,7 @@ _SAME = 0.3
 """Two faces of successive frames overlap at least so much if they are one."""
 LONGEST_GAP = 8
 """Frames without the face that are filled in."""
-MEDIAN_SURE = 0.8
+MEDIAN_SURE = 0.7
 """Of a track's faces: lamps and patterns are taken for faces, too, but less surely."""
 _SMOOTH = 1.5
 """Frames, of the Gaussian over the places."""
