@@ -23,6 +23,17 @@ def main() -> int:
         "--cue", type=_cue, action="append", default=[], metavar="SECONDS:NAME",
         help=f"what the face shows, and when; repeatable; {', '.join(CUES)}",
     )  # fmt: skip
+    render.add_argument(
+        "--mode",
+        choices=["speech", "music"],
+        default="speech",
+        help="music: the head also moves to the beat; default: %(default)s",
+    )
+    render.add_argument(
+        "--audio-scope",
+        choices=["face", "whole"],
+        help="where sound may act on the picture; default: what the model's policy says",
+    )
     args = parser.parse_args()
     try:
         if args.command == "list":
@@ -35,9 +46,15 @@ def main() -> int:
 
             torch.set_num_threads(1)  # small networks: more threads wait for one another
             render_file(
-                args.audio, args.avatar, args.out,
-                seed=args.seed, cues=args.cue, progress=_progress,
-            )  # fmt: skip
+                args.audio,
+                args.avatar,
+                args.out,
+                seed=args.seed,
+                mode=args.mode,
+                cues=args.cue,
+                audio_scope=args.audio_scope,
+                progress=_progress,
+            )
             sys.stderr.write(f"\n{args.out}\n")
     except (AvatarError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")

@@ -1,8 +1,9 @@
 """Speech file in, video file out, in one process and without any server."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from avatar.audio.files import decode
 from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
+from avatar.cast.characters import character_of
+from avatar.cast.dance import dance, init_dance
 from avatar.engines.audio_encoder import AudioEncoderEngine
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
@@ -30,6 +33,10 @@ MAX_RENDER_SECONDS = 600.0
 MAX_RENDER_BYTES = 64 << 20
 
 
+Mode = Literal["speech", "music"]
+"""What the sound is: words to say, or music that also moves head and shoulders."""
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """The three engines of one profile."""
@@ -39,12 +46,15 @@ class Pipeline:
     decoder: VaeDecoderEngine
 
     @classmethod
-    def load(cls, profile: str = "tiny") -> "Pipeline":
-        return cls(
-            AudioEncoderEngine.load(profile),
-            ScoreEngine.load(profile),
-            VaeDecoderEngine.load(profile),
-        )
+    def load(
+        cls, profile: str = "tiny", audio_scope: Literal["face", "whole"] | None = None
+    ) -> "Pipeline":
+        """`audio_scope` None is what the profile's policy says."""
+        score = ScoreEngine.load(profile)
+        if audio_scope is not None:
+            policy = replace(score.profile.policy, audio_scope=audio_scope)
+            score = ScoreEngine(replace(score.profile, policy=policy), score.model)
+        return cls(AudioEncoderEngine.load(profile), score, VaeDecoderEngine.load(profile))
 
     @property
     def clock(self) -> ChunkClock:
@@ -63,16 +73,32 @@ def render_chunks(
     avatar: str,
     *,
     seed: int = 0,
+    mode: Mode = "speech",
     cues: Sequence[TimedCue] = (),
 ) -> Iterator[FrameChunk]:
-    """Video of `avatar` saying `speech`, (S,) float32 at 16 kHz, chunk after chunk to its end."""
+    """Video of `avatar` saying `speech`, (S,) float32 at 16 kHz, chunk after chunk to its end.
+
+    With mode "music" the head and shoulders also move to the beat, where there is one.
+
+    Raises:
+        NotFound: There is no such avatar.
+    """
     spec = _Spec(avatar, seed)
     heard = pipeline.encoder.init_state(spec)
     scored = pipeline.score.init_state(spec)
     decoded = pipeline.decoder.init_state(spec)
+    dancing, moves = init_dance(), None
     for chunk in speech_chunks(speech, pipeline.clock, cues):
         embedding, heard = pipeline.encoder.step(chunk, heard)
-        latents, scored = pipeline.score.step(embedding, scored)
+        if mode == "music":
+            moves, dancing = dance(
+                chunk.samples,
+                chunk.lookahead,
+                pipeline.clock.frames_per_chunk,
+                character_of(avatar).temperament,
+                dancing,
+            )
+        latents, scored = pipeline.score.step(embedding, scored, moves)
         frames, decoded = pipeline.decoder.step(latents, decoded)
         yield frames
 
@@ -106,10 +132,12 @@ def render_file(
     out: Path,
     *,
     seed: int = 0,
+    mode: Mode = "speech",
     cues: Sequence[TimedCue] = (),
+    audio_scope: Literal["face", "whole"] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> None:
-    """Write an mp4 of the avatar saying the recording; sound and picture end together.
+    """Write an mp4 of the avatar saying or singing the recording; sound and picture end together.
 
     Raises:
         NotFound: No such file or avatar.
@@ -121,14 +149,14 @@ def render_file(
     content = audio.read_bytes()
     sound = decode(content, SOUND_RATE, MAX_RENDER_SECONDS, MAX_RENDER_BYTES)
     speech = resample(sound, SOUND_RATE, SPEECH_RATE)
-    pipeline = Pipeline.load()
+    pipeline = Pipeline.load(audio_scope=audio_scope)
     clock = pipeline.clock
     per_chunk = clock.samples_per_chunk(SOUND_RATE)
     count = max(1, -(-len(speech) // clock.samples_per_chunk(SPEECH_RATE)))
     _check_cues(cues, count * clock.chunk_s)
     track = np.pad(sound, (0, max(0, count * per_chunk - len(sound))))
     with Mp4Writer(clock.fps) as video:
-        for chunk in render_chunks(pipeline, speech, avatar, seed=seed, cues=cues):
+        for chunk in render_chunks(pipeline, speech, avatar, seed=seed, mode=mode, cues=cues):
             start = chunk.stamp.seq * per_chunk
             video.add(chunk.frames, track[start : start + per_chunk])
             progress(chunk.stamp.seq + 1, count)

@@ -21,7 +21,7 @@ FAILURES = (
     PlaywrightError,
 )  # fmt: skip
 BENCHMARKS = (
-    "stages", "hops", "graph", "lip_sync", "drift", "footage", "install", "contact",
+    "stages", "hops", "graph", "lip_sync", "drift", "footage", "music", "install", "contact",
     "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "live_soak",
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from avatar.cast.characters import character_of
+from avatar.cast.dance import Moves, danced
 from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
 from avatar.cast.sampler import MotionState, init_state, step
 from avatar.engines import SessionSpec
@@ -53,8 +54,10 @@ class ScoreEngine:
         return ScoreState(request.seed, anchor, motion, RolloutState(), heard)
 
     @torch.inference_mode()
-    def step(self, chunk: AudioEmbedding, state: ScoreState) -> tuple[LatentChunk, ScoreState]:
-        """Make one chunk of video latents for one chunk of embedded speech.
+    def step(
+        self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None = None
+    ) -> tuple[LatentChunk, ScoreState]:
+        """Make one chunk of video latents for one chunk of embedded speech; `moves` are a dance.
 
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
@@ -72,6 +75,8 @@ class ScoreEngine:
         ahead = torch.from_numpy(np.ascontiguousarray(chunk.lookahead))
         speech = torch.cat([state.heard, tokens, ahead])[None]
         controls, motion = step(state.motion, chunk.behaviour, chunk.cues, clock.frames_per_chunk)
+        if moves is not None:
+            controls = danced(controls, moves, state.motion.temperament)
         taken = controls[:, : self.model.config.num_controls // clock.frames_per_latent]
         latents, rollout = denoise_chunk(
             self.model,

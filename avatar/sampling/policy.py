@@ -22,6 +22,8 @@ class Policy:
     sink_positions: tuple[int, ...] = (0, 1, 2)
     previous_positions: tuple[int, ...] = (15, 16, 17)
     current_positions: tuple[int, ...] = (18, 19, 20)
+    audio_scope: Literal["face", "whole"] = "face"
+    """Where sound may act: within the portrait's face mask, or on the whole picture (music)."""
     carry_last_latent: bool = False
     """Feed the last latent of the previous chunk as further input channels (costs no forward)."""
 

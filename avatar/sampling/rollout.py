@@ -130,7 +130,7 @@ def denoise_chunk(
     condition = Condition(
         channels=condition_channels(reference, state.last_latent, like, policy),
         audio=model.project_audio(speech) if model.config.audio else None,
-        face_mask=anchor.portrait.face_mask,
+        face_mask=audio_mask(anchor.portrait, policy),
         controls=controls,
         fixed=anchor.fixed,
     )
@@ -152,6 +152,12 @@ def denoise_chunk(
             noisy = add_noise(clean, noise, following)
     latents = from_model_space(model, clean, reference)
     return latents, RolloutState(tuple(written), clean[:, -1:])
+
+
+def audio_mask(portrait: Portrait, policy: Policy) -> Tensor:
+    """(1, tokens): 1 where the policy lets sound act."""
+    mask = portrait.face_mask
+    return mask if policy.audio_scope == "face" else torch.ones_like(mask)
 
 
 def to_model_space(model: DiT, latents: Tensor, reference: Tensor) -> Tensor:

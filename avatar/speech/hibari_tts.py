@@ -35,7 +35,7 @@ class HibariSynthesizer:
 
     def synthesize(self, text: str, voice: Voice, /) -> Speech:
         spoken = [speakable(sentence) for sentence in sentences(checked(text))]
-        parts = [self._speak(phonemes, voice) for each in spoken for phonemes in self._read(each)]
+        parts = [self._speak(phonemes, voice) for each in spoken for phonemes in self.read(each)]
         if not parts:
             raise InvalidInput("there is no English word to speak in this text")
         speech = joined(parts)
@@ -44,7 +44,7 @@ class HibariSynthesizer:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _read(self, sentence: str) -> list[str]:
+    def read(self, sentence: str) -> list[str]:
         """Phoneme strings in the model's alphabet, none without a sound."""
         strings = (
             "".join(char for char in phonemes if char in self._hibari.vocab)
@@ -56,24 +56,35 @@ class HibariSynthesizer:
         """How many words are heard of one that is written."""
         return sum(
             any(char not in _MARKS for char in heard)
-            for phonemes in self._read(word)
+            for phonemes in self.read(word)
             for heard in phonemes.split(" ")
         )
 
     def _speak(self, phonemes: str, voice: Voice) -> Speech:
         # resampling by `pitch` changes the tempo too: ask for the opposite tempo
         speed = float(np.clip(voice.speed / voice.pitch, *SPEEDS))
-        *spectrum, units = self._hibari.sess.run(
+        spectrum, durations_s = self.spectrum(phonemes, speed)
+        samples = dsp.synth(*spectrum, np.random.default_rng(0))
+        sounds = timed(phonemes, durations_s, samples)
+        return with_pitch(trimmed(Speech(samples, dsp.SR, sounds)), voice.pitch)
+
+    def spectrum(
+        self, phonemes: str, speed: float
+    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+        """What the vocoder, `hibari.dsp.synth`, makes sound of, and each phoneme's duration.
+
+        Returns:
+            Five spectra (601, F) and the pitch (F,) in hertz, 80 frames a second; durations in
+            seconds, one for each phoneme and one before and after.
+        """
+        *parts, units = self._hibari.sess.run(
             [*_SPECTRUM, _DURATIONS],
             {
                 "ids": np.asarray([self._hibari.ids(phonemes)], np.int64),
                 "speed": np.asarray([speed], np.float32),
             },
         )
-        noise = np.random.default_rng(0)
-        samples = dsp.synth(*(part[0] for part in spectrum), noise)
-        sounds = timed(phonemes, units.ravel() * _UNIT_S, samples)
-        return with_pitch(trimmed(Speech(samples, dsp.SR, sounds)), voice.pitch)
+        return [part[0] for part in parts], units.ravel() * _UNIT_S
 
 
 _HIBARI_SHA256 = "5f70741d4e900f4e85d0037498736cc1b3e1b9a63a13546a5da1e63abf4fccd8"
