@@ -1,4 +1,4 @@
-"""A causal beat tracker: where in the beat the music is, how long a beat is, and whether there is one.
+"""A causal beat tracker: whether there is a beat, how long it is, and where in it the music is.
 
 A forward filter over (tempo, phase) and one state "no beat": Bayes' rule, 100 times a second. The
 states are those of the bar-pointer model (Whiteley, Cemgil and Godsill 2006) for a single beat; the
@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.audio.onsets import FRAME_S, HOP, OnsetState, init_onsets, onset_strength
+from avatar.audio.onsets import FRAME_S, OnsetState, init_onsets, onset_strength
 
 Floats = NDArray[np.float64]
 
@@ -157,7 +157,9 @@ def _told(state: BeatState, onset: float) -> Beat:
     turned = (_near()[best][:, None] * state.belief * _circle()).sum()
     phase = float(np.angle(turned) / (2 * np.pi)) % 1.0
     agreed = float(np.abs(turned) / weights.sum())
-    confidence = (1.0 - state.no_beat) * agreed * float(near[best] / share.sum())
+    # twice or half the tempo is the same music counted otherwise
+    related = float(_related()[best] @ share / share.sum())
+    confidence = (1.0 - state.no_beat) * agreed * related
     return Beat(time_s, phase, period_s, min(1.0, confidence), onset)
 
 
@@ -223,5 +225,15 @@ def _tempo_transitions() -> Floats:
 @cache
 def _near() -> Floats:
     """(tempi, tempi) 1 where two lengths differ by less than 5 percent."""
+    return _within_5_percent(1.0)
+
+
+@cache
+def _related() -> Floats:
+    """(tempi, tempi) 1 where two lengths, or one and twice the other, are near."""
+    return np.maximum(_near(), np.maximum(_within_5_percent(2.0), _within_5_percent(0.5)))
+
+
+def _within_5_percent(ratio: float) -> Floats:
     lengths = _lengths()
-    return (np.abs(lengths[:, None] / lengths[None] - 1.0) < 0.05).astype(np.float64)
+    return (np.abs(lengths[:, None] / lengths[None] / ratio - 1.0) < 0.05).astype(np.float64)

@@ -142,8 +142,8 @@ _ACCENT_DECAY, _LEAST_ACCENT = 0.85, 0.5
 def _pose(state: DanceState, temperament: Temperament) -> dict[str, float]:
     """What the dance adds just now: all its turning points lie on beats.
 
-    A nod has two, chin down on the beat and up between; a sway that crosses the middle just then
-    keeps the head moving there. The shoulders follow the shifts.
+    A nod has two, chin down on the beat and up between; a sway that crosses the middle just then,
+    and is the larger, keeps the head moving there. The shoulders follow the shifts.
     """
     weight = _smooth(state.weight)
     nod = np.cos(2 * np.pi * state.turns)  # 1 on the beat: the chin is down
@@ -151,10 +151,10 @@ def _pose(state: DanceState, temperament: Temperament) -> dict[str, float]:
     wander = np.sin(2 * np.pi * state.turns / 16)  # no two bars are alike
     lively = weight * temperament.sway * (0.85 + 0.15 * min(1.0, state.accent))
     return {
-        "pitch": float(-0.42 * lively * nod),
-        "ty": float(0.38 * lively * nod),
-        "roll": float(lively * (0.50 + 0.08 * wander) * side),
-        "tx": float(0.52 * lively * side),
+        "pitch": float(-0.26 * lively * nod),
+        "ty": float(0.22 * lively * nod),
+        "roll": float(lively * (0.52 + 0.08 * wander) * side),
+        "tx": float(0.60 * lively * side),
         "yaw": float(lively * (0.16 * side + 0.30 * wander)),
         "brow": float(0.25 * weight * temperament.brow_range * state.accent),
     }

@@ -12,8 +12,9 @@ from avatar.audio.files import encode_wav
 from avatar.audio.video import SOUND_RATE, Mp4Writer
 from avatar.errors import InvalidInput, NotFound
 from avatar.media import SPEECH_RATE, TimedCue
-from avatar.render import render_file, speech_chunks
+from avatar.render import Mode, Pipeline, render_chunks, render_file, speech_chunks
 from avatar.timebase import ChunkClock
+from tests.streaming.test_beats_stream import clicks
 
 pytestmark = pytest.mark.unit
 
@@ -95,3 +96,21 @@ def test_an_unknown_avatar_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"nobody.*there are.*mira"):
         render_file(sound, "nobody", tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == [sound]
+
+
+def test_music_moves_the_head_and_silence_in_music_mode_does_not() -> None:
+    pipeline = Pipeline.load()
+
+    def frames(sound: np.ndarray, mode: Mode) -> np.ndarray:
+        chunks = render_chunks(pipeline, sound, "mira", mode=mode)
+        return np.concatenate([chunk.frames for chunk in chunks])
+
+    beat = clicks(120, 2.88)
+    assert (frames(beat, "music") != frames(beat, "speech")).any()
+    silence = np.zeros(SPEECH_RATE // 2, np.float32)
+    np.testing.assert_array_equal(frames(silence, "music"), frames(silence, "speech"))
+
+
+def test_the_audio_scope_of_a_pipeline_is_the_policy_s_unless_asked_otherwise() -> None:
+    assert Pipeline.load().score.profile.policy.audio_scope == "face"
+    assert Pipeline.load(audio_scope="whole").score.profile.policy.audio_scope == "whole"

@@ -127,19 +127,41 @@ class Choir:
         for bar, start_s in enumerate(bars):
             if start_s < free_from or rng.random() < 0.15:
                 continue
-            text = str(rng.choice(VOCALISES if rng.random() < 0.12 else texts))
-            line = self.read(text)
-            if line is None or len(line.vowels) > 14:
+            drawn = self._fitting(texts, float(start_s), end_s - 0.5, unit, bar, piece, singer, rng)
+            if drawn is None:
                 continue
-            notes = _drawn_notes(len(line.vowels), float(start_s), unit, bar, piece, singer, rng)
-            if notes[-1].end_s + 0.5 > end_s:
-                continue
+            line, notes = drawn
             sung = self.sing(line, notes, singer, rng)
             room = voice[: len(sung.samples)]
             room += sung.samples[: len(room)]
             phonemes.extend(sung.phonemes)
             free_from = notes[-1].end_s + rng.uniform(0.3, 1.0) * piece.beats_per_bar * beat_s
         return Utterance(voice, tuple(phonemes))
+
+    def _fitting(
+        self,
+        texts: Sequence[str],
+        start_s: float,
+        end_s: float,
+        unit_s: float,
+        bar: int,
+        piece: Piece,
+        singer: Singer,
+        rng: np.random.Generator,
+    ) -> tuple[Line, list[Note]] | None:
+        """A line that is over by `end_s`, of a few that are tried."""
+        for _ in range(_TRIES):
+            text = str(rng.choice(VOCALISES if rng.random() < 0.12 else texts))
+            line = self.read(text)
+            if line is None or len(line.vowels) > _MOST_SYLLABLES:
+                continue
+            notes = _drawn_notes(len(line.vowels), start_s, unit_s, bar, piece, singer, rng)
+            if notes[-1].end_s <= end_s:
+                return line, notes
+        return None
+
+
+_TRIES, _MOST_SYLLABLES = 8, 14
 
 
 def laid_on(line: Line, notes: Sequence[Note]) -> tuple[TimedPhoneme, ...]:

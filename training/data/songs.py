@@ -46,7 +46,7 @@ def make_song(
     acoustics: Acoustics = STUDIO,
     bpm: float | None = None,
 ) -> Song:
-    """Words of `sentences` sung over a new piece; every second one has a melody beside the voice."""
+    """`sentences` sung over a new piece; half of them have a melody beside the voice."""
     piece = make_piece(rng, style, seconds, bpm=bpm, lead=bool(rng.random() < 0.5))
     sung = choir.song(piece, sentences, drawn_singer(rng), rng)
     curves = mouth_curves(sung.phonemes, seconds)[: int(seconds * FPS)]

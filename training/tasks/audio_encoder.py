@@ -15,8 +15,8 @@ from avatar.telemetry.logging import get_logger
 from training.data.acoustics import EVERYDAY
 from training.data.engines import load_engines
 from training.data.music import STYLES
-from training.data.songs import SONG_S, Song, make_song
 from training.data.singing import Choir
+from training.data.songs import SONG_S, Song, make_song
 from training.data.speech import utterance
 from training.data.visemes import MOUTH_NAMES, mouth_curves
 

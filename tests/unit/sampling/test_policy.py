@@ -1,0 +1,30 @@
+"""What a policy says, and what it refuses."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from avatar.sampling.policy import NATIVE_2_STEP, Policy
+from avatar.sampling.rollout import Portrait, audio_mask
+
+pytestmark = pytest.mark.unit
+
+PORTRAIT = Portrait(torch.zeros(1, 3, 2, 4, 4), torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
+
+
+def test_sound_acts_on_the_face_unless_the_policy_says_more() -> None:
+    assert NATIVE_2_STEP.audio_scope == "face"
+    assert torch.equal(audio_mask(PORTRAIT, NATIVE_2_STEP), PORTRAIT.face_mask)
+
+
+def test_sound_may_act_on_the_whole_picture() -> None:
+    whole = dataclasses.replace(NATIVE_2_STEP, audio_scope="whole")
+    mask = audio_mask(PORTRAIT, whole)
+    assert mask.shape == PORTRAIT.face_mask.shape
+    assert (mask == 1).all()
+
+
+def test_noise_levels_must_fall_from_one() -> None:
+    with pytest.raises(ValueError, match="must fall"):
+        Policy(sigmas=(0.5, 1.0))
