@@ -26,7 +26,7 @@ def task(tmp_path: Path) -> AudioEncoderTask:
 
 def test_a_batch_has_a_loss_that_reaches_every_weight(task: AudioEncoderTask) -> None:
     loss, figures = task.loss(0, np.random.default_rng(0))
-    loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+    loss.backward()
     assert np.isfinite(figures["error"])
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in task.model.parameters())
 
