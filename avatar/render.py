@@ -1,6 +1,6 @@
 """Speech file in, video file out, in one process and without any server."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -83,12 +83,25 @@ def render_chunks(
     Raises:
         NotFound: There is no such avatar.
     """
+    chunks = speech_chunks(speech, pipeline.clock, cues)
+    return render_stream(pipeline, chunks, avatar, seed=seed, mode=mode)
+
+
+def render_stream(
+    pipeline: Pipeline,
+    chunks: Iterable[AudioChunk],
+    avatar: str,
+    *,
+    seed: int = 0,
+    mode: Mode = "speech",
+) -> Iterator[FrameChunk]:
+    """As `render_chunks`, of speech that need not end."""
     spec = _Spec(avatar, seed)
     heard = pipeline.encoder.init_state(spec)
     scored = pipeline.score.init_state(spec)
     decoded = pipeline.decoder.init_state(spec)
     dancing, moves = init_dance(), None
-    for chunk in speech_chunks(speech, pipeline.clock, cues):
+    for chunk in chunks:
         embedding, heard = pipeline.encoder.step(chunk, heard)
         if mode == "music":
             moves, dancing = dance(

@@ -21,7 +21,7 @@ FAILURES = (
     PlaywrightError,
 )  # fmt: skip
 BENCHMARKS = (
-    "stages", "hops", "graph", "lip_sync", "drift", "footage", "music", "install", "contact",
+    "stages", "hops", "graph", "quality", "footage", "music", "install", "contact",
     "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "live_soak",
 )  # fmt: skip
 
@@ -69,7 +69,9 @@ def main(arguments: list[str]) -> int:
 def sections(results: Results) -> dict[str, str]:
     """The Markdown of every benchmark that was ever run here."""
     return {
-        name: _report(import_module(f"bench.{name}"), results, name) for name in results.entries
+        name: _report(import_module(f"bench.{name}"), results, name)
+        for name in BENCHMARKS
+        if name in results.entries
     }
 
 

@@ -26,5 +26,9 @@ class Options:
     def picture(self) -> Path:
         return self.folder / "demo.png" if self.brief else ROOT / "docs" / "demo.png"
 
+    @property
+    def sheet(self) -> Path:
+        return self.folder / "quality.jpg" if self.brief else ROOT / "docs" / "quality.jpg"
+
     def repetitions(self, usual: int, brief: int) -> int:
         return brief if self.brief else usual

@@ -12,18 +12,33 @@ from numpy.typing import NDArray
 from avatar.cast.characters import Voice
 from training.data.corpus import HELD_OUT
 from training.data.engines import load_engines
-from training.data.speech import SAMPLE_RATE, utterance
+from training.data.speech import SAMPLE_RATE, SpeechEngine, utterance
 from training.data.visemes import mouth_curves
 
 FPS = 25
 
 
-def write_clip(folder: Path, name: str, engine: str, seed: int, seconds: float) -> None:
+def write_clips(folder: Path, name: str, count: int, seconds: float) -> None:
+    """Clips 0 to `count` - 1 by the engine of this name, each `seconds` or longer.
+
+    Those that are there already are kept.
+
+    Raises:
+        Unavailable: The engine needs something that is not installed.
+    """
+    missing = [i for i in range(count) if not (folder / f"{name}-{i}.npz").exists()]
+    if not missing:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (engine,) = load_engines([name])
+    for index in missing:
+        write_clip(folder, f"{name}-{index}", engine, index, seconds)
+
+
+def write_clip(folder: Path, name: str, engine: SpeechEngine, seed: int, seconds: float) -> None:
     """One FLAC with its mouth curves and where somebody speaks."""
     rng = np.random.default_rng((77, seed))
-    spoken = utterance(
-        rng, seconds, load_engines([engine]), voice=Voice(1.0, 1.0), sentences=HELD_OUT
-    )
+    spoken = utterance(rng, seconds, [engine], voice=Voice(1.0, 1.0), sentences=HELD_OUT)
     num_frames = int(spoken.duration_s * FPS)
     samples = spoken.samples[: num_frames * SAMPLE_RATE // FPS]
     curves = mouth_curves(spoken.phonemes, spoken.duration_s)[:num_frames]
@@ -51,10 +66,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=6.0)
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     for engine in args.engines:
-        for number in range(args.clips):
-            write_clip(args.out, f"{engine}-{number}", engine, number, args.seconds)
+        write_clips(args.out, engine, args.clips, args.seconds)
 
 
 if __name__ == "__main__":

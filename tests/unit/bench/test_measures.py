@@ -10,8 +10,6 @@ from torch import nn
 
 from bench.__main__ import BENCHMARKS, question_of
 from bench.contact import telling_frames
-from bench.drift import Plan, distance, edge_energy, look
-from bench.lip_sync import bar_rows
 from bench.machine import command_line, cpu_of
 from bench.stages import ForwardTimes, Stopwatch
 
@@ -64,27 +62,3 @@ def test_telling_frames_are_open_and_shut_by_turns() -> None:
     assert telling_frames(opening, 4) == [1, 6, 9, 14]
 
 
-def test_windows_lie_around_their_second() -> None:
-    assert Plan().window(5) == slice(75, 175)
-    assert Plan().window(58).stop <= Plan().total_s * 25
-
-
-def test_a_softer_picture_has_less_edge_energy() -> None:
-    sharp = np.zeros((8, 8, 3), np.uint8)
-    sharp[:, ::2] = 200
-    soft = np.full((8, 8, 3), 100, np.uint8)
-    assert edge_energy(sharp) > edge_energy(soft) == 0
-
-
-def test_a_look_is_the_mean_of_its_frames() -> None:
-    frames = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (10, 30)])
-    seen = look(frames)
-    assert distance(seen.mean, np.full((4, 4, 3), 25, np.float32)) == 5
-    assert seen.sharpness == 0
-
-
-def test_lip_sync_bars_hold_at_their_limits_and_not_beyond() -> None:
-    at = {"correlation": 0.6, "lag_ms": -80.0, "shuffled": 0.2, "rest_share": 0.15}
-    assert all(holds for *_, holds in bar_rows("hibari", at))
-    beyond = {"correlation": 0.59, "lag_ms": -81.0, "shuffled": 0.21, "rest_share": 0.16}
-    assert not any(holds for *_, holds in bar_rows("hibari", beyond))
