@@ -60,5 +60,3 @@ def test_warming_up_does_not_count() -> None:
 def test_telling_frames_are_open_and_shut_by_turns() -> None:
     opening = np.tile(np.array([0.5, 1.0, 0.0, 0.5], np.float32), 4)
     assert telling_frames(opening, 4) == [1, 6, 9, 14]
-
-
