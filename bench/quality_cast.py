@@ -16,8 +16,9 @@ from training.data.renderer import PortraitRenderer
 from training.meters import READERS
 from training.meters.control_reader import ControlReader, load_control_reader
 from training.meters.identity import Cells, Likeness, cells
-from training.meters.lip_sync import Box, Curve, read_boxes
+from training.meters.lip_sync import Box, read_boxes
 from training.meters.mouth_reader import MouthReader, load_mouth_reader
+from training.meters.sync import Curve
 
 REFERENCE_FRAMES, REFERENCE_STEP = 60, 25
 """How many real renders, and how far apart, make a character's mean picture."""

@@ -18,7 +18,6 @@ from training.data.held_out import write_clips
 from training.meters.control_reader import controls_read, read_controls
 from training.meters.lip_sync import (
     STILL_S,
-    Curve,
     MouthReading,
     SpokenClip,
     closed_mouth,
@@ -30,6 +29,7 @@ from training.meters.lip_sync import (
 )
 from training.meters.movement import measure_following
 from training.meters.picture import Look, compare_videos, mean_look
+from training.meters.sync import Curve
 
 TRAINED = {"hibari": 12, "espeak": 8}
 """Engines heard in training, and how many sentences of each."""

@@ -44,7 +44,7 @@ class Likeness:
         return float(np.abs(seen - self.own)[places].mean())
 
 
-def cells(picture: NDArray[np.floating]) -> Cells:
+def cells(picture: NDArray[np.floating] | NDArray[np.uint8]) -> Cells:
     """Mean colours of an (H, W, 3) picture's squares."""
     height, width, channels = picture.shape
     squares = picture.reshape(height // CELL, CELL, width // CELL, CELL, channels)

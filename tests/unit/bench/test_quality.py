@@ -140,7 +140,8 @@ def test_telling_frames_are_what_their_names_say() -> None:
 
 def test_the_sheet_shows_generated_over_real_at_twice_the_size() -> None:
     shown, real = (np.full((4, 256, 256, 3), level, np.uint8) for level in (200, 60))
-    row = telling_row(shown, real, np.zeros((4, 5)), np.zeros((4, len(CONTROLS))))
+    mouth, moved = np.zeros((4, 5), np.float32), np.zeros((4, len(CONTROLS)), np.float32)
+    row = telling_row(shown, real, mouth, moved)
     sheet = draw_sheet({"mira": row}, {"mira": (shown[0], real[0])})
     tile = (FACE[3] - FACE[1]) * SCALE
     assert sheet.width > 6 * (FACE[2] - FACE[0]) * SCALE
