@@ -6,15 +6,18 @@ from collections.abc import Iterable
 
 import torch
 
+from avatar.cast.characters import character_of
+from avatar.cast.motion import MOTION_FPS
 from avatar.render import Pipeline
 from bench.machine import say
 from bench.options import Options
-from bench.quality_cast import Avatar, load_avatars, load_readers, movement
+from bench.quality_cast import Avatar, load_avatars, load_readers
 from bench.quality_rollouts import BRIEF, SEED, USUAL, Plan, measure_rollouts
 from bench.quality_sentences import TRAINED, UNHEARD, judged, sentences, watch
 from bench.quality_sheet import Picture, draw_sheet, save_sheet
 from bench.quality_speed import measure_speed
 from bench.results import Values, bars, table
+from training.data.motions import CHUNK_FRAMES, session_controls
 from training.meters.movement import Movement
 
 Row = tuple[str, object, str, bool]
@@ -44,9 +47,10 @@ def measure(options: Options) -> Values:
 
 def render_last(avatar: Avatar, plan: Plan) -> Picture:
     """The real render, mouth shut, of the last frame of the rollout."""
-    frames = round(plan.minute_s * 25) * plan.minutes
-    shut = [0.0] * 5
-    return avatar.renderer.frame(shut, movement(avatar.name, SEED, frames)[-1])
+    chunks = round(plan.minute_s * MOTION_FPS / CHUNK_FRAMES) * plan.minutes
+    temperament = character_of(avatar.name).temperament
+    moved = session_controls(SEED, temperament, ["speaking"] * chunks)
+    return avatar.renderer.frame([0.0] * 5, moved[-1])
 
 
 def report(values: Values) -> str:

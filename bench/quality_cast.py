@@ -1,5 +1,6 @@
 """The avatars that are looked at: their truth, and the readers that look."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.cast.characters import character_of
-from avatar.cast.motion import controls
 from avatar.cast.profile import load_appearance
+from avatar.media import AudioChunk
 from avatar.render import Pipeline
 from training.data.looks import LOOKS
+from training.data.motions import CHUNK_FRAMES, session_controls
 from training.data.renderer import PortraitRenderer
 from training.meters import READERS
 from training.meters.control_reader import ControlReader, load_control_reader
@@ -39,9 +41,10 @@ def load_readers(folder: Path = READERS) -> Readers:
     )
 
 
-def movement(avatar: str, seed: int, num_frames: int) -> Curve:
-    """What the score worker asks of a session of this seed, besides the mouth."""
-    return controls(seed, 0, num_frames, character_of(avatar).temperament)
+def movement(avatar: str, seed: int, chunks: Iterable[AudioChunk]) -> Curve:
+    """What the score worker asks of the face while it makes these chunks, besides the mouth."""
+    behaviours = [chunk.behaviour for chunk in chunks]
+    return session_controls(seed, character_of(avatar).temperament, behaviours)
 
 
 class Avatar:
@@ -56,15 +59,16 @@ class Avatar:
     def renderer(self) -> PortraitRenderer:
         return PortraitRenderer(LOOKS[self.name])
 
-    def render(self, seed: int, mouth: Curve) -> Video:
-        """(T, 256, 256, 3): drawn with the movements that a session of this seed has."""
-        moved = movement(self.name, seed, len(mouth))
-        return np.stack([self.renderer.frame(m, c) for m, c in zip(mouth, moved, strict=True)])
+    def render(self, mouth: Curve, moved: Curve) -> Video:
+        """(T, 256, 256, 3): drawn with the first of these movements."""
+        return np.stack([self.renderer.frame(m, c) for m, c in zip(mouth, moved, strict=False)])
 
     @cached_property
     def cells(self) -> Cells:
         """Of the mean real render."""
-        moved = movement(self.name, 0, REFERENCE_FRAMES * REFERENCE_STEP)[::REFERENCE_STEP]
+        temperament = character_of(self.name).temperament
+        chunks = REFERENCE_FRAMES * REFERENCE_STEP // CHUNK_FRAMES
+        moved = session_controls(0, temperament, ["speaking"] * chunks)[::REFERENCE_STEP]
         frames = [self.renderer.frame(np.zeros(5), each) for each in moved]
         return cells(np.mean(frames, axis=0))
 

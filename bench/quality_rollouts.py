@@ -110,7 +110,8 @@ def measure_one(
             tally = Tally()
             say(f"quality: {name}, {len(done)} of {minutes} minutes")
     seen = np.concatenate(read)
-    true = controls_read(movement(name, SEED, len(seen)))
+    asked_of = endless_chunks(samples, clock, minutes * chunks_a_minute)
+    true = controls_read(movement(name, SEED, asked_of))
     moved, asked = measure_movement([seen]), measure_movement([true])
     return {
         "drift": asdict(measure_drift(done, likeness(avatars, name), opening)),
@@ -145,4 +146,5 @@ def endless_chunks(
             heard[:whole],
             lookahead=heard[whole:],
             last=seq == count - 1,
+            behaviour="speaking",
         )

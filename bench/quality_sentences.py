@@ -7,7 +7,7 @@ import numpy as np
 
 from avatar.errors import Unavailable
 from avatar.media import SPEECH_RATE
-from avatar.render import Pipeline
+from avatar.render import Pipeline, speech_chunks
 from bench.clips import clips
 from bench.machine import ROOT, say
 from bench.options import Options
@@ -97,8 +97,10 @@ def watch(
 
 def closed_mouths(pipeline: Pipeline, readers: Readers, avatar: Avatar) -> tuple[float, float]:
     """Opening read where nobody speaks: generated, and drawn."""
-    still = show(pipeline, np.zeros(SPEECH_RATE * STILL_S, np.float32), avatar.name)
-    drawn = avatar.render(0, np.zeros((len(still), 5), np.float32))
+    silence = np.zeros(SPEECH_RATE * STILL_S, np.float32)
+    still = show(pipeline, silence, avatar.name)
+    moved = movement(avatar.name, 0, speech_chunks(silence, pipeline.clock))
+    drawn = avatar.render(np.zeros((len(still), 5), np.float32), moved)
     return (
         closed_mouth(readers.mouth, still, avatar.box),
         closed_mouth(readers.mouth, drawn, avatar.box),
@@ -116,8 +118,9 @@ def _watch_clip(
     closed: tuple[float, float],
 ) -> None:
     shown = show(pipeline, clip.samples, avatar.name, seed=seed)[: len(clip.curves)]
-    real = avatar.render(seed, clip.curves)
-    true = controls_read(movement(avatar.name, seed, len(clip.curves)))
+    moved = movement(avatar.name, seed, speech_chunks(clip.samples, pipeline.clock))
+    real = avatar.render(clip.curves, moved)
+    true = controls_read(moved[: len(clip.curves)])
     seen.clips.append(clip)
     seen.engines.append(engine)
     for frames, mouths, moves, shut in (

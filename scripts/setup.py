@@ -206,7 +206,7 @@ def pip(*arguments: str) -> None:
     """
     scratch = VENV / "tmp"
     scratch.mkdir(exist_ok=True)
-    install = [VENV_PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+    install: list[str | Path] = [VENV_PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     failed = subprocess.call(
         [*install, "-c", CONSTRAINTS, *arguments],
         cwd=ROOT,

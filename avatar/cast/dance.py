@@ -104,7 +104,9 @@ def danced(
         column = CONTROL_NAMES.index(name)
         most = reach * (temperament.brow_range if name == "brow" else temperament.sway)
         kept = 1.0 - _GIVES_WAY * moves.weights if name in HEAD else 1.0
-        mixed[:, column] = np.clip(mixed[:, column] * kept + moves.added[:, column], -most, most)
+        # a cue may reach further than the head's wandering does
+        bound = np.maximum(most, np.abs(mixed[:, column]))
+        mixed[:, column] = np.clip(mixed[:, column] * kept + moves.added[:, column], -bound, bound)
     return mixed
 
 

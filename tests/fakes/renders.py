@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]  # scipy has no stubs
 
 from avatar.cast.characters import character_of
-from avatar.cast.motion import CONTROL_NAMES, controls
+from avatar.cast.motion import CONTROL_NAMES
 from training.data.looks import LOOKS
+from training.data.motions import CHUNK_FRAMES, session_controls
 from training.data.renderer import PortraitRenderer, mouth_box, portrait_by
 from training.meters.lip_sync import Box
 
@@ -44,7 +45,9 @@ def rendered(name: str = "mira", num_frames: int = 60, iris_wobble: float = 0.0)
     """A character saying part of a sentence; with `iris_wobble` its eyes jitter by as much."""
     with np.load(DATA / "hibari-0.npz") as truth:
         mouth = truth["curves"][FIRST : FIRST + num_frames]
-    moved = controls(7, MOVES_FROM, num_frames, character_of(name).temperament)
+    chunks = -(-(MOVES_FROM + num_frames) // CHUNK_FRAMES)
+    session = session_controls(7, character_of(name).temperament, ["speaking"] * chunks)
+    moved = session[MOVES_FROM : MOVES_FROM + num_frames]
     drawn = moved.copy()
     jitter = np.random.default_rng(1).choice([-1.0, 1.0], (num_frames, 2)).astype(np.float32)
     drawn[:, [CONTROL_NAMES.index("gaze_x"), CONTROL_NAMES.index("gaze_y")]] += iris_wobble * jitter

@@ -1,5 +1,7 @@
 """Draws the movements of training clips: all that the sampler may do in a conversation."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +48,17 @@ def draw_controls(
         pieces.append(piece)
     start = WARM_CHUNKS * CHUNK_FRAMES + offset
     return np.concatenate(pieces)[start : start + num_frames]
+
+
+def session_controls(
+    seed: int, temperament: Temperament, behaviours: Sequence[Behaviour]
+) -> NDArray[np.float32]:
+    """What a session of this seed asks of its face: (12 n, 11), a chunk for each behaviour."""
+    state, pieces = init_state(seed, temperament), []
+    for behaviour in behaviours:
+        piece, state = step(state, behaviour, (), CHUNK_FRAMES)
+        pieces.append(piece)
+    return np.concatenate(pieces)
 
 
 def _behaviour(rng: np.random.Generator) -> Behaviour:

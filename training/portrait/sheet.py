@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatar.cast.characters import ENSEMBLE, character_of
-from avatar.cast.motion import CONTROL_NAMES, controls, rest_controls
+from avatar.cast.motion import CONTROL_NAMES, rest_controls
 from training.data.looks import LOOKS
+from training.data.motions import CHUNK_FRAMES, session_controls
 from training.data.visemes import TARGETS
 from training.portrait.renderer import PortraitRenderer
 
@@ -35,7 +36,8 @@ def sheet(name: str, size: int, columns: int = 12) -> NDArray[np.uint8]:
     character = character_of(name)
     renderer = PortraitRenderer(LOOKS[name], size)
     rest = rest_controls(character.temperament)
-    moving = controls(character.seed, 2000, columns, character.temperament)
+    chunks = -(-columns // CHUNK_FRAMES)
+    moving = session_controls(character.seed, character.temperament, ["speaking"] * chunks)
     spoken = [renderer.frame(TARGETS[viseme], rest) for viseme in VISEMES]
     posed = []
     for pose in POSES:
@@ -45,7 +47,7 @@ def sheet(name: str, size: int, columns: int = 12) -> NDArray[np.uint8]:
         posed.append(renderer.frame(TARGETS["silence"], changed))
     swing = np.abs(np.sin(np.linspace(0.0, 2 * np.pi, columns)))
     shapes = swing[:, None] * np.array(TARGETS["ae"])
-    flowing = [renderer.frame(shape, motion) for shape, motion in zip(shapes, moving, strict=True)]
+    flowing = [renderer.frame(shape, motion) for shape, motion in zip(shapes, moving, strict=False)]
     return np.vstack([np.hstack(row) for row in (spoken, posed, flowing)])
 
 

@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("numba", reason="numba is needed to draw")
 
 from avatar.cast.characters import Voice, character_of
-from avatar.cast.motion import breath, controls
 from avatar.speech.phonemes import TimedPhoneme
 from training.data.clips import QUICK, Order, finished_clips, make_clips, make_data
 from training.data.flite_engine import FliteEngine, _timed
@@ -43,11 +42,13 @@ def test_a_clip_is_what_its_own_curves_draw(made: Path) -> None:
     assert clip.frames.shape == (24, 256, 256, 3)
     assert clip.audio.shape == (24 * SAMPLE_RATE // 25,)
     assert clip.mouth.shape == (24, 5)
-    assert clip.breath.shape == (24,)
+    assert clip.controls.shape == (24, 11)
+    assert clip.motion.shape == (24, 32, 32, 2)
     renderer = PortraitRenderer(LOOKS["pixel"])
     for index in (0, 11, 23):
-        drawn = renderer.frame(clip.mouth[index], [*clip.controls[index], clip.breath[index]])
+        drawn = renderer.frame(clip.mouth[index], clip.controls[index])
         np.testing.assert_array_equal(drawn, clip.frames[index])
+        np.testing.assert_array_equal(renderer.motion().astype(np.float16), clip.motion[index])
 
 
 def test_clips_differ_and_are_the_same_again(made: Path, tmp_path: Path) -> None:
@@ -84,22 +85,6 @@ def test_one_command_makes_an_order_and_says_how(tmp_path: Path) -> None:
     assert about["characters"] == ["pixel"]
     assert (tmp_path / "pixel" / "portrait.npy").exists()
     assert QUICK.clips < Order().clips
-
-
-def test_breath_is_a_pure_function_of_the_frame() -> None:
-    whole = breath(3, 1000, 500)
-    np.testing.assert_array_equal(
-        np.concatenate([breath(3, 1000, 123), breath(3, 1123, 377)]), whole
-    )
-    assert np.abs(whole).max() <= 1.0
-    rises = np.count_nonzero((whole[:-1] < 0) & (whole[1:] >= 0))
-    assert 3 <= rises <= 6  # in 20 s
-    assert np.abs(np.diff(whole)).max() < 0.1
-
-
-def test_controls_are_what_they_were() -> None:
-    temperament = character_of("mira").temperament
-    assert controls(1, 0, 5, temperament).shape == (5, 10)
 
 
 def test_segments_of_several_sentences_follow_each_other() -> None:

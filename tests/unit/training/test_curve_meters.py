@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from avatar.cast.characters import character_of
-from avatar.cast.motion import controls
+from training.data.motions import session_controls
 from training.meters.control_reader import (
     CONTROLS,
     SIDE,
@@ -21,8 +21,10 @@ pytestmark = pytest.mark.unit
 
 
 def truth(seed: int = 0, seconds: float = 60) -> Curve:
-    moved = controls(seed, 0, round(seconds * 25), character_of("mira").temperament)
-    return controls_read(moved)
+    chunks = round(seconds / 0.48)
+    return controls_read(
+        session_controls(seed, character_of("mira").temperament, ["speaking"] * chunks)
+    )
 
 
 def clip(seed: int) -> SpokenClip:
@@ -136,9 +138,10 @@ def test_blinks_are_counted_once_each_with_their_depth() -> None:
 
 
 def test_the_sampler_blinks_as_often_as_it_is_told() -> None:
-    moved = measure_movement([truth(seconds=300)])
-    wanted = character_of("mira").temperament.blinks_per_minute
-    assert moved.blinks_a_minute == pytest.approx(wanted, rel=0.1)
+    temperament = character_of("mira").temperament
+    idle = session_controls(0, temperament, ["idle"] * 1250)
+    moved = measure_movement([controls_read(idle)])
+    assert moved.blinks_a_minute == pytest.approx(temperament.blinks_per_minute, rel=0.1)
     assert moved.blink_depth == 1
 
 

@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("numba", reason="numba is needed to draw")
 
 from avatar.cast.characters import ENSEMBLE, character_of
-from avatar.cast.motion import CONTROL_NAMES, controls, rest_controls
+from avatar.cast.motion import CONTROL_NAMES, rest_controls
 from training.data.looks import FOLDER, LOOKS
+from training.data.motions import session_controls
 from training.data.renderer import PortraitRenderer, face_mask, mouth_box, portrait
 from training.data.visemes import TARGETS
 from training.meters.mouth_pixels import mouth_area
@@ -98,9 +99,9 @@ def test_a_method_that_knows_only_pixels_sees_the_opening(character_id: str) -> 
     keys = np.array([TARGETS[name] for name in ("silence", *VISEMES[1:], "ae", "ih", "mbp", "ao")])
     at = np.linspace(0, len(keys) - 1, 32)
     mouth = np.stack([np.interp(at, np.arange(len(keys)), each) for each in keys.T], axis=1)
-    movement = controls(character.seed, 500, len(mouth), character.temperament)
+    movement = session_controls(character.seed, character.temperament, ["speaking"] * 3)
     renderer = renderer_of(character_id)
-    frames = np.stack([renderer.frame(m, c) for m, c in zip(mouth, movement, strict=True)])
+    frames = np.stack([renderer.frame(m, c) for m, c in zip(mouth, movement, strict=False)])
     still = renderer.frame(SHUT, pose(smile=0.35))
     seen = mouth_area(frames, still, mouth_box(look))
     assert np.corrcoef(seen, mouth[:, 0])[0, 1] > 0.7

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.cast.characters import ENSEMBLE
-from avatar.cast.motion import controls
 from training.data.looks import LOOKS
+from training.data.motions import draw_controls
 from training.data.renderer import PortraitRenderer
 from training.data.visemes import TARGETS
 from training.portrait.action import read_action
@@ -83,12 +83,12 @@ def drawn_faces(look: Look, count: int, rng: np.random.Generator, size: int = 19
     for _ in range(count):
         character = ENSEMBLE[int(rng.integers(len(ENSEMBLE)))]
         temperament = replace(character.temperament, smile=rng.uniform(0.0, 0.8))
-        movement = controls(character.seed, int(rng.integers(1_000_000)), 1, temperament)[0]
+        movement = draw_controls(rng, temperament, 1)[0]
         share = rng.dirichlet([0.6, 0.6, 0.6])
         mouth = share @ targets[rng.integers(0, len(targets), 3)]
         if rng.random() < 0.3:
             mouth = np.zeros(5, np.float32)
-        frames.append(renderer.frame(mouth, [*movement, rng.uniform(-1.0, 1.0)]))
+        frames.append(renderer.frame(mouth, movement))
         mouths.append(mouth[:3])
         places.append(face_place(look, movement, size))
     return DrawnFaces(

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatar.cast.characters import Character, character_of
-from avatar.cast.motion import breath, controls
 from training.data.acoustics import EVERYDAY
 from training.data.corpus import HELD_OUT
 from training.data.footage.collage import ground
 from training.data.footage.video import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from training.data.looks import LOOKS
+from training.data.motions import draw_controls
 from training.data.renderer import PortraitRenderer
 from training.data.speech import SpeechEngine, utterance
 from training.data.visemes import mouth_curves
@@ -137,14 +137,10 @@ def write_film(
 
 
 def _drawn(character: Character, mouth: NDArray[np.float32], rng: np.random.Generator) -> Frames:
-    first, count = int(rng.integers(1_000_000)), len(mouth)
     temperament = replace(character.temperament, sway=character.temperament.sway * 1.2)
-    movement = controls(character.seed, first, count, temperament)
-    breathing = breath(character.seed, first, count)
+    movement = draw_controls(rng, temperament, len(mouth))
     renderer = _renderer(character.id)
-    return np.stack(
-        [renderer.frame(m, [*c, b]) for m, c, b in zip(mouth, movement, breathing, strict=True)]
-    )
+    return np.stack([renderer.frame(m, c) for m, c in zip(mouth, movement, strict=True)])
 
 
 @cache
