@@ -21,6 +21,11 @@ def attention(
 ) -> Tensor:
     """Scaled dot-product attention of (B, L, dim) tensors with already rotated (q, k)."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    if q.requires_grad and q.device.type == "cpu":  # twice as fast as the fused kernel's backward
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
