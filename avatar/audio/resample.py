@@ -1,6 +1,7 @@
 """Changing the sample rate: of a whole utterance, and of one that is still coming in."""
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,7 @@ class StreamResampler:
         # the filter's reach, in whole periods of the ratio, so that cuts fall on output samples
         slower = max(self._up, self._down)
         reach = -(-_REACH * slower // self._up)
-        # scipy's default filter, designed once instead of at each push
-        self._filter = firwin(2 * _REACH * slower + 1, 1 / slower, window=_WINDOW)
-        self._filter = self._filter.astype(np.float32)
+        self._filter = _anti_alias(slower)
         self._context = -(-reach // self._down) * self._down
         self._input = np.zeros(self._context, np.float32)
 
@@ -64,7 +63,15 @@ class StreamResampler:
 
 _REACH = 10
 """scipy's default filter reaches 10 periods of the slower of the two rates."""
-_WINDOW = ("kaiser", 5.0)
+
+
+@cache
+def _anti_alias(slower: int) -> NDArray[np.float32]:
+    """Filter of scipy by default: designing it at each push took thrice the time of its use."""
+    if slower == 1:  # the rates are equal, and nothing is filtered
+        return np.ones(1, np.float32)
+    taps: NDArray[np.float64] = firwin(2 * _REACH * slower + 1, 1 / slower, window=("kaiser", 5.0))
+    return taps.astype(np.float32)
 
 
 def _ratio(from_rate: float, to_rate: float) -> Fraction:

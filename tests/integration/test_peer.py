@@ -63,6 +63,8 @@ def beeps(caller: Receiver[float]) -> NDArray[np.float64]:
 def offsets_ms(caller: Receiver[float]) -> list[float]:
     """How much later than the nearest flash each beep is due."""
     lit = flashes(caller)
+    if not lit.size:
+        return []
     nearest = [(beep - lit)[np.abs(lit - beep).argmin()] for beep in beeps(caller)]
     return [1000 * offset for offset in nearest if abs(offset) < 0.5]  # others have no flash
 
