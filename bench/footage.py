@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avatar.cast.characters import ENSEMBLE, character_of
+from avatar.cast.characters import CAST, character_of
 from bench.machine import say
 from bench.options import Options
 from bench.results import Values, bars, table
@@ -132,7 +132,7 @@ def rehearsals(count: int) -> Iterator[Rehearsal]:
     from training.data.engines import load_engines
     from training.data.footage.rehearsal import chew, keep_shut, side_by_side, speak
 
-    names = [character.id for character in ENSEMBLE]
+    names = [character.id for character in CAST]
     takes = []
     for index in range(count + 2):
         engine = list(ENGINES)[index % len(ENGINES)]

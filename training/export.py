@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from avatar.cast.characters import ENSEMBLE
+from avatar.cast.characters import CAST
 from avatar.cast.profile import PROFILES
 from avatar.models.audio_encoder import AudioEncoder
 from avatar.models.dit import DiT, tiny
@@ -26,7 +26,7 @@ from training.tasks.vae import to_signed
 def face_masks(tokens: int = 8) -> dict[str, Tensor]:
     """For each character (tokens * tokens,): 1 where a token touches the face."""
     masks = {}
-    for member in ENSEMBLE:
+    for member in CAST:
         pixels = torch.from_numpy(np.asarray(face_mask(LOOKS[member.id]), np.float32))
         share = F.adaptive_avg_pool2d(pixels[None, None], tokens)[0, 0]
         masks[member.id] = (share > 0.08).float().flatten()
@@ -45,7 +45,7 @@ def export_assets(run: Path, encoder: AudioEncoder, vae: VAE) -> None:
     shutil.copyfile(run / "mouth_reader.safetensors", folder / "mouth_reader.safetensors")
     masks = face_masks()
     boxes = {}
-    for member in ENSEMBLE:
+    for member in CAST:
         picture = portrait(LOOKS[member.id])
         still = to_signed(np.broadcast_to(picture, (SINK_FRAMES, *picture.shape)).copy())[None]
         sink, _ = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, 32, 32))

@@ -82,13 +82,6 @@ CAST: tuple[Character, ...] = (
         temperament=Temperament(blinks_per_minute=20.0, sway=0.39, brow_range=0.55, smile=0.32),
         seed=404,
     ),
-)
-"""Who the shipped weights show; the first is the default."""
-
-DEFAULT_CHARACTER = CAST[0]
-
-ENSEMBLE: tuple[Character, ...] = (
-    *CAST,
     Character(
         id="hana",
         display_name="Hana",
@@ -135,17 +128,19 @@ ENSEMBLE: tuple[Character, ...] = (
         seed=909,
     ),
 )
-"""Everyone who can be drawn and trained."""
+"""Who the shipped weights show; the first is the default."""
+
+DEFAULT_CHARACTER = CAST[0]
 
 
 def character_of(character_id: str) -> Character:
-    """The member of `ENSEMBLE` with this id.
+    """The member of `CAST` with this id.
 
     Raises:
         NotFound: If there is none.
     """
-    for character in ENSEMBLE:
+    for character in CAST:
         if character.id == character_id:
             return character
-    known = ", ".join(character.id for character in ENSEMBLE)
+    known = ", ".join(character.id for character in CAST)
     raise NotFound(f"no character {character_id!r}; there are: {known}")

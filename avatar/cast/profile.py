@@ -88,6 +88,6 @@ def load_dit(profile: Profile) -> DiT:
 def load_vae(profile: Profile) -> VAE:
     path = check_file(profile.folder, "vae.safetensors")
     tensors, config = read_model(path)
-    for name in ("encoder_dims", "decoder_dims"):
+    for name in ("motion_dims", "encoder_dims", "decoder_dims"):
         config[name] = tuple(config[name])
     return load_into(VAE(VAEConfig(**config)), tensors, path)

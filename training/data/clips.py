@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.cast.characters import ENSEMBLE, Character, character_of
+from avatar.cast.characters import CAST, Character, character_of
 from avatar.cast.motion import MOTION_FPS
 from avatar.telemetry.logging import configure, get_logger
 from training.data.acoustics import EVERYDAY
@@ -137,7 +137,7 @@ def finished_clips(folder: Path) -> Iterator[Clip]:
 class Order:
     """A whole data set: everything that decides what is in it."""
 
-    characters: tuple[str, ...] = tuple(character.id for character in ENSEMBLE)
+    characters: tuple[str, ...] = tuple(character.id for character in CAST)
     clips: int = 60
     """For each character."""
     seconds: float = 5.76
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="clips for each character")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--characters", nargs="+", choices=[each.id for each in ENSEMBLE])
+    parser.add_argument("--characters", nargs="+", choices=[each.id for each in CAST])
     parser.add_argument("--engines", nargs="+")
     parser.add_argument("--held-out", action="store_true", help="speak the held-out sentences")
     parser.add_argument("--jobs", type=int, default=1, help="processes")

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avatar.cast.characters import ENSEMBLE
+from avatar.cast.characters import CAST
 from training.data.clips import finished_clips
 from training.data.looks import LOOKS
 from training.data.renderer import mouth_box
@@ -44,7 +44,7 @@ def read_clips(folder: Path, held_out_per_character: int = 2) -> ClipSet:
     """All finished clips of the cast; the last few of each character are held out."""
     train: list[CastClip] = []
     held_out: list[CastClip] = []
-    for character in ENSEMBLE:
+    for character in CAST:
         portrait = np.load(folder / character.id / "portrait.npy")
         box = mouth_box(LOOKS[character.id])
         clips = [

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from avatar.cast.characters import ENSEMBLE
+from avatar.cast.characters import CAST
 from training.portrait.look import Look, read_look
 
 FOLDER = Path(__file__).parent.parent / "portrait" / "looks"
 
 LOOKS: dict[str, Look] = {
-    character.id: read_look(FOLDER / f"{character.id}.toml") for character in ENSEMBLE
+    character.id: read_look(FOLDER / f"{character.id}.toml") for character in CAST
 }
 """Keyed by `Character.id`."""
 

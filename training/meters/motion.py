@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.cast.characters import ENSEMBLE, Temperament
+from avatar.cast.characters import CAST, Temperament
 from avatar.cast.motion import CONTROL_NAMES, MOTION_FPS
 from avatar.cast.sampler import COUNTER_TURN, init_state, step
 from avatar.media import BEHAVIOURS, Behaviour
@@ -68,7 +68,7 @@ def table(minutes: float, seeds: Sequence[int]) -> str:
     """Of everyone and every behaviour, as Markdown."""
     names = [each.name for each in fields(MotionStatistics)]
     rows = [["who", "does", *names], ["---"] * (2 + len(names))]
-    for character in ENSEMBLE:
+    for character in CAST:
         for behaviour in BEHAVIOURS:
             found = sampled(character.temperament, behaviour, minutes, seeds)
             values = [f"{value:.2f}" for value in asdict(found).values()]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from avatar.cast.characters import ENSEMBLE
+from avatar.cast.characters import CAST
 from avatar.telemetry.logging import configure, get_logger
 from training.data.clips import Clip, finished_clips
 from training.data.dataset import CastClip, read_clips
@@ -71,7 +71,7 @@ def train_control_reader(
     clips: Path, out: Path, poses_a_character: int, schedule: Schedule = CONTROLS
 ) -> None:
     """Learns from single poses and from frames of speech."""
-    found = [list(finished_clips(clips / each.id)) for each in ENSEMBLE]
+    found = [list(finished_clips(clips / each.id)) for each in CAST]
     held_out = [clip for own in found for clip in own[-HELD_OUT:]]
     poses = poses_of_everyone(out / "poses.npz", poses_a_character)
     moving = [poses_of(clip) for own in found for clip in own[:-HELD_OUT]]
@@ -95,7 +95,7 @@ def poses_of_everyone(path: Path, count: int) -> Poses:
     """Read from `path`, or drawn and kept there."""
     if not path.exists():
         drawn = []
-        for each in ENSEMBLE:
+        for each in CAST:
             rng = np.random.default_rng([31, each.seed])
             drawn.append(draw_poses(PortraitRenderer(LOOKS[each.id]), count, rng))
             log.info("poses", character=each.id, count=count)

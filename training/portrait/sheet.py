@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from avatar.cast.characters import ENSEMBLE, character_of
+from avatar.cast.characters import CAST, character_of
 from avatar.cast.motion import CONTROL_NAMES, rest_controls
 from training.data.looks import LOOKS
 from training.data.motions import CHUNK_FRAMES, session_controls
@@ -53,7 +53,7 @@ def sheet(name: str, size: int, columns: int = 12) -> NDArray[np.uint8]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("characters", nargs="*", default=[each.id for each in ENSEMBLE])
+    parser.add_argument("characters", nargs="*", default=[each.id for each in CAST])
     parser.add_argument("--out", type=Path, default=Path("sheet.png"))
     parser.add_argument("--size", type=int, default=256)
     args = parser.parse_args()

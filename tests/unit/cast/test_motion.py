@@ -28,6 +28,6 @@ def test_the_portrait_is_at_rest() -> None:
     assert np.count_nonzero(rest) == 1
 
 
-def test_the_cast_has_four_members_with_their_own_ids_and_seeds() -> None:
-    assert len({character.id for character in CAST}) == 4
-    assert len({character.seed for character in CAST}) == 4
+def test_the_cast_has_nine_members_with_their_own_ids_and_seeds() -> None:
+    assert len({character.id for character in CAST}) == 9
+    assert len({character.seed for character in CAST}) == 9

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("numba", reason="numba is needed to draw")
 
-from avatar.cast.characters import ENSEMBLE, character_of
+from avatar.cast.characters import CAST, character_of
 from avatar.cast.motion import CONTROL_NAMES, rest_controls
 from training.data.looks import FOLDER, LOOKS
 from training.data.motions import session_controls
@@ -35,7 +35,7 @@ def renderer_of(character_id: str) -> PortraitRenderer:
 
 
 def pose(**values: float) -> np.ndarray:
-    changed = rest_controls(ENSEMBLE[0].temperament)
+    changed = rest_controls(CAST[0].temperament)
     for name, value in values.items():
         changed[CONTROL_NAMES.index(name)] = value
     return changed
@@ -53,7 +53,7 @@ def inside(box: tuple[int, int, int, int]) -> Picture:
 
 
 def test_every_character_has_a_look_and_every_look_a_character() -> None:
-    ids = {character.id for character in ENSEMBLE}
+    ids = {character.id for character in CAST}
     assert set(LOOKS) == ids == {path.stem for path in FOLDER.glob("*.toml")}
 
 

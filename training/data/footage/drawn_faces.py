@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.cast.characters import ENSEMBLE
+from avatar.cast.characters import CAST
 from training.data.looks import LOOKS
 from training.data.motions import draw_controls
 from training.data.renderer import PortraitRenderer
@@ -81,7 +81,7 @@ def drawn_faces(look: Look, count: int, rng: np.random.Generator, size: int = 19
     targets = np.array(list(TARGETS.values()), np.float32)
     frames, mouths, places = [], [], []
     for _ in range(count):
-        character = ENSEMBLE[int(rng.integers(len(ENSEMBLE)))]
+        character = CAST[int(rng.integers(len(CAST)))]
         temperament = replace(character.temperament, smile=rng.uniform(0.0, 0.8))
         movement = draw_controls(rng, temperament, 1)[0]
         share = rng.dirichlet([0.6, 0.6, 0.6])
@@ -98,7 +98,7 @@ def drawn_faces(look: Look, count: int, rng: np.random.Generator, size: int = 19
 
 def looks_to_learn(num_mixed: int, rng: np.random.Generator) -> Iterator[tuple[str, Look]]:
     """Every character but the held-out ones, then strangers mixed of their features."""
-    known = [each.id for each in ENSEMBLE if each.id not in HELD_OUT]
+    known = [each.id for each in CAST if each.id not in HELD_OUT]
     for name in known:
         yield name, LOOKS[name]
     people = [LOOKS[name] for name in known if name not in _NOT_HUMAN]
