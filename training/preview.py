@@ -82,7 +82,7 @@ def decode(
     vae: VAE, model: DiT, clip: CastClip, stretch: Stretch, made: Tensor
 ) -> NDArray[np.uint8]:
     """(4 T, 256, 256, 3)."""
-    latents = made * model.latent_scale[:, None, None] + stretch.sinks[:, :1]
+    latents = made * model.latent_scale + stretch.sinks[:, :1]
     reference = vae.init_decoder(to_signed(clip.portrait)[None]).reference
     frames, _ = vae.decode(latents, DecoderState(stretch.sinks[:, 0], reference))
     pixels = ((frames[0].clamp(-1, 1) + 1) * 127.5).round().byte()

@@ -152,24 +152,25 @@ def latent_reader(recipe: TinyRecipe, run: Path) -> None:
 
 
 def teacher(recipe: TinyRecipe, run: Path) -> None:
+    """The bidirectional model; it begins from the causal one, which knows the faces already."""
     from avatar.sampling.policy import NATIVE_2_STEP
     from training.export import face_masks
     from training.tasks.teacher import TeacherTask
 
     stored, reader = stored_latents(run)
     task = TeacherTask(stored, reader, NATIVE_2_STEP, face_masks())
+    task.model.load_state_dict(load_file(run / "dit.safetensors"))
     train(task, recipe.teacher, run, "teacher", dict)
 
 
 def dit(recipe: TinyRecipe, run: Path) -> None:
-    """The causal model: the teacher's weights under the serving mask."""
+    """The causal model by regression alone, under the serving mask."""
     from avatar.sampling.policy import NATIVE_2_STEP
     from training.export import face_masks
     from training.tasks.dit import DiTTask
 
     stored, reader = stored_latents(run)
     task = DiTTask(stored, reader, NATIVE_2_STEP, face_masks())
-    task.model.load_state_dict(load_file(run / "teacher.safetensors"))
     train(task, recipe.dit, run, "dit", dict)
 
 
@@ -198,8 +199,8 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "vae": vae,
     "latents": latents,
     "latent_reader": latent_reader,
-    "teacher": teacher,
     "dit": dit,
+    "teacher": teacher,
     "student": student,
     "export": export,
 }
@@ -211,8 +212,8 @@ LEARNED = (
     "vae",
     "latents",
     "latent_reader",
-    "teacher",
     "dit",
+    "teacher",
     "student",
 )
 """Stages in which several processes share the work; the first does the others alone."""

@@ -163,13 +163,13 @@ def audio_mask(portrait: Portrait, policy: Policy) -> Tensor:
 def to_model_space(model: DiT, latents: Tensor, reference: Tensor) -> Tensor:
     """Latents as the model denoises them: scaled, relative to the reference if it is residual."""
     origin = reference if model.config.residual else torch.zeros_like(reference)
-    return (latents - origin) / model.latent_scale[:, None, None]
+    return (latents - origin) / model.latent_scale
 
 
 def from_model_space(model: DiT, latents: Tensor, reference: Tensor) -> Tensor:
     """Inverse of `to_model_space`."""
     origin = reference if model.config.residual else torch.zeros_like(reference)
-    return latents * model.latent_scale[:, None, None] + origin
+    return latents * model.latent_scale + origin
 
 
 def _past(anchor: Anchor, state: RolloutState, step: int, policy: Policy) -> CachedContext:

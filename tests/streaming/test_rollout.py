@@ -221,7 +221,7 @@ def one_shot(
     audio = torch.cat([c.audio for c in conditions if c.audio is not None], 1)
     controls = torch.cat([c.controls for c in conditions if c.controls is not None], 1)
     mask_of_face = conditions[0].face_mask
-    x = model.embed(torch.cat([latents, channels], 2))
+    x = model.embed(latents, calls[0][1], channels, controls)
     time, time6 = model.embed_time(calls[0][1], 3 * N, controls)
     block = 3 * n
     for i, layer in enumerate(model.layers):

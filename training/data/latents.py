@@ -22,6 +22,8 @@ log = get_logger(__name__)
 SAMPLES_PER_LATENT = 2560
 MOTION_WEIGHT = 3.0
 """Of the motion channels: an error there moves everything."""
+LEAST_SCALE = 0.05
+"""Of a channel's spread: where nothing moves, latents are not blown up."""
 SINK_FRAMES = 9
 STEP = 12 * GROUP
 """Frames encoded at a time."""
@@ -33,8 +35,8 @@ class LatentClips:
     """One entry a clip, each of L latent frames.
 
     `latents` (L, C, h, w) float16, `speech` (L, 8, D) float16, `controls` (L, 40) float32,
-    `visemes` (L, 4, 4) float32; for each character `sinks` (3, C, h, w). `scale` (C,) is the
-    spread of latents before they were divided by it, `importance` (C,) what an error counts.
+    `visemes` (L, 4, 4) float32; for each character `sinks` (3, C, h, w). `scale` (C, h, w) is
+    the spread of latents before they were divided by it, `importance` what an error counts there.
     """
 
     latents: list[Tensor] = field(default_factory=list)
@@ -102,7 +104,7 @@ def encode_clip(
 
 
 def joined(path: Path, count: int, vae: VAE) -> LatentClips:
-    """The parts of all processes in the order of the clips, scaled to unit energy a channel."""
+    """The parts of all processes in the order of the clips, scaled to unit energy everywhere."""
     parts = [read_latents(path.with_suffix(f".part{i}")) for i in range(parallel.count())]
     whole = LatentClips()
     for number in range(count):
@@ -110,22 +112,33 @@ def joined(path: Path, count: int, vae: VAE) -> LatentClips:
         for name in (*_PER_CLIP, "mouth_boxes", "characters", "held_out"):
             getattr(whole, name).append(getattr(part, name)[row])
         whole.sinks |= part.sinks
-    energy = torch.stack([x.float().square().mean((0, 2, 3)) for x in whole.latents])
-    whole.scale = energy.mean(0).sqrt()
-    whole.importance = importance(vae, whole.scale)
-    for i, latents in enumerate(whole.latents):
-        whole.latents[i] = (latents.float() / whole.scale[:, None, None]).half()
+    normalise(whole, vae)
     return whole
 
 
-def importance(vae: VAE, scale: Tensor) -> Tensor:
-    """(C,) weights, mean 1: the spread that a channel gives to pixels, and more for the motion.
+def normalise(clips: LatentClips, vae: VAE) -> None:
+    """Divide latents by their spread, each channel at each place, and weigh errors by it."""
+    energy = sum(x.float().square().mean(0) for x in clips.latents)
+    assert isinstance(energy, Tensor)
+    spread = (energy / len(clips)).sqrt()
+    channel = spread.square().mean((1, 2), keepdim=True).sqrt()
+    clips.scale = spread.maximum(LEAST_SCALE * channel)
+    clips.importance = importance(vae, clips.scale)
+    clips.latents = [(latents.float() / clips.scale).half() for latents in clips.latents]
 
-    Its square would be the squared error of pixels, and leave fine detail out.
+
+def importance(vae: VAE, scale: Tensor) -> Tensor:
+    """(C, h, w), mean 1: how much an error shows in squared pixels, and more for the motion.
+
+    Most channels hold what a warp blurs at edges, which nothing foretells and hardly anybody sees:
+    counted alike they hide the few that are a gaze or a blink.
     """
-    spread = vae.linear_decode.weight.norm(dim=0) * vae.std[MOTION:] * scale[MOTION:]
-    shown = spread / spread.mean()
-    return torch.cat([torch.full((MOTION,), MOTION_WEIGHT), shown])
+    shown = vae.linear_decode.weight.norm(dim=0) * vae.std[MOTION:]
+    pixels = (shown[:, None, None] * scale[MOTION:]).square()
+    motion = scale[:MOTION].square()
+    motion = MOTION_WEIGHT * motion / motion.mean((1, 2), keepdim=True)
+    weights = torch.cat([motion, pixels / pixels.mean()])
+    return weights / weights.mean()
 
 
 def write_latents(clips: LatentClips, path: Path) -> None:

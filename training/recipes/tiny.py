@@ -29,11 +29,11 @@ class TinyRecipe:
     latent_reader: Schedule = field(
         default_factory=lambda: Schedule(steps=2500, learning_rate=1.5e-3, weight_decay=5e-2)
     )
-    teacher: Schedule = field(
-        default_factory=lambda: Schedule(steps=2600, learning_rate=1e-3, betas=(0.9, 0.97))
-    )
     dit: Schedule = field(
-        default_factory=lambda: Schedule(steps=1600, learning_rate=6e-4, betas=(0.9, 0.97))
+        default_factory=lambda: Schedule(steps=1600, learning_rate=1.2e-3, betas=(0.9, 0.97))
+    )
+    teacher: Schedule = field(
+        default_factory=lambda: Schedule(steps=1200, learning_rate=8e-4, betas=(0.9, 0.97))
     )
     student: Schedule = field(
         default_factory=lambda: Schedule(

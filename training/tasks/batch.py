@@ -21,8 +21,8 @@ class Stretch:
 
     `clean` (B, T, C, h, w); `speech` (B, T + 2 reach, tokens, dim), silent where the clip ends;
     `controls` (B, T, K); `visemes` (B, T, 4, 4); `sinks` (B, 3, C, h, w) in the VAE's space;
-    `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `importance` (C,) of
-    an error in a channel; `boxes` of the mouths.
+    `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `importance`
+    (C, h, w), mean 1, of an error in a channel there; `boxes` of the mouths.
     """
 
     clean: Tensor
@@ -79,7 +79,7 @@ class Stretches:
 
 def anchored(model: DiT, stretch: Stretch, policy: Policy) -> list[KeyValue]:
     """Keys and values of the sinks, clean and silent, as `drop_anchor` makes them."""
-    still = (stretch.sinks - stretch.sinks[:, :1]) / model.latent_scale[:, None, None]
+    still = (stretch.sinks - stretch.sinks[:, :1]) / model.latent_scale
     _, sink = model(
         still,
         still.new_zeros(len(still)),
@@ -114,7 +114,12 @@ def spatial_weight(box: tuple[int, int, int, int], size: int) -> Tensor:
 def served_levels(
     rng: np.random.Generator, levels: tuple[float, ...], count: int, share: float = 0.75
 ) -> Tensor:
-    """(count,) noise levels: mostly those that serving uses, the rest anywhere."""
-    served: NDArray[np.float64] = np.asarray(levels)[rng.integers(0, len(levels), count)]
+    """(count,) noise levels: mostly those that serving uses, the rest anywhere.
+
+    Half of those begin from nothing: what that forward leaves out, no later one adds.
+    """
+    later = levels[1:] or levels
+    served: NDArray[np.float64] = np.asarray(later)[rng.integers(0, len(later), count)]
+    served = np.where(rng.random(count) < 0.5, levels[0], served)
     anywhere = rng.uniform(0.05, 1.0, count)
     return torch.from_numpy(np.where(rng.random(count) < share, served, anywhere)).float()

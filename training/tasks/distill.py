@@ -19,7 +19,7 @@ from avatar.sampling.rollout import condition_channels
 from avatar.sampling.schedule import add_noise, predicted_clean
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
-from training.tasks.dit import denoise_chunks, weighted_square
+from training.tasks.dit import denoise_chunks, evened, weighted_square
 from training.tasks.latent_reader import LatentReader
 from training.tasks.teacher import GUIDANCE, NUM_CHUNKS, denoise_stretch, guided, shifted
 from training.tasks.vae import has_bfloat16
@@ -114,7 +114,7 @@ class DistillTask:
         if w.regression:
             sigma = served_levels(rng, self.policy.sigmas, len(stretch.clean))
             off = weighted_square(self.denoised(stretch, sigma) - stretch.clean, stretch)
-            loss = loss + w.regression * (off / (sigma**2 + 0.1)).mean()
+            loss = loss + w.regression * (off * evened(sigma)).mean()
             figures["real_off"] = off.mean().item()
         return loss, figures
 
@@ -135,7 +135,7 @@ class DistillTask:
         prediction = denoise_stretch(self.critic, stretch, noisy, sigma, self.policy, ones)
         clean = predicted_clean(prediction.float(), noisy, level, self.critic.config.prediction)
         off = (clean - made).square().mean((1, 2, 3, 4))
-        return (off / sigma.clamp(min=0.2).square()).mean(), {"critic_off": off.mean().item()}
+        return (off * evened(sigma)).mean(), {"critic_off": off.mean().item()}
 
     def denoised(self, stretch: Stretch, sigma: Tensor) -> Tensor:
         """The student's x0 of real clips, all chunks in one forward under the serving mask."""

@@ -32,8 +32,8 @@ class DiTTask:
         policy: Policy,
         face_masks: dict[str, Tensor],
         *,
-        batch_size: int = 4,
-        num_chunks: int = 3,
+        batch_size: int = 3,
+        num_chunks: int = 5,
         sync_weight: float = 4.0,
         bfloat16: bool | None = None,
     ) -> None:
@@ -63,7 +63,7 @@ class DiTTask:
         )
         mse = weighted_square(clean - stretch.clean, stretch)
         sync = (read_mouths(self.reader, clean, stretch) - stretch.visemes).square().mean()
-        loss = (mse / (sigma**2 + 0.1)).mean() + self.sync_weight * sync
+        loss = (mse * evened(sigma)).mean() + self.sync_weight * sync
         figures = {"mse": mse.mean().item(), "sync": sync.item()}
         for name, chosen in (("first", sigma > 0.9), ("last", (sigma - 0.5).abs() < 0.01)):
             if chosen.any():
@@ -105,8 +105,16 @@ def denoise_chunks(
     return prediction.unflatten(0, (len(sigma), N)).flatten(1, 2)
 
 
+def evened(sigma: Tensor) -> Tensor:
+    """Weight of x0's squared error with which all noise levels count alike (EDM, eq. 8).
+
+    It is held below that of 0.2, so that nearly clean latents do not outweigh all else.
+    """
+    held = sigma.clamp(min=0.2)
+    return ((1 - held) ** 2 + held**2) / held**2
+
+
 def weighted_square(error: Tensor, stretch: Stretch) -> Tensor:
     """(B,) mean square of latents (B, T, C, h, w), counted by place and channel."""
-    channels = stretch.importance[:, None, None] / stretch.importance.mean()
-    weighted = error.square() * stretch.weight[:, None, None] * channels
+    weighted = error.square() * stretch.weight[:, None, None] * stretch.importance
     return weighted.mean((1, 2, 3, 4))

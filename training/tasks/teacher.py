@@ -12,7 +12,7 @@ from avatar.sampling.rollout import condition_channels
 from avatar.sampling.schedule import add_noise, predicted_clean, shifted_sigmas
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths
-from training.tasks.dit import weighted_square
+from training.tasks.dit import evened, weighted_square
 from training.tasks.latent_reader import LatentReader
 from training.tasks.vae import has_bfloat16
 
@@ -27,10 +27,7 @@ STEPS = 12
 
 
 class TeacherTask:
-    """Flow matching (arXiv:2210.02747) in x0: the velocity's squared error is x0's over sigma².
-
-    That weight is held below 1 / 0.2² so that nearly clean latents do not outweigh all else.
-    """
+    """Flow matching (arXiv:2210.02747), counted in x0, all noise levels alike."""
 
     def __init__(
         self,
@@ -67,7 +64,7 @@ class TeacherTask:
         mse = weighted_square(clean - stretch.clean, stretch)
         off = (read_mouths(self.reader, clean, stretch) - stretch.visemes).square()
         sync = (off.mean((1, 2, 3)) * hears).mean()
-        loss = (mse / sigma.clamp(min=0.2).square()).mean() + self.sync_weight * sync
+        loss = (mse * evened(sigma)).mean() + self.sync_weight * sync
         figures = {"mse": mse.mean().item(), "sync": sync.item()}
         if (high := sigma > 0.9).any():
             figures["mse_high"] = mse[high].mean().item()

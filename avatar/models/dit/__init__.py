@@ -3,6 +3,7 @@
 from avatar.models.dit.attention import KeyValue
 from avatar.models.dit.config import AudioConfig, DiTConfig, tiny, tm_18b
 from avatar.models.dit.context import CachedContext, ChunkParallelContext, SelfContext
+from avatar.models.dit.estimate import linear_estimate
 from avatar.models.dit.model import Condition, DiT
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DiTConfig",
     "KeyValue",
     "SelfContext",
+    "linear_estimate",
     "tiny",
     "tm_18b",
 ]

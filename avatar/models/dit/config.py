@@ -37,7 +37,8 @@ class DiTConfig:
     `condition_channels` are concatenated to the noisy latents (Wan I2V: 4 mask + 16 image).
     `text_dim` and `image_dim` are None where a profile has no such cross-attention.
     `num_controls` explicit motion values per latent frame steer pose and blinks; 0 for none.
-    `grid` adds a learned embedding for each of its tokens; None leaves position to RoPE alone.
+    `grid` adds a learned embedding for each of its tokens, moved by the controls; None leaves
+    position to RoPE alone.
     """
 
     latent_channels: int
@@ -54,7 +55,9 @@ class DiTConfig:
     grid: tuple[int, int] | None = None
     frequency_dim: int = 256
     eps: float = 1e-6
-    prediction: Literal["velocity", "x0"] = "velocity"
+    prediction: Literal["velocity", "correction"] = "velocity"
+    """"correction": see `avatar.sampling.schedule.predicted_clean`; the model is then shown the
+    best linear estimate of x0 in place of the noisy latents."""
     residual: bool = False
     """Denoise the difference from the portrait's latent instead of the latent itself."""
 
@@ -80,7 +83,7 @@ def tiny(latent_channels: int, audio_dim: int, num_controls: int = 44) -> DiTCon
         audio=AudioConfig(dim=audio_dim, tokens_per_latent=8),
         num_controls=num_controls,
         grid=(8, 8),
-        prediction="x0",
+        prediction="correction",
         residual=True,
     )
 

@@ -15,6 +15,7 @@ from avatar.models.dit.audio_projection import AudioProjection
 from avatar.models.dit.block import Block, FeedForward
 from avatar.models.dit.config import DiTConfig
 from avatar.models.dit.context import Context
+from avatar.models.dit.estimate import linear_estimate
 from avatar.models.dit.rope import rope_angles
 
 
@@ -90,10 +91,30 @@ class ImageEmbedder(nn.Module):
         return y
 
 
+class GridControls(nn.Module):
+    """What each control means at each token: a gaze moves the eyes and nothing else.
+
+    Through the modulation alone, which all tokens share, that takes many times longer to learn.
+    """
+
+    def __init__(self, num_controls: int, tokens: int, dim: int, hidden_dim: int = 128) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.linear_1 = nn.Linear(num_controls, hidden_dim)
+        self.linear_2 = nn.Linear(hidden_dim, tokens * dim)
+        nn.init.zeros_(self.linear_2.weight)
+        nn.init.zeros_(self.linear_2.bias)
+
+    def forward(self, controls: Tensor) -> Tensor:
+        """(B, F, num_controls) -> (B, F, n, dim)."""
+        y: Tensor = self.linear_2(F.silu(self.linear_1(controls)))
+        return y.unflatten(-1, (self.tokens, -1))
+
+
 class DiT(nn.Module):
     """Wan-style video transformer with audio cross-attention in every block.
 
-    Predicts the velocity noise - x0, or x0 itself, as `config.prediction` says.
+    Predicts the velocity noise - x0, or a correction, as `config.prediction` says.
     """
 
     latent_scale: Tensor
@@ -101,9 +122,10 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
-        # standard deviation of what is denoised; written by training
-        self.register_buffer("latent_scale", torch.ones(config.latent_channels))
         d, p = config.dim, config.patch
+        size = (config.grid[0] * p, config.grid[1] * p) if config.grid else (1, 1)
+        # standard deviation of what is denoised, here and there; written by training
+        self.register_buffer("latent_scale", torch.ones(config.latent_channels, *size))
         channels = config.latent_channels + config.condition_channels
         self.patch_embedding = nn.Conv3d(channels, d, (1, p, p), (1, p, p))
         self.condition_embedder = TimeEmbedding(config)
@@ -115,9 +137,10 @@ class DiT(nn.Module):
         if config.num_controls:
             self.control_embedder = TwoLayers(config.num_controls, d)
         if config.grid is not None:
-            self.grid_embedding = nn.Parameter(
-                torch.randn(config.grid[0] * config.grid[1], d) * 0.02
-            )
+            tokens = config.grid[0] * config.grid[1]
+            self.grid_embedding = nn.Parameter(torch.randn(tokens, d) * 0.02)
+            if config.num_controls:
+                self.grid_controls = GridControls(config.num_controls, tokens, d)
 
     @property
     def layers(self) -> list[Block]:
@@ -172,7 +195,7 @@ class DiT(nn.Module):
         B, num_frames, _, H, W = latents.shape
         p, c = self.config.patch, self.config
         grid = (H // p, W // p)
-        x = self.embed(torch.cat([latents, condition.channels], dim=2))
+        x = self.embed(latents, timestep, condition.channels, condition.controls)
         time, time6 = self.embed_time(timestep, num_frames, condition.controls)
         own_angles = rope_angles(_tensor(positions, x), grid, c.head_dim)
         key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
@@ -190,13 +213,26 @@ class DiT(nn.Module):
             )
         return self.head(x, time, grid), own_kv
 
-    def embed(self, joined: Tensor) -> Tensor:
-        """(B, F, C, H, W) -> tokens (B, F, n, dim)."""
+    def embed(
+        self, latents: Tensor, timestep: Tensor, channels: Tensor, controls: Tensor | None
+    ) -> Tensor:
+        """(B, F, C, H, W), (B,), the same with other channels, and (B, F, num_controls).
+
+        Returns:
+            Tokens (B, F, n, dim).
+        """
         p = self.config.patch
+        if self.config.prediction == "correction":
+            latents = latents * linear_estimate(timestep[:, None, None, None, None] / 1000)
+        joined = torch.cat([latents, channels], dim=2)
         patches = rearrange(joined, "b f c (h p) (w q) -> b f (h w) (c p q)", p=p, q=p)
         # patches do not overlap, so the convolution is a linear layer; conv3d is slow on CPU
         x = F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
-        return x + self.grid_embedding if self.config.grid is not None else x
+        if self.config.grid is not None:
+            x = x + self.grid_embedding
+            if controls is not None:
+                x = x + self.grid_controls(controls)
+        return x
 
     def embed_time(
         self, timestep: Tensor, num_frames: int, controls: Tensor | None

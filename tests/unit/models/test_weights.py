@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_saved_model_comes_back_with_its_architecture(folder: Path) -> None:
     tensors, config = read_model(check_file(folder, "vae.safetensors"))
-    for name in ("encoder_dims", "decoder_dims"):
+    for name in ("motion_dims", "encoder_dims", "decoder_dims"):
         config[name] = tuple(config[name])
     assert VAEConfig(**config) == SMALL
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from avatar.models.dit import linear_estimate
 from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.sampling.schedule import add_noise, chunk_noise, predicted_clean, shifted_sigmas
 
@@ -34,11 +35,31 @@ def test_noise_is_standard_normal() -> None:
     assert abs(noise.std().item() - 1) < 0.02
 
 
-def test_velocity_and_x0_lead_to_the_same_clean() -> None:
+def test_the_right_velocity_leads_to_x0() -> None:
     clean, noise = torch.randn(5), torch.randn(5)
     noisy = add_noise(clean, noise, 0.3)
     assert torch.allclose(predicted_clean(noise - clean, noisy, 0.3, "velocity"), clean, atol=1e-6)
-    assert torch.equal(predicted_clean(clean, noisy, 0.3, "x0"), clean)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 0.5, 0.9, 1.0])
+def test_a_correction_is_asked_for_in_units_of_the_best_linear_estimates_error(
+    sigma: float,
+) -> None:
+    torch.manual_seed(0)
+    clean, noise = torch.randn(2, 200_000).unbind()
+    noisy = add_noise(clean, noise, sigma)
+    zero = torch.zeros_like(clean)
+    error = clean - predicted_clean(zero, noisy, sigma, "correction")
+    assert abs((error * noisy).mean().item()) < 0.01  # the best: its error tells nothing more
+    size = predicted_clean(zero + 1, noisy, sigma, "correction") - predicted_clean(
+        zero, noisy, sigma, "correction"
+    )
+    assert torch.allclose(size.mean(), error.std(), rtol=0.01)
+
+
+def test_pure_noise_does_not_reach_the_model() -> None:
+    assert linear_estimate(1.0) == 0.0
+    assert linear_estimate(0.0) == 1.0
 
 
 def test_the_native_policy_is_two_forwards_at_the_papers_slots() -> None:

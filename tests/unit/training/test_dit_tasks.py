@@ -10,6 +10,7 @@ from torch import Tensor
 from avatar.models.dit import CachedContext, DiT
 from avatar.sampling.policy import NATIVE_2_STEP
 from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.schedule import predicted_clean
 from tests.fakes.networks import small_dit
 from training.tasks import distill, teacher
 from training.tasks.batch import Stretch, served_levels
@@ -42,7 +43,7 @@ def stretch() -> Stretch:
         sinks=torch.randn(2, 3, 4, 8, 8),
         masks=masks,
         weight=torch.ones(2, 8, 8),
-        importance=torch.ones(4),
+        importance=torch.ones(4, 8, 8),
         boxes=((0, 0, 64, 64), (0, 0, 64, 64)),
     )
 
@@ -74,7 +75,7 @@ def test_a_rollout_in_training_is_what_serving_makes(
             served, state = denoise_chunk(
                 model, anchor, speech, controls, state, POLICY, seed=0, epoch=0, seq=n
             )
-            inner = (served - portrait.reference) / model.latent_scale[:, None, None]
+            inner = (served - portrait.reference) / model.latent_scale
             assert (inner[0] - made[row, 3 * n : 3 * n + 3]).abs().max() < 1e-4
 
 
@@ -127,7 +128,9 @@ def test_a_deaf_teacher_does_not_depend_on_the_speech_and_guidance_is_the_differ
     heard = denoise_stretch(model, stretch, noisy, sigma, POLICY, hears)
     assert not torch.allclose(heard, one)
     far = guided(model, stretch, noisy, sigma, POLICY, 3.0)
-    assert torch.allclose(far, one + 3 * (heard - one), atol=1e-4)
+    level = sigma[:, None, None, None, None]
+    said, silent = (predicted_clean(x, noisy, level, "correction") for x in (heard, one))
+    assert torch.allclose(far, silent + 3 * (said - silent), atol=1e-4)
 
 
 def test_sampling_ends_where_a_model_that_knows_the_answer_points(
@@ -137,9 +140,10 @@ def test_sampling_ends_where_a_model_that_knows_the_answer_points(
 
     def knows(*given: Any) -> Tensor:
         evaluations.append(given)
-        return stretch.clean
+        return torch.zeros_like(stretch.clean)
 
     monkeypatch.setattr(teacher, "denoise_stretch", knows)
+    monkeypatch.setattr(teacher, "predicted_clean", lambda *_: stretch.clean)
     assert torch.allclose(sample(model, stretch, POLICY), stretch.clean, atol=1e-5)
     assert len(evaluations) == 24  # 12 steps, twice each for the guidance
 
@@ -177,7 +181,9 @@ def test_what_the_critic_learns_from_leaves_the_student_alone(stretch: Stretch) 
 
 
 def test_errors_count_by_place_and_channel(stretch: Stretch) -> None:
-    heavy = Stretch(**{**vars(stretch), "importance": torch.tensor([3.0, 1.0, 0.0, 0.0])})
+    heavy = Stretch(
+        **{**vars(stretch), "importance": torch.tensor([3.0, 1.0, 0.0, 0.0])[:, None, None]}
+    )
     error = torch.zeros(2, 9, 4, 8, 8)
     error[:, :, 0] = 1.0
     assert torch.allclose(weighted_square(error, heavy), torch.full((2,), 0.75))
