@@ -8,13 +8,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from avatar.cast.characters import CAST
 from avatar.cast.profile import PROFILES
 from avatar.models.audio_encoder import AudioEncoder
-from avatar.models.dit import DiT, tiny
+from avatar.models.dit import DiT
 from avatar.models.vae import VAE, EncoderState
 from avatar.models.weights import save_model, write_manifest
 from training.data.latents import SINK_FRAMES
@@ -34,13 +34,11 @@ def face_masks(tokens: int = 8) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def export_assets(run: Path, encoder: AudioEncoder, vae: VAE) -> None:
+def export_assets(run: Path, encoder: AudioEncoder, dit: DiT, vae: VAE) -> None:
     """Write the profile's folder; its manifest seals what is in it."""
     folder = PROFILES["tiny"].folder
     save_model(encoder, encoder.config, folder / "audio_encoder.safetensors")
     save_model(vae, vae.config, folder / "vae.safetensors")
-    dit = DiT(tiny(vae.config.latent_channels, encoder.config.dim))
-    dit.load_state_dict(load_file(run / "dit.safetensors"))
     save_model(dit, dit.config, folder / "dit.safetensors")
     shutil.copyfile(run / "mouth_reader.safetensors", folder / "mouth_reader.safetensors")
     masks = face_masks()

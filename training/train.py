@@ -185,10 +185,33 @@ def student(recipe: TinyRecipe, run: Path) -> None:
     train(task, recipe.student, run, "student", dict)
 
 
+def decoder(recipe: TinyRecipe, run: Path) -> None:
+    """The VAE once more, with a decoder that knows what the DiT makes."""
+    from avatar.sampling.policy import NATIVE_2_STEP
+    from training.data.dataset import read_clips
+    from training.data.made import make_latents, true_latents
+    from training.export import face_masks
+    from training.meters.mouth_reader import MouthReader
+    from training.meters.reconstruction import measure_vae
+    from training.tasks.decoder import DecoderTask
+
+    stored, _ = stored_latents(run)
+    found, model = read_clips(run / "clips"), trained_dit(run, recipe.shipped)
+    made = make_latents(model, stored, face_masks(), NATIVE_2_STEP, run / "made.safetensors")
+    task = DecoderTask(trained_vae(run), found.train, made, true_latents(stored))
+
+    def validate() -> dict[str, float]:
+        reader = restored(MouthReader(), run, "mouth_reader")
+        return measure_vae(task.vae, found.held_out, reader).figures()
+
+    train(task, recipe.decoder, run, "decoder", validate)
+
+
 def export(recipe: TinyRecipe, run: Path) -> None:
     from training.export import export_assets
 
-    export_assets(run, trained_encoder(run), trained_vae(run))
+    dit = trained_dit(run, recipe.shipped)
+    export_assets(run, trained_encoder(run), dit, restored(VAE(VAEConfig()), run, "decoder"))
 
 
 STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
@@ -202,6 +225,7 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "dit": dit,
     "teacher": teacher,
     "student": student,
+    "decoder": decoder,
     "export": export,
 }
 
@@ -215,6 +239,7 @@ LEARNED = (
     "dit",
     "teacher",
     "student",
+    "decoder",
 )
 """Stages in which several processes share the work; the first does the others alone."""
 
@@ -256,11 +281,14 @@ def trained_vae(run: Path) -> VAE:
 
 
 def trained_dit(run: Path, name: str) -> DiT:
+    """The student is stored with its critic."""
     tensors = load_file(run / f"{name}.safetensors")
+    own = f"{name}."
+    tensors = {k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)} or tensors
     channels, controls = tensors["latent_scale"].shape[0], tensors[CONTROLS].shape[1]
     model = DiT(tiny(channels, trained_encoder(run).config.dim, controls))
     model.load_state_dict(tensors)
-    return model
+    return model.eval()
 
 
 def stored_latents(run: Path) -> tuple[LatentClips, LatentReader]:

@@ -40,3 +40,8 @@ class TinyRecipe:
             steps=3000, learning_rate=1e-4, betas=(0.9, 0.97), ema_decay=0.99
         )
     )
+    decoder: Schedule = field(
+        default_factory=lambda: Schedule(steps=1200, learning_rate=5e-4, ema_decay=0.995)
+    )
+    shipped: str = "dit"
+    """`dit` or `student`: which the meters prefer."""

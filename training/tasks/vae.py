@@ -19,6 +19,8 @@ BORDER = 8
 GROUPS = 3
 """Consecutive groups of a crop; the first is only the past of the second."""
 VISEMES = 4
+EYES_ABOVE = 70
+"""Pixels from the middle of the mouth to the middle of the eyes, about."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +103,13 @@ class VAETask:
             probed = self.probe(latents[crops.on_mouth].flatten(0, 1)).float()
         true = crops.groups[:, 1:]
         error = decoded.float() - true
-        inside = slice(BORDER, -BORDER)
-        mean_square = error[..., inside, inside].detach().square().mean((1, 2, 3, 4, 5))
-        if self.bfloat16:
-            error = error.bfloat16()  # of the difference, not of the pixels: that keeps its digits
-        weight = crops.weight[:, None, None, None].to(error.dtype)
-        within = error - error.mean(2, keepdim=True)
-        loss = (
-            weighted(error, weight)
-            + w.square * (error.float().square() * weight).mean()
-            + w.gradient * weighted(error.diff(dim=-1), weight[..., 1:])
-            + w.gradient * weighted(error.diff(dim=-2), weight[..., 1:, :])
-            + w.in_time * weighted(error.diff(dim=2), weight)
-            + w.within_group * weighted(within, weight)
-            + w.latent_energy * latents.square().mean()
-        )
+        mean_square = inside(error).detach().square().mean((1, 2, 3, 4, 5))
+        loss = pixel_loss(error.bfloat16() if self.bfloat16 else error, crops.weight, w)
+        loss = loss + w.latent_energy * latents.square().mean()
         figures = {"psnr": psnr(mean_square.mean().item())}
         if crops.on_mouth.any():
-            lost = within[crops.on_mouth].float().square().sum()
+            within = error - error.mean(2, keepdim=True)
+            lost = within[crops.on_mouth].square().sum()
             was = true - true.mean(2, keepdim=True)
             visemes = crops.visemes[crops.on_mouth].flatten(0, 1)
             probe_loss = viseme_loss(probed.unflatten(1, (GROUP, VISEMES)), visemes)
@@ -177,10 +168,10 @@ class VAETask:
         starts = rng.integers(0, len(clip.curves) - length + 1, 4)
         start = int(starts[0])
         if on_mouth and rng.random() < self.weights.fast_share:
-            start = int(max(starts, key=lambda s: _movement(clip.curves[s : s + length])))
+            start = int(max(starts, key=lambda s: movement(clip.curves[s : s + length])))
         x0, y0, x1, y1 = clip.mouth_box
         centre = ((y0 + y1) / 2, (x0 + x1) / 2)
-        y, x = _corner(rng, centre, on_mouth)
+        y, x = crop_corner(rng, centre, on_mouth)
         window = (slice(y, y + CROP), slice(x, x + CROP))
         reference = clip.portrait[window]
         frames = np.array(clip.frames[start : start + length, window[0], window[1]])
@@ -191,31 +182,41 @@ class VAETask:
             frames[:GROUP] = reference
             motion[:GROUP] = 0
             visemes[:GROUP] = 0
-        weight = 1 + self.weights.mouth * _bump(centre[0] - y, centre[1] - x)
-        inside = np.zeros_like(weight)
-        inside[BORDER:-BORDER, BORDER:-BORDER] = 1
+        weight = 1 + self.weights.mouth * bump(centre[0] - y, centre[1] - x)
         return (
             frames.reshape(GROUPS, GROUP, CROP, CROP, 3),
             reference,
             motion.reshape(GROUPS, GROUP, CROP // STRIDE, CROP // STRIDE, 2),
-            weight * inside,
+            within_rim(weight),
             visemes.reshape(GROUPS, GROUP, VISEMES),
             on_mouth,
         )
 
 
-def _movement(curves: NDArray[np.float32]) -> float:
+def movement(curves: NDArray[np.float32]) -> float:
     """How much opening, width and rounding change inside groups; curves (4k, 5)."""
     return float(curves[:, :3].reshape(-1, GROUP, 3).std(1).sum())
 
 
-def _bump(y: float, x: float) -> NDArray[np.float32]:
-    """(CROP, CROP), 1 at the mouth's centre and 0 far from it."""
+def bump(y: float, x: float, height: float = 18, width: float = 26) -> NDArray[np.float32]:
+    """(CROP, CROP), 1 at the centre of a mouth or of eyes and 0 far from it."""
     rows, columns = np.mgrid[:CROP, :CROP].astype(np.float32)
-    return np.exp(-(((columns - x) / 26) ** 2) / 2 - ((rows - y) / 18) ** 2 / 2)
+    return np.exp(-(((columns - x) / width) ** 2) / 2 - ((rows - y) / height) ** 2 / 2)
 
 
-def _corner(
+def within_rim(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`weight` (CROP, CROP), 0 on the rim."""
+    kept = np.zeros_like(weight)
+    kept[BORDER:-BORDER, BORDER:-BORDER] = weight[BORDER:-BORDER, BORDER:-BORDER]
+    return kept
+
+
+def inside(error: Tensor) -> Tensor:
+    """(..., CROP, CROP) without the rim."""
+    return error[..., BORDER:-BORDER, BORDER:-BORDER]
+
+
+def crop_corner(
     rng: np.random.Generator, mouth: tuple[float, float], on_mouth: bool
 ) -> tuple[int, int]:
     """Top left of a crop on whole latent cells."""
@@ -223,13 +224,30 @@ def _corner(
     y, x = mouth[0] - CROP / 2, mouth[1] - CROP / 2
     if on_mouth:
         y, x = y + rng.uniform(-8, 8), x + rng.uniform(-10, 10)
-    elif rng.random() < 0.5:  # the eyes lie about 70 pixels above the mouth
-        y, x = y - 70 + rng.uniform(-16, 16), x + rng.uniform(-40, 40)
+    elif rng.random() < 0.5:
+        y, x = y - EYES_ABOVE + rng.uniform(-16, 16), x + rng.uniform(-40, 40)
     else:
         y, x = rng.uniform(0, side), rng.uniform(0, side)
     return (
         int(np.clip(round(y / STRIDE) * STRIDE, 0, side)),
         int(np.clip(round(x / STRIDE) * STRIDE, 0, side)),
+    )
+
+
+def pixel_loss(error: Tensor, weight: Tensor, w: VAELoss) -> Tensor:
+    """Of errors (B, groups, GROUP, 3, CROP, CROP), weighted by (B, CROP, CROP).
+
+    bfloat16 of the difference keeps its digits; of the pixels it would not.
+    """
+    weight = weight[:, None, None, None].to(error.dtype)
+    within = error - error.mean(2, keepdim=True)
+    return (
+        weighted(error, weight)
+        + w.square * (error.float().square() * weight).mean()
+        + w.gradient * weighted(error.diff(dim=-1), weight[..., 1:])
+        + w.gradient * weighted(error.diff(dim=-2), weight[..., 1:, :])
+        + w.in_time * weighted(error.diff(dim=2), weight)
+        + w.within_group * weighted(within, weight)
     )
 
 

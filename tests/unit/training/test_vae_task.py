@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from avatar.models.vae import VAE, VAEConfig
+from avatar.models.vae.model import motion_of
 from training.data.dataset import CastClip, ClipSet
 from training.meters.mouth_reader import MouthReader
 from training.meters.reconstruction import measure_vae, reconstruct
@@ -25,7 +26,7 @@ def blinking_clip(seed: int) -> CastClip:
     curves[:, 0] = rng.random(24)
     frames[:, 144:184, 104:152] = (255 * curves[:, 0]).astype(np.uint8)[:, None, None, None]
     samples, controls = np.zeros(24 * 640, np.float32), np.zeros((24, 11), np.float32)
-    motion = np.zeros((24, 32, 32, 2), np.float16)
+    motion = rng.normal(0, 1, (24, 32, 32, 2)).astype(np.float16)
     box = (80, 124, 176, 204)
     return CastClip("mira", portrait, box, frames, samples, curves, controls, motion)
 
@@ -95,9 +96,11 @@ def test_latents_come_out_normalised(clips: ClipSet) -> None:
     torch.manual_seed(0)
     vae = VAE(SMALL)
     set_latent_statistics(vae, clips.held_out)
-    groups = to_signed(clips.held_out[0].frames).unflatten(0, (-1, 4))
-    portrait = to_signed(clips.held_out[0].portrait).expand(len(groups), -1, -1, -1)
-    latents = vae.encode_groups(groups, portrait)
+    clip = clips.held_out[0]
+    groups = to_signed(clip.frames).unflatten(0, (-1, 4))
+    portrait = to_signed(clip.portrait).expand(len(groups), -1, -1, -1)
+    motion = motion_of(clip.flow(0, len(clip.frames)).unflatten(0, (-1, 4)))
+    latents = vae.encode_groups(groups, portrait, motion)
     assert torch.allclose(latents.std((0, 2, 3)), torch.ones(40), atol=0.02)
     assert latents.mean((0, 2, 3)).abs().max() < 0.02
 
