@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from avatar.models.dit import linear_estimate
-
 
 def shifted_sigmas(num_steps: int, shift: float) -> tuple[float, ...]:
     """Noise levels from 1 down to 0, pushed towards high noise.
@@ -29,16 +27,8 @@ def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
 
 
 def predicted_clean(prediction: Tensor, noisy: Tensor, sigma: Tensor | float, kind: str) -> Tensor:
-    """x0 from what the model predicts, as `DiTConfig.prediction` says.
-
-    "velocity": noisy - sigma * velocity. "correction": the best linear estimate of x0 of unit
-    variance, and how far x0 is from it in units of that estimate's error (EDM, arXiv:2206.00364,
-    eq. 7, for the straight path), so that every noise level asks for an answer of unit variance.
-    """
-    if kind == "velocity":
-        return noisy - sigma * prediction
-    factor = linear_estimate(sigma)
-    return noisy * factor + prediction * sigma / ((1 - sigma) ** 2 + sigma**2) ** 0.5
+    """x0 from what the model predicts: itself, or noisy - sigma * velocity."""
+    return prediction if kind == "x0" else noisy - sigma * prediction
 
 
 def chunk_noise(shape: tuple[int, ...], seed: int, epoch: int, seq: int, step: int) -> Tensor:

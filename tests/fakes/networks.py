@@ -28,7 +28,7 @@ def small_dit(
             image_dim=14 if image else None,
             num_controls=5,
             grid=(4, 4),
-            prediction="correction",
+            prediction="x0",
             residual=True,
         )
     )

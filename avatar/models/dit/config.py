@@ -55,9 +55,8 @@ class DiTConfig:
     grid: tuple[int, int] | None = None
     frequency_dim: int = 256
     eps: float = 1e-6
-    prediction: Literal["velocity", "correction"] = "velocity"
-    """"correction": see `avatar.sampling.schedule.predicted_clean`; the model is then shown the
-    best linear estimate of x0 in place of the noisy latents."""
+    prediction: Literal["velocity", "x0"] = "velocity"
+    """With "x0" the model is shown the best linear estimate of x0 in place of the noisy latents."""
     residual: bool = False
     """Denoise the difference from the portrait's latent instead of the latent itself."""
 
@@ -83,7 +82,7 @@ def tiny(latent_channels: int, audio_dim: int, num_controls: int = 44) -> DiTCon
         audio=AudioConfig(dim=audio_dim, tokens_per_latent=8),
         num_controls=num_controls,
         grid=(8, 8),
-        prediction="correction",
+        prediction="x0",
         residual=True,
     )
 

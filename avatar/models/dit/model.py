@@ -114,7 +114,7 @@ class GridControls(nn.Module):
 class DiT(nn.Module):
     """Wan-style video transformer with audio cross-attention in every block.
 
-    Predicts the velocity noise - x0, or a correction, as `config.prediction` says.
+    Predicts the velocity noise - x0, or x0 itself, as `config.prediction` says.
     """
 
     latent_scale: Tensor
@@ -222,7 +222,7 @@ class DiT(nn.Module):
             Tokens (B, F, n, dim).
         """
         p = self.config.patch
-        if self.config.prediction == "correction":
+        if self.config.prediction == "x0":
             latents = latents * linear_estimate(timestep[:, None, None, None, None] / 1000)
         joined = torch.cat([latents, channels], dim=2)
         patches = rearrange(joined, "b f c (h p) (w q) -> b f (h w) (c p q)", p=p, q=p)
