@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avatar.models.dit import CachedContext, Condition, DiT, KeyValue
+from avatar.models.dit import Condition, DiT, KeyValue
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import condition_channels
+from avatar.sampling.rollout import audio_mask, condition_channels, past
 from avatar.sampling.schedule import add_noise, predicted_clean
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
@@ -175,16 +175,10 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
                 condition = Condition(
                     channels=condition_channels(stretch.portrait.reference, None, like, policy),
                     audio=model.project_audio(speech),
-                    face_mask=stretch.masks,
+                    face_mask=audio_mask(stretch.portrait, policy),
                     controls=stretch.controls[:, start : start + F],
                 )
-                context = (
-                    CachedContext(
-                        (sink, previous[step]), policy.sink_positions + policy.previous_positions
-                    )
-                    if previous
-                    else CachedContext((sink,), policy.sink_positions)
-                )
+                context = past(sink, previous, step, policy)
                 timestep = like.new_full((len(like),), 1000 * sigma)
                 prediction, kv = model(
                     noisy, timestep, condition, context, policy.current_positions
@@ -196,5 +190,10 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
             if step + 1 < len(policy.sigmas):
                 noise = torch.randn_like(like)
                 noisy = add_noise(clean.detach(), noise, policy.sigmas[step + 1])
+        if policy.cache == "clean_pass":
+            with torch.no_grad():
+                context, still = past(sink, previous, 0, policy), like.new_zeros(len(like))
+                _, kv = model(clean, still, condition, context, policy.current_positions)
+            written = [kv]
         previous = written
     return torch.cat(made, 1)

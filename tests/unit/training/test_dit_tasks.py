@@ -9,6 +9,7 @@ from torch import Tensor
 
 from avatar.models.dit import CachedContext, DiT
 from avatar.sampling.policy import NATIVE_2_STEP
+from avatar.sampling import rollout as serving
 from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_anchor
 from tests.fakes.networks import small_dit
 from training.tasks import distill, teacher
@@ -88,7 +89,7 @@ def test_no_gradient_flows_through_the_cache(
         seen.extend(tensor for part in parts for layer in part for tensor in layer)
         return CachedContext(parts, positions)
 
-    monkeypatch.setattr(distill, "CachedContext", context)
+    monkeypatch.setattr(serving, "CachedContext", context)
     made = rollout(student, stretch, POLICY, grad_step=0)
     assert made.requires_grad
     assert seen
