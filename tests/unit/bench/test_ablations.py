@@ -1,5 +1,6 @@
 """The rows of the ablation table, how one is trained and judged, and how the table is written."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bench.options import Options
 from training.data.dataset import CastClip
 from training.data.latents import LatentClips
 from training.meters.mouth_reader import MouthReader
+from training.tasks import distill, dit
 from training.tasks.latent_reader import LatentReader
 
 pytestmark = pytest.mark.unit
@@ -82,7 +84,16 @@ def test_brief_rows_are_rows() -> None:
 
 
 @pytest.fixture(scope="module")
-def ground() -> Ground:
+def single_precision() -> Iterator[None]:
+    """The same on every processor."""
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (dit, distill):
+            patched.setattr(module, "has_bfloat16", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ground(single_precision: None) -> Ground:
     """Random networks, and noise for clips: two to learn from and two held out."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
