@@ -17,7 +17,7 @@ LITERATURE = {
         "arXiv:2512.04677, 14 B, 1 / 2 / 3 / 4 latents: sync confidence 4.12 / 5.38 / 7.03 / 6.98, "
         "first frame after 0.40 / 0.67 / 0.94 / 1.21 s; short ones go nearly still. "
         "arXiv:2511.01266, 1 against 3: LPIPS 0.597 against 0.464, latency 0.30 against 0.70 s. "
-        "arXiv:2506.03099 compares 3 with 7 and takes 3; its figures are not known to us",
+        "arXiv:2506.03099 takes 3; its figures on others are not known to us",
     ),
     "sink": (
         "sink",
@@ -42,8 +42,8 @@ LITERATURE = {
     ),
     "mask": (
         "face mask",
-        "arXiv:2506.03099 confines speech to the face; arXiv:2510.01284, partly by the same "
-        "authors, does without. No figures are known to us",
+        "arXiv:2506.03099 confines speech to the face; arXiv:2510.01284 does without. No figures "
+        "are known to us",
     ),
     "steps": (
         "steps",
@@ -52,7 +52,7 @@ LITERATURE = {
     ),
     "regression": (
         "regression beside DMD",
-        "arXiv:2506.03099 keeps it and drops the GAN; its figures are not known to us",
+        "arXiv:2506.03099 has both; its figures are not known to us",
     ),
     "generated": (
         "generated clips beside real ones",
@@ -70,12 +70,12 @@ def section(values: Values) -> str:
     """Everything below the title, for the results and for the model's card alike."""
     rows = values["rows"]
     missing = [name for name in ROWS if name not in rows]
-    parts = [
-        told_budget(values["budget"]),
+    measured = [
         "### Quality\n",
         "Opening: correlation of the mouth as read from the pixels with the true one, mean over "
         "clips ± its standard error; less base: mean difference, clip by clip, from the row that "
-        f"it is compared with (`{STUDENT}` for what follows it, `{CAUSAL}` else). Eyes, mouth: "
+        f"it is compared with (`{STUDENT}` for what follows it, `{CAUSAL}` else). Range: spread of "
+        "the opening over the true one's, which a correlation does not see. Eyes, mouth: "
         "sharpness over the real render's. Seam: frame difference where one chunk meets the next "
         "over that inside, over the same of the real render. Then the last round of the long "
         "rollout against the second: change of the mean colour of 255, identity lost (1 is the "
@@ -88,12 +88,15 @@ def section(values: Values) -> str:
         "its first picture: the chunk's length and its computation. Operations of the network a "
         "second of video (without the VAE), and of the row's training.\n",
         cost_table(rows),
+    ]
+    parts = [
+        told_budget(values["budget"]),
+        f"Not measured yet with these weights: {', '.join(missing)}.\n" if missing else "",
+        *(measured if rows else []),
         "### What others found\n",
         "Other models, data and meters: the direction compares, the figures do not.\n",
-        table(["", "reported"], [list(each) for each in LITERATURE.values()]),
+        "\n".join(f"- *{what}*: {reported}." for what, reported in LITERATURE.values()),
     ]
-    if missing:
-        parts.insert(1, f"Not measured yet with these weights: {', '.join(missing)}.\n")
     return "\n".join(part for part in parts if part)
 
 
@@ -116,7 +119,7 @@ def told_budget(budget: Values) -> str:
 
 def quality_table(rows: Values) -> str:
     head = [
-        "row", "what differs", "opening", "less base", "eyes", "mouth", "seam", "colour",
+        "row", "what differs", "opening", "less base", "range", "eyes", "mouth", "seam", "colour",
         "identity lost", "opening later",
     ]  # fmt: skip
     lines = []
@@ -135,6 +138,7 @@ def quality_table(rows: Values) -> str:
                 ROWS[name].told,
                 with_error([clip["opening"] for clip in clips]),
                 less_base(rows, name),
+                mean(clips, "amplitude"),
                 mean(clips, "eyes"),
                 mean(clips, "mouth"),
                 seam(clips),

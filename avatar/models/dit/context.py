@@ -74,7 +74,9 @@ class ChunkParallelContext:
         seen = [KeyValue(*(each.repeat_interleave(N, 0) for each in kv)) for kv in sink]
         seen += [KeyValue(*(self._one_on(each) for each in kv)) for kv in written]
         seen.append(own)
-        joined = KeyValue(torch.cat([s.key for s in seen], 1), torch.cat([s.value for s in seen], 1))
+        joined = KeyValue(
+            torch.cat([s.key for s in seen], 1), torch.cat([s.value for s in seen], 1)
+        )
         if not written:
             return joined, None
         mask = torch.ones(N, joined.key.shape[1], dtype=torch.bool, device=own.key.device)

@@ -290,8 +290,8 @@ def test_an_unknown_row_is_refused_with_those_there_are(made: tuple[Options, lis
 
 def row(*openings: float, **changed: float) -> dict[str, Any]:
     figures = {
-        "eyes": 0.9, "mouth": 0.8, "border": 3.0, "inside": 1.0, "border_real": 1.5,
-        "inside_real": 1.0, **changed,
+        "amplitude": 0.7, "eyes": 0.9, "mouth": 0.8, "border": 3.0, "inside": 1.0,
+        "border_real": 1.5, "inside_real": 1.0, **changed,
     }  # fmt: skip
     drift = {
         "colour": 0.25, "identity_first": 0.9, "identity_last": 0.8, "opening_first": 0.7,
@@ -350,6 +350,13 @@ def test_the_section_of_the_card_is_replaced_and_the_rest_stays() -> None:
     assert twice.endswith("## After\n")
     with pytest.raises(ValueError, match="not"):
         with_section(f"# Card\n{BEGIN}\n", "one")
+
+
+def test_before_anything_is_measured_the_report_has_no_tables() -> None:
+    told = report({"budget": vars(USUAL), "rows": {}})
+    assert "| row |" not in told
+    assert "Not measured yet with these weights: causal, again, " in told
+    assert "arXiv:2511.01266" in told
 
 
 def test_rows_are_told_in_the_order_of_the_table(tmp_path: Path) -> None:
