@@ -22,14 +22,16 @@ FAILURES = (
 )  # fmt: skip
 BENCHMARKS = (
     "stages", "hops", "graph", "quality", "footage", "music", "install", "contact",
-    "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "live_soak",
+    "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "live_soak", "ablations",
 )  # fmt: skip
+USUAL = BENCHMARKS[:-1]
+"""Without the ablations, which need the run of a training, and most of an hour."""
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME",
+        "--only", nargs="+", choices=BENCHMARKS, default=USUAL, metavar="NAME",
         help=f"some of {', '.join(BENCHMARKS)}",
     )  # fmt: skip
     parser.add_argument(
@@ -41,8 +43,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--install", action="store_true", help="time the set-up of a fresh clone, too: minutes"
     )
+    parser.add_argument(
+        "--run", type=Path, default=Options.run, help="ablations: start from this training run"
+    )
+    parser.add_argument(
+        "--rows", type=lambda names: tuple(names.split(",")), default=(), metavar="NAME,NAME",
+        help="ablations: make these again (default: all that are missing)",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
-    options = Options(given.brief, given.venv, given.install)
+    options = Options(given.brief, given.venv, given.install, given.run, given.rows)
     results = Results(options.folder)
     failed = []
     for name in [name for name in BENCHMARKS if name in given.only]:

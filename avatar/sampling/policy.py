@@ -12,8 +12,7 @@ class Policy:
     the chunk. "renoise" goes to the next level with fresh noise, "ode" along the predicted line.
     Positions are fixed slots: keys are cached un-roped and rotated when read, so no position ever
     grows (TalkingMachines, figure of the training window: sink 0-2, previous 15-17, current 18-20).
-    Every step reads what the same step of the previous chunk wrote, hence one cache a step and no
-    further forward on the clean chunk.
+    No places for the sink or the previous chunk means that it is not seen.
     """
 
     sigmas: tuple[float, ...]
@@ -24,6 +23,10 @@ class Policy:
     current_positions: tuple[int, ...] = (18, 19, 20)
     audio_scope: Literal["face", "whole"] = "face"
     """Where sound may act: within the portrait's face mask, or on the whole picture (music)."""
+    cache: Literal["per_step", "clean_pass"] = "per_step"
+    """What is read of the previous chunk: by every step what the same step of it wrote, hence one
+    cache a step and no further forward; or by all steps what one more forward on the finished,
+    clean chunk wrote (CausVid, arXiv:2412.07772)."""
     carry_last_latent: bool = False
     """Feed the last latent of the previous chunk as further input channels (costs no forward)."""
 
@@ -33,8 +36,11 @@ class Policy:
         if not levels or levels[0] != 1.0 or levels[-1] <= 0.0 or not falling:
             raise ValueError(f"sigmas {levels} must fall from 1.0 and stay above 0")
         for name in ("previous_positions", "current_positions"):
-            if len(getattr(self, name)) != self.chunk_latents:
+            places = getattr(self, name)
+            if len(places) != self.chunk_latents and (places or name == "current_positions"):
                 raise ValueError(f"{name} needs {self.chunk_latents} places, one for each latent")
+        if self.cache == "clean_pass" and not self.previous_positions:
+            raise ValueError("a clean pass writes what nobody reads: previous_positions is empty")
 
 
 NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5))

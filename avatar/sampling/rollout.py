@@ -30,7 +30,10 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Anchor:
-    """Computed once a session (or avatar): keys and values of the sink, and of text and image."""
+    """Computed once a session (or avatar): keys and values of the sink, and of text and image.
+
+    `sink` is empty where the policy has none.
+    """
 
     portrait: Portrait
     sink: Sequence[KeyValue]
@@ -41,7 +44,8 @@ class Anchor:
 class RolloutState:
     """The past of a session: for each denoising step the previous chunk's keys and values.
 
-    `last_latent` is (1, 1, C, H, W) in the model's space. Empty at the beginning.
+    After a clean pass these are one for all steps. `last_latent` is (1, 1, C, H, W) in the model's
+    space. Empty at the beginning.
     """
 
     previous: tuple[Sequence[KeyValue], ...] = ()
@@ -57,8 +61,10 @@ def drop_anchor(
     image: Tensor | None = None,
 ) -> Anchor:
     """Run the sink, clean and silent, through the model once."""
-    latents = to_model_space(model, portrait.sink_latents, portrait.reference)
     fixed = model.project_fixed(text, image)
+    if not policy.sink_positions:
+        return Anchor(portrait, (), fixed)
+    latents = to_model_space(model, portrait.sink_latents, portrait.reference)
     condition = sink_condition(model, portrait, latents, policy, fixed)
     timestep = latents.new_zeros(latents.shape[0])
     _, sink = model(latents, timestep, condition, SelfContext(), policy.sink_positions)
@@ -107,7 +113,7 @@ def denoise_chunk(
     epoch: int,
     seq: int,
 ) -> tuple[Tensor, RolloutState]:
-    """Make the next chunk with len(policy.sigmas) forwards.
+    """Make the next chunk with len(policy.sigmas) forwards, and one more for a clean pass.
 
     Args:
         model: The network.
@@ -139,7 +145,7 @@ def denoise_chunk(
     written = []
     for step, sigma in enumerate(policy.sigmas):
         timestep = reference.new_full((1,), 1000.0 * sigma)
-        context = _past(anchor, state, step, policy)
+        context = past(anchor.sink, state.previous, step, policy)
         prediction, kv = model(noisy, timestep, condition, context, policy.current_positions)
         written.append(kv)
         clean = predicted_clean(prediction, noisy, sigma, model.config.prediction)
@@ -150,8 +156,26 @@ def denoise_chunk(
             else:
                 noise = (noisy - (1 - sigma) * clean) / sigma
             noisy = add_noise(clean, noise, following)
+    if policy.cache == "clean_pass":
+        context = past(anchor.sink, state.previous, 0, policy)
+        still = reference.new_zeros(1)
+        written = [model(clean, still, condition, context, policy.current_positions)[1]]
     latents = from_model_space(model, clean, reference)
     return latents, RolloutState(tuple(written), clean[:, -1:])
+
+
+def past(
+    sink: Sequence[KeyValue], previous: Sequence[Sequence[KeyValue]], step: int, policy: Policy
+) -> CachedContext:
+    """What forward `step` of a chunk sees besides the chunk, as far as it is there."""
+    parts: tuple[Sequence[KeyValue], ...] = ()
+    positions: tuple[int, ...] = ()
+    if policy.sink_positions:
+        parts, positions = (sink,), policy.sink_positions
+    if previous and policy.previous_positions:
+        parts += (previous[step if policy.cache == "per_step" else 0],)
+        positions += policy.previous_positions
+    return CachedContext(parts, positions)
 
 
 def audio_mask(portrait: Portrait, policy: Policy) -> Tensor:
@@ -170,11 +194,3 @@ def from_model_space(model: DiT, latents: Tensor, reference: Tensor) -> Tensor:
     """Inverse of `to_model_space`."""
     origin = reference if model.config.residual else torch.zeros_like(reference)
     return latents * model.latent_scale + origin
-
-
-def _past(anchor: Anchor, state: RolloutState, step: int, policy: Policy) -> CachedContext:
-    if not state.previous:
-        return CachedContext((anchor.sink,), policy.sink_positions)
-    return CachedContext(
-        (anchor.sink, state.previous[step]), policy.sink_positions + policy.previous_positions
-    )

@@ -16,14 +16,35 @@ from avatar.models.dit import (
 )
 from avatar.models.dit.attention import attention
 from avatar.models.dit.rope import rope_angles
-from avatar.sampling.policy import NATIVE_2_STEP
+from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.sampling.rollout import Anchor, RolloutState, denoise_chunk, drop_anchor
 from tests.fakes.networks import small_dit, small_portrait
+from training.tasks.batch import Stretch
+from training.tasks.dit import denoise_chunks
 
 pytestmark = pytest.mark.streaming
 
 POLICY = replace(NATIVE_2_STEP, carry_last_latent=True)
 NUM_CHUNKS = 16
+VARIANTS = {
+    "native": NATIVE_2_STEP,
+    "no sink": replace(NATIVE_2_STEP, sink_positions=()),
+    "no previous": replace(NATIVE_2_STEP, previous_positions=()),
+    "neither": replace(NATIVE_2_STEP, sink_positions=(), previous_positions=()),
+    "clean pass": replace(NATIVE_2_STEP, cache="clean_pass"),
+    "clean pass, no sink": replace(NATIVE_2_STEP, cache="clean_pass", sink_positions=()),
+    "chunks of one": replace(
+        NATIVE_2_STEP, chunk_latents=1, previous_positions=(19,), current_positions=(20,)
+    ),
+    "chunks of seven": replace(
+        NATIVE_2_STEP,
+        chunk_latents=7,
+        previous_positions=tuple(range(7, 14)),
+        current_positions=tuple(range(14, 21)),
+    ),
+    "the whole picture": replace(NATIVE_2_STEP, audio_scope="whole"),
+    "four steps": replace(NATIVE_2_STEP, sigmas=(1.0, 0.75, 0.5, 0.25)),
+}
 
 
 @dataclass
@@ -164,6 +185,74 @@ def test_teacher_forcing_equals_serving() -> None:
             noisy[n : n + 1], timestep[:1], one, context, POLICY.current_positions
         )
         assert (served - parallel[n : n + 1]).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_training_of_every_policy_equals_serving_it(name: str) -> None:
+    """All forwards of a session at once, as in training, from what serving gave each of them."""
+    policy, model, num_chunks = VARIANTS[name], small_dit(carries=False), 4
+    stretch = random_stretch(num_chunks * policy.chunk_latents)
+    recorder = Recorder(model)
+    served = serve(model, stretch, policy)
+    recorder.handle.remove()
+    calls = recorder.calls[1 if policy.sink_positions else 0 :]
+    forwards = len(policy.sigmas) + (policy.cache == "clean_pass")
+    assert len(calls) == num_chunks * forwards
+    inner = (served - stretch.sinks[:, :1]) / model.latent_scale[:, None, None]
+    past = replace(stretch, clean=inner)  # what a clean pass sees of the chunks
+    known = torch.ones(1, num_chunks, dtype=torch.bool)
+    for step, sigma in enumerate(policy.sigmas):
+        noisy = torch.cat([given for given, *_ in calls[step::forwards]], 1)
+        predicted = torch.cat([out for *_, out in calls[step::forwards]], 1)
+        whole = denoise_chunks(model, past, noisy, torch.tensor([sigma]), policy, known)
+        assert (whole - predicted).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_policy_sees_what_it_says_and_nothing_else(name: str) -> None:
+    policy, model = VARIANTS[name], small_dit(carries=False)
+    stretch = random_stretch(3 * policy.chunk_latents)
+    before = serve(model, stretch, policy)
+    F = policy.chunk_latents
+    other = replace(stretch, sinks=torch.cat([stretch.sinks[:, :1], stretch.sinks[:, 1:] + 1], 1))
+    sees_sink = not torch.equal(before, serve(model, other, policy))
+    assert sees_sink == bool(policy.sink_positions)
+    controls = stretch.controls.clone()
+    controls[:, :F] += 1  # of the first chunk alone
+    after = serve(model, replace(stretch, controls=controls), policy)
+    assert not torch.equal(before[:, :F], after[:, :F])
+    sees_previous = not torch.equal(before[:, F:], after[:, F:])
+    assert sees_previous == bool(policy.previous_positions)
+
+
+def random_stretch(length: int) -> Stretch:
+    g = torch.Generator().manual_seed(3)
+    portrait = small_portrait(1)
+    return Stretch(
+        clean=torch.randn(1, length, 4, 8, 8, generator=g),
+        speech=torch.randn(1, length + 4, 2, 6, generator=g),
+        controls=torch.randn(1, length, 5, generator=g),
+        visemes=torch.zeros(1, length, 4, 4),
+        sinks=portrait.sink_latents,
+        masks=portrait.face_mask,
+        weight=torch.ones(1, 8, 8),
+        importance=torch.ones(4),
+        boxes=((0, 0, 64, 64),),
+    )
+
+
+def serve(model: DiT, stretch: Stretch, policy: Policy) -> Tensor:
+    """(1, T, C, H, W) in the VAE's space."""
+    F, state, latents = policy.chunk_latents, RolloutState(), []
+    anchor = drop_anchor(model, stretch.portrait, policy)
+    for seq, start in enumerate(range(0, stretch.clean.shape[1], F)):
+        speech = stretch.speech[:, start : start + F + 4]
+        controls = stretch.controls[:, start : start + F]
+        made, state = denoise_chunk(
+            model, anchor, speech, controls, state, policy, seed=0, epoch=0, seq=seq
+        )
+        latents.append(made)
+    return torch.cat(latents, 1)
 
 
 def test_two_interleaved_sessions_equal_two_alone() -> None:

@@ -79,6 +79,8 @@ class Stretches:
 
 def anchored(model: DiT, stretch: Stretch, policy: Policy) -> list[KeyValue]:
     """Keys and values of the sinks, clean and silent, as `drop_anchor` makes them."""
+    if not policy.sink_positions:
+        return []
     still = (stretch.sinks - stretch.sinks[:, :1]) / model.latent_scale
     _, sink = model(
         still,

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avatar.models.dit import CachedContext, Condition, DiT, KeyValue
+from avatar.models.dit import Condition, DiT, KeyValue
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import condition_channels
+from avatar.sampling.rollout import audio_mask, condition_channels, past
 from avatar.sampling.schedule import add_noise, predicted_clean
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
@@ -159,7 +159,6 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
     A chunk is the x0 of forward `grad_step`, which alone is differentiated; the caches are not.
     The chunk goes on to the last forward all the same, because the next one reads what it wrote.
     """
-    reach = model.config.audio.reach if model.config.audio else 0
     F = policy.chunk_latents
     with torch.no_grad():
         sink = anchored(model, stretch, policy)
@@ -167,24 +166,12 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
     made = []
     for start in range(0, stretch.clean.shape[1], F):
         like = stretch.clean[:, start : start + F]
-        speech = stretch.speech[:, start : start + F + 2 * reach]
         written: list[list[KeyValue]] = []
-        noisy = torch.randn_like(like)
+        noisy = clean = torch.randn_like(like)
         for step, sigma in enumerate(policy.sigmas):
             with torch.set_grad_enabled(step == grad_step and torch.is_grad_enabled()):
-                condition = Condition(
-                    channels=condition_channels(stretch.portrait.reference, None, like, policy),
-                    audio=model.project_audio(speech),
-                    face_mask=stretch.masks,
-                    controls=stretch.controls[:, start : start + F],
-                )
-                context = (
-                    CachedContext(
-                        (sink, previous[step]), policy.sink_positions + policy.previous_positions
-                    )
-                    if previous
-                    else CachedContext((sink,), policy.sink_positions)
-                )
+                condition = condition_at(model, stretch, policy, start)
+                context = past(sink, previous, step, policy)
                 timestep = like.new_full((len(like),), 1000 * sigma)
                 prediction, kv = model(
                     noisy, timestep, condition, context, policy.current_positions
@@ -196,5 +183,24 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
             if step + 1 < len(policy.sigmas):
                 noise = torch.randn_like(like)
                 noisy = add_noise(clean.detach(), noise, policy.sigmas[step + 1])
+        if policy.cache == "clean_pass":
+            with torch.no_grad():
+                condition = condition_at(model, stretch, policy, start)
+                context, still = past(sink, previous, 0, policy), like.new_zeros(len(like))
+                _, kv = model(clean, still, condition, context, policy.current_positions)
+            written = [kv]
         previous = written
     return torch.cat(made, 1)
+
+
+def condition_at(model: DiT, stretch: Stretch, policy: Policy, start: int) -> Condition:
+    """Of the chunk that begins with this latent."""
+    reach = model.config.audio.reach if model.config.audio else 0
+    end = start + policy.chunk_latents
+    like = stretch.clean[:, start:end]
+    return Condition(
+        channels=condition_channels(stretch.portrait.reference, None, like, policy),
+        audio=model.project_audio(stretch.speech[:, start : end + 2 * reach]),
+        face_mask=audio_mask(stretch.portrait, policy),
+        controls=stretch.controls[:, start:end],
+    )

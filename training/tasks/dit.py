@@ -7,7 +7,7 @@ from torch import Tensor
 from avatar.models.dit import ChunkParallelContext, Condition, DiT, KeyValue, tiny
 from avatar.models.dit.audio_projection import zero_window_edges
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import condition_channels
+from avatar.sampling.rollout import audio_mask, condition_channels
 from avatar.sampling.schedule import add_noise, predicted_clean
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
@@ -36,18 +36,16 @@ class DiTTask:
         num_chunks: int = 5,
         sync_weight: float = 4.0,
         bfloat16: bool | None = None,
+        model: DiT | None = None,
     ) -> None:
         self.policy = policy
         self.batch_size, self.num_chunks, self.sync_weight = batch_size, num_chunks, sync_weight
         self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
         self.reader = reader.eval().requires_grad_(False)
-        channels = clips.latents[0].shape[1]
-        self.config = tiny(channels, clips.speech[0].shape[-1], clips.controls[0].shape[-1])
+        self.model = model or new_model(clips)
+        self.config = self.model.config
         assert self.config.audio is not None
-        self.reach = self.config.audio.reach
-        self.stretches = Stretches(clips, face_masks, self.reach)
-        self.model = DiT(self.config)
-        self.model.latent_scale.copy_(clips.scale)
+        self.stretches = Stretches(clips, face_masks, self.config.audio.reach)
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         length = self.num_chunks * self.policy.chunk_latents
@@ -71,6 +69,14 @@ class DiTTask:
         return loss, figures
 
 
+def new_model(clips: LatentClips) -> DiT:
+    """Untrained, for latents, speech and controls as those of the clips."""
+    channels = clips.latents[0].shape[1]
+    model = DiT(tiny(channels, clips.speech[0].shape[-1], clips.controls[0].shape[-1]))
+    model.latent_scale.copy_(clips.scale)
+    return model
+
+
 def denoise_chunks(
     model: DiT,
     stretch: Stretch,
@@ -82,7 +88,8 @@ def denoise_chunks(
 ) -> Tensor:
     """One forward over all N chunks of (B, N F, C, h, w) latents under the serving mask.
 
-    `known` (B, N) says of which chunks the look-ahead is known. Equal to N forwards with caches.
+    `known` (B, N) says of which chunks the look-ahead is known. Equal to N forwards with caches;
+    for a clean pass the stretch itself is the clean chunks.
     """
     N, F = known.shape[1], policy.chunk_latents
     assert model.config.audio is not None
@@ -94,11 +101,17 @@ def denoise_chunks(
     condition = Condition(
         channels=condition_channels(reference, None, chunks, policy),
         audio=model.project_audio(windows),
-        face_mask=stretch.masks.repeat_interleave(N, 0),
+        face_mask=audio_mask(stretch.portrait, policy).repeat_interleave(N, 0),
         controls=stretch.controls.unflatten(1, (N, F)).flatten(0, 1),
     )
     places = policy.sink_positions + policy.previous_positions
-    context = ChunkParallelContext(sink or anchored(model, stretch, policy), N, places)
+    sink = sink or anchored(model, stretch, policy)
+    context = ChunkParallelContext(sink, N, places, None if policy.previous_positions else ())
+    if policy.cache == "clean_pass":
+        clean = stretch.clean.unflatten(1, (N, F)).flatten(0, 1)
+        still = sigma.new_zeros(len(clean))
+        _, written = model(clean, still, condition, context, policy.current_positions)
+        context = ChunkParallelContext(sink, N, places, written)
     prediction, _ = model(
         chunks, 1000 * sigma.repeat_interleave(N), condition, context, policy.current_positions
     )

@@ -35,7 +35,10 @@ class SelfContext:
 
 @dataclass(frozen=True)
 class CachedContext:
-    """The serving path: keys and values of {sink, previous chunk}, one KeyValue a layer each."""
+    """The serving path: keys and values of {sink, previous chunk}, one KeyValue a layer each.
+
+    Without any part a chunk sees only itself.
+    """
 
     parts: tuple[Sequence[KeyValue], ...]
     positions: tuple[int, ...]
@@ -54,23 +57,32 @@ class ChunkParallelContext:
     Chunk j attends to {sink, chunk j - 1, itself}: the keys and values of the layer, moved one
     chunk on. Equal to the serving path with caches, and to the block-masked forward of one long
     sequence, but nothing masked is ever computed.
+
+    `sink` is empty where there is none, and so is `previous` where no previous chunk is seen; it
+    holds what another forward over the same chunks wrote, or None for this forward's own.
     """
 
     sink: Sequence[KeyValue]
     num_chunks: int
     positions: tuple[int, ...]
+    previous: Sequence[KeyValue] | None = None
 
     def extend(self, layer: int, own: KeyValue) -> tuple[KeyValue, Tensor | None]:
-        N = self.num_chunks
-        sink_length, length = self.sink[layer].key.shape[1], own.key.shape[1]
+        N, B, length = self.num_chunks, own.key.shape[0] // self.num_chunks, own.key.shape[1]
+        written = [own] if self.previous is None else self.previous[layer : layer + 1]
+        sink = self.sink[layer : layer + 1]
+        seen = [KeyValue(*(each.repeat_interleave(N, 0) for each in kv)) for kv in sink]
+        seen += [KeyValue(*(self._one_on(each) for each in kv)) for kv in written]
+        seen.append(own)
+        joined = KeyValue(
+            torch.cat([s.key for s in seen], 1), torch.cat([s.value for s in seen], 1)
+        )
+        if not written:
+            return joined, None
+        mask = torch.ones(N, joined.key.shape[1], dtype=torch.bool, device=own.key.device)
+        mask[0, -2 * length : -length] = False  # before the first chunk: nothing
+        return joined, mask.repeat(B, 1)[:, None, None]
 
-        def gather(sink: Tensor, mine: Tensor) -> Tensor:
-            chunks = mine.unflatten(0, (-1, N))
-            previous = torch.cat([torch.zeros_like(chunks[:, :1]), chunks[:, :-1]], 1)
-            return torch.cat([sink.repeat_interleave(N, 0), previous.flatten(0, 1), mine], 1)
-
-        mask = torch.ones(N, sink_length + 2 * length, dtype=torch.bool, device=own.key.device)
-        mask[0, sink_length : sink_length + length] = False  # before the first chunk: nothing
-        mask = mask.repeat(own.key.shape[0] // N, 1)[:, None, None]
-        joined = KeyValue(*(gather(s, m) for s, m in zip(self.sink[layer], own, strict=True)))
-        return joined, mask
+    def _one_on(self, written: Tensor) -> Tensor:
+        chunks = written.unflatten(0, (-1, self.num_chunks))
+        return torch.cat([torch.zeros_like(chunks[:, :1]), chunks[:, :-1]], 1).flatten(0, 1)

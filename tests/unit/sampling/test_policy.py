@@ -28,3 +28,17 @@ def test_sound_may_act_on_the_whole_picture() -> None:
 def test_noise_levels_must_fall_from_one() -> None:
     with pytest.raises(ValueError, match="must fall"):
         Policy(sigmas=(0.5, 1.0))
+
+
+def test_there_is_a_place_for_every_latent_of_a_chunk_or_the_previous_one_is_not_seen() -> None:
+    alone = dataclasses.replace(NATIVE_2_STEP, previous_positions=())
+    assert alone.current_positions == (18, 19, 20)
+    with pytest.raises(ValueError, match="previous_positions needs 3 places"):
+        dataclasses.replace(NATIVE_2_STEP, previous_positions=(16, 17))
+    with pytest.raises(ValueError, match="current_positions needs 3 places"):
+        dataclasses.replace(NATIVE_2_STEP, current_positions=())
+
+
+def test_a_clean_pass_that_nobody_reads_is_refused() -> None:
+    with pytest.raises(ValueError, match="nobody reads"):
+        dataclasses.replace(NATIVE_2_STEP, previous_positions=(), cache="clean_pass")

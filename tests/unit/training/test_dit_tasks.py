@@ -1,5 +1,6 @@
 """Teacher, student and critic: what each sees, and where their gradients lead."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 from avatar.models.dit import CachedContext, DiT
-from avatar.sampling.policy import NATIVE_2_STEP
+from avatar.sampling import rollout as serving
+from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_anchor
 from tests.fakes.networks import small_dit
 from training.tasks import distill, teacher
@@ -58,21 +60,31 @@ def task(model: DiT, **weights: Any) -> DistillTask:
     return made
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        POLICY,
+        replace(POLICY, cache="clean_pass"),
+        replace(POLICY, sink_positions=()),
+        replace(POLICY, previous_positions=()),
+    ],
+    ids=["native", "clean pass", "no sink", "no previous"],
+)
 def test_a_rollout_in_training_is_what_serving_makes(
-    model: DiT, stretch: Stretch, monkeypatch: pytest.MonkeyPatch
+    model: DiT, stretch: Stretch, monkeypatch: pytest.MonkeyPatch, policy: Policy
 ) -> None:
     noise = torch.randn(1, 3, 4, 8, 8)
     monkeypatch.setattr(torch, "randn_like", lambda like: noise.expand_as(like))
     monkeypatch.setattr("avatar.sampling.rollout.chunk_noise", lambda *_: noise)
-    made = rollout(model, stretch, POLICY, grad_step=1)
+    made = rollout(model, stretch, policy, grad_step=1)
     for row in range(2):
         portrait = Portrait(stretch.sinks[row : row + 1], stretch.masks[row : row + 1])
-        anchor, state = drop_anchor(model, portrait, POLICY), RolloutState()
+        anchor, state = drop_anchor(model, portrait, policy), RolloutState()
         for n in range(NUM_CHUNKS):
             speech = stretch.speech[row : row + 1, 3 * n : 3 * n + 7]
             controls = stretch.controls[row : row + 1, 3 * n : 3 * n + 3]
             served, state = denoise_chunk(
-                model, anchor, speech, controls, state, POLICY, seed=0, epoch=0, seq=n
+                model, anchor, speech, controls, state, policy, seed=0, epoch=0, seq=n
             )
             inner = (served - portrait.reference) / model.latent_scale
             assert (inner[0] - made[row, 3 * n : 3 * n + 3]).abs().max() < 1e-4
@@ -88,7 +100,7 @@ def test_no_gradient_flows_through_the_cache(
         seen.extend(tensor for part in parts for layer in part for tensor in layer)
         return CachedContext(parts, positions)
 
-    monkeypatch.setattr(distill, "CachedContext", context)
+    monkeypatch.setattr(serving, "CachedContext", context)
     made = rollout(student, stretch, POLICY, grad_step=0)
     assert made.requires_grad
     assert seen
