@@ -198,7 +198,7 @@ def test_training_of_every_policy_equals_serving_it(name: str) -> None:
     calls = recorder.calls[1 if policy.sink_positions else 0 :]
     forwards = len(policy.sigmas) + (policy.cache == "clean_pass")
     assert len(calls) == num_chunks * forwards
-    inner = (served - stretch.sinks[:, :1]) / model.latent_scale[:, None, None]
+    inner = (served - stretch.sinks[:, :1]) / model.latent_scale
     past = replace(stretch, clean=inner)  # what a clean pass sees of the chunks
     known = torch.ones(1, num_chunks, dtype=torch.bool)
     for step, sigma in enumerate(policy.sigmas):
@@ -236,7 +236,7 @@ def random_stretch(length: int) -> Stretch:
         sinks=portrait.sink_latents,
         masks=portrait.face_mask,
         weight=torch.ones(1, 8, 8),
-        importance=torch.ones(4),
+        importance=torch.ones(4, 8, 8),
         boxes=((0, 0, 64, 64),),
     )
 

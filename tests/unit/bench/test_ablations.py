@@ -108,8 +108,8 @@ def ground(single_precision: None) -> Ground:
         characters=[*NAMES, *NAMES],
         held_out=[False, False, True, True],
         sinks={name: torch.randn(3, channels, 32, 32) for name in NAMES},
-        scale=torch.ones(channels),
-        importance=torch.ones(channels),
+        scale=torch.ones(channels, 32, 32),
+        importance=torch.ones(channels, 32, 32),
     )
     held_out = [
         CastClip(
