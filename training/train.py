@@ -83,6 +83,16 @@ def audio_encoder(recipe: TinyRecipe, run: Path) -> None:
     train(task, recipe.audio_encoder, run, "audio_encoder", task.validate)
 
 
+def audio_projection(recipe: TinyRecipe, run: Path) -> None:
+    from training.tasks.audio_projection import AudioProjectionTask
+
+    encoder = trained_encoder(run)
+    config = tiny(VAEConfig().latent_channels, encoder.config.dim).audio
+    assert config is not None
+    task = AudioProjectionTask(run / "speech.npz", encoder, config)
+    train(task, recipe.audio_projection, run, "audio_projection", task.validate)
+
+
 def clips(recipe: TinyRecipe, run: Path) -> None:
     from training.data.clips import Order, make_data
 
@@ -167,10 +177,13 @@ def dit(recipe: TinyRecipe, run: Path) -> None:
     """The causal model by regression alone, under the serving mask."""
     from avatar.sampling.policy import NATIVE_2_STEP
     from training.export import face_masks
-    from training.tasks.dit import DiTTask
+    from training.tasks.audio_projection import give_code
+    from training.tasks.dit import DiTTask, new_model
 
     stored, reader = stored_latents(run)
-    task = DiTTask(stored, reader, NATIVE_2_STEP, face_masks())
+    model = new_model(stored)
+    give_code(model, load_file(run / "audio_projection.safetensors"))
+    task = DiTTask(stored, reader, NATIVE_2_STEP, face_masks(), model=model)
     train(task, recipe.dit, run, "dit", dict)
 
 
@@ -217,6 +230,7 @@ def export(recipe: TinyRecipe, run: Path) -> None:
 STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "speech": speech,
     "audio_encoder": audio_encoder,
+    "audio_projection": audio_projection,
     "clips": clips,
     "mouth_reader": mouth_reader,
     "vae": vae,
@@ -232,6 +246,7 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
 
 LEARNED = (
     "audio_encoder",
+    "audio_projection",
     "mouth_reader",
     "vae",
     "latents",

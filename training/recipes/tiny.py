@@ -20,6 +20,9 @@ class TinyRecipe:
     audio_encoder: Schedule = field(
         default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3)
     )
+    audio_projection: Schedule = field(
+        default_factory=lambda: Schedule(steps=2500, learning_rate=1e-3)
+    )
     mouth_reader: Schedule = field(default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3))
     vae: Schedule = field(
         default_factory=lambda: Schedule(

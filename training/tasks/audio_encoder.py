@@ -117,6 +117,21 @@ class AudioEncoderTask:
         self.model = AudioEncoder(self.config)
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        samples, target = self.draw(rng)
+        tokens = self.tokens(samples)
+        error = F.mse_loss(self.model.visemes(tokens), target)
+        rest = at_rest(target)
+        power = tokens.square().mean(2)
+        at_rest_power = (power * rest).sum() / rest.sum().clamp(min=1)
+        figures = {
+            "error": error.item(),
+            "rest_power": at_rest_power.item(),
+            "voice_power": ((power * (1 - rest)).sum() / (1 - rest).sum().clamp(min=1)).item(),
+        }
+        return error + REST_WEIGHT * at_rest_power, figures
+
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Samples (B, history + T 640) of speech and song, and their curves (B, T, 5)."""
         lead = -(-self.model.history // SAMPLES_PER_FRAME)
 
         def starts(of: Recordings, count: int) -> NDArray[np.int64]:
@@ -140,17 +155,7 @@ class AudioEncoderTask:
         noise_level = 10.0 ** rng.uniform(-4.0, -2.0, (len(voice), 1))
         noisy = rng.random((len(voice), 1)) < 0.4
         noise = torch.from_numpy(noise_level * noisy).float() * torch.randn(samples.shape)
-        tokens = self.tokens((samples * level + noise).clamp(-1, 1))
-        error = F.mse_loss(self.model.visemes(tokens), target)
-        rest = at_rest(target)
-        power = tokens.square().mean(2)
-        at_rest_power = (power * rest).sum() / rest.sum().clamp(min=1)
-        figures = {
-            "error": error.item(),
-            "rest_power": at_rest_power.item(),
-            "voice_power": ((power * (1 - rest)).sum() / (1 - rest).sum().clamp(min=1)).item(),
-        }
-        return error + REST_WEIGHT * at_rest_power, figures
+        return (samples * level + noise).clamp(-1, 1), target
 
     def windows(
         self, of: Recordings, starts: NDArray[np.int64], what: str = "samples"
@@ -175,7 +180,7 @@ class AudioEncoderTask:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Correlation of each viseme dimension on held-out speech and song; rest with music."""
-        told = self._correlations(*self._held_out(self.speech))
+        told = self._correlations(*self.held_out())
         voice, target = self._held_out(self.songs)
         played, _ = self._held_out(self.songs, "backing")
         told |= {f"sung_{k}": v for k, v in self._correlations(voice, target).items()}
@@ -189,6 +194,10 @@ class AudioEncoderTask:
         tokens_sung = self.tokens(voice).square().mean() / singing.mean()
         told["music_tokens"] = round(float((tokens.square().mean() / tokens_sung).sqrt()), 4)
         return told
+
+    def held_out(self) -> tuple[Tensor, Tensor]:
+        """Speech and curves that nothing is learned from."""
+        return self._held_out(self.speech)
 
     def _held_out(self, of: Recordings, what: str = "samples") -> tuple[Tensor, Tensor]:
         starts = np.arange(of.train_frames, len(of.curves) - self.num_frames, self.num_frames)

@@ -17,19 +17,24 @@ class AudioProjection(nn.Module):
         super().__init__()
         self.config = config
         window = config.window_latents * config.tokens_per_latent * config.dim
+        code = config.code_dim or config.hidden_dim
         self.proj1 = nn.Linear(window, config.hidden_dim)
-        self.proj2 = nn.Linear(config.hidden_dim, config.hidden_dim)
-        self.proj3 = nn.Linear(config.hidden_dim, config.context_tokens * config.context_dim)
+        self.proj2 = nn.Linear(config.hidden_dim, code)
+        self.proj3 = nn.Linear(code, config.context_tokens * config.context_dim)
         self.norm = nn.LayerNorm(config.context_dim)
 
     def forward(self, speech: Tensor) -> Tensor:
         c = self.config
-        windows = speech.flatten(2).unfold(1, c.window_latents, 1)  # (B, F, tokens * dim, W)
-        x = F.silu(self.proj1(windows.transpose(2, 3).flatten(2)))
-        x = F.silu(self.proj2(x))
-        tokens = self.proj3(x).unflatten(2, (c.context_tokens, c.context_dim))
-        normed: Tensor = self.norm(tokens)
+        tokens = self.proj3(F.silu(self.code(speech)))
+        normed: Tensor = self.norm(tokens.unflatten(2, (c.context_tokens, c.context_dim)))
         return normed
+
+    def code(self, speech: Tensor) -> Tensor:
+        """(B, F + 2 reach, tokens, dim) -> (B, F, code_dim)."""
+        windows = speech.flatten(2).unfold(1, self.config.window_latents, 1)
+        hidden = F.silu(self.proj1(windows.transpose(2, 3).flatten(2)))  # of (B, F, W tokens dim)
+        code: Tensor = self.proj2(hidden)
+        return code
 
 
 def zero_window_edges(speech: Tensor, known: Tensor, reach: int) -> Tensor:

@@ -10,7 +10,8 @@ class AudioConfig:
 
     Each latent frame sees `window_latents` latent frames of speech around itself (TalkingMachines,
     arXiv:2506.03099: 5), each of `tokens_per_latent` tokens of `dim` features. The projection turns
-    such a window into `context_tokens` tokens of `context_dim` for the cross-attention.
+    such a window into a code of `code_dim` values (None: `hidden_dim`) and that into
+    `context_tokens` tokens of `context_dim` for the cross-attention.
     """
 
     dim: int
@@ -19,6 +20,7 @@ class AudioConfig:
     hidden_dim: int = 256
     context_tokens: int = 8
     context_dim: int = 128
+    code_dim: int | None = None
 
     def __post_init__(self) -> None:
         if self.window_latents % 2 == 0:
@@ -79,7 +81,8 @@ def tiny(latent_channels: int, audio_dim: int, num_controls: int = 44) -> DiTCon
         num_layers=6,
         num_heads=4,
         patch=4,
-        audio=AudioConfig(dim=audio_dim, tokens_per_latent=8),
+        # a narrow code, pre-trained: a few hundred clips do not teach what speech looks like
+        audio=AudioConfig(dim=audio_dim, tokens_per_latent=8, code_dim=32),
         num_controls=num_controls,
         grid=(8, 8),
         prediction="x0",
