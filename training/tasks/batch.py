@@ -13,6 +13,7 @@ from avatar.sampling.policy import Policy
 from avatar.sampling.rollout import Portrait, sink_condition
 from training.data.latents import LatentClips
 from training.tasks.latent_reader import WINDOW, LatentReader, mouth_cells
+from training.tasks.vae import EYES_ABOVE
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,14 @@ def read_mouths(reader: LatentReader, latents: Tensor, stretch: Stretch) -> Tens
 
 
 def spatial_weight(box: tuple[int, int, int, int], size: int) -> Tensor:
-    """(size, size), mean 1: the face counts more than the background, the mouth most."""
+    """(size, size), mean 1: the face counts more than the background, eyes and mouth most."""
     x0, y0, x1, y1 = (v / 256 for v in box)
     place = (torch.arange(size) + 0.5) / size
     y, x = torch.meshgrid(place - (y0 + y1) / 2, place - (x0 + x1) / 2, indexing="ij")
     face = torch.exp(-(x**2 + (y + 0.15) ** 2) / (2 * 0.2**2))
     mouth = torch.exp(-((x / 0.12) ** 2) / 2 - ((y / 0.09) ** 2) / 2)
-    weight = 0.5 + face + 2.5 * mouth
+    eyes = torch.exp(-((x / 0.17) ** 2) / 2 - (((y + EYES_ABOVE / 256) / 0.06) ** 2) / 2)
+    weight = 0.5 + face + 2.5 * mouth + 1.5 * eyes
     return weight / weight.mean()
 
 
