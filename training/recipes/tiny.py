@@ -21,7 +21,7 @@ class TinyRecipe:
         default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3)
     )
     audio_projection: Schedule = field(
-        default_factory=lambda: Schedule(steps=2500, learning_rate=1e-3)
+        default_factory=lambda: Schedule(steps=1200, learning_rate=1.5e-3)
     )
     mouth_reader: Schedule = field(default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3))
     vae: Schedule = field(
@@ -44,7 +44,7 @@ class TinyRecipe:
         )
     )
     decoder: Schedule = field(
-        default_factory=lambda: Schedule(steps=1200, learning_rate=5e-4, ema_decay=0.995)
+        default_factory=lambda: Schedule(steps=900, learning_rate=5e-4, ema_decay=0.995)
     )
     shipped: str = "dit"
     """`dit` or `student`: which the meters prefer."""
