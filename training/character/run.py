@@ -51,6 +51,8 @@ from training.trainer import Task, fit
 
 TRIED_FRAMES = 12
 PLAIN, FITTED = "untrained", "trained"
+LEAST_GAIN = 0.005
+"""What was learned is kept if `Figures.distance` is smaller by more."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class Run:
         self._fit()
         results = {PLAIN: self._measured(PLAIN, real), FITTED: self._measured(FITTED, real)}
         figures = {which: each for which, (each, _) in results.items()}
-        kept = min(figures, key=lambda which: figures[which].distance)
+        gained = figures[PLAIN].distance - figures[FITTED].distance
+        kept = FITTED if gained > LEAST_GAIN else PLAIN
         return self._finish(figures, results[kept][1], kept)
 
     def _make_clips(self) -> None:
