@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -204,9 +204,9 @@ class Run:
                 task, lambda: self.progress.did("step", "training steps", self.plan.steps)
             )
             learned = fit(counted, schedule(self.plan.steps), self.folder / "fit")
-            partial = path.with_suffix(".partial")
-            save_file({name: each.contiguous() for name, each in learned.items()}, partial)
-            partial.rename(path)
+            written = path.with_suffix(".partial")
+            save_file({name: each.contiguous() for name, each in learned.items()}, written)
+            written.rename(path)
         learned = load_file(path)
         features = tuple(learned[f"added.{i}"] for i in range(3))
         made = self.folder / FITTED / self.name
@@ -273,7 +273,7 @@ class Run:
         rng = np.random.default_rng(0)
         curves = np.linspace(0, 1, TRIED_FRAMES)[:, None] * np.ones((1, 5), np.float32)
         controls = np.zeros((TRIED_FRAMES, 11), np.float32)
-        frames, motion = [], []
+        frames, motion = list[NDArray[np.uint8]](), list[NDArray[np.float32]]()
         _ = self.portrait
 
         def draw() -> None:
@@ -286,7 +286,7 @@ class Run:
         frame_s = _timed(draw) / TRIED_FRAMES
         drawn = np.stack(frames)
         clip = Clip(drawn, np.zeros(0, np.float32), np.asarray(curves, np.float32), controls,
-                    np.stack(motion))  # fmt: skip
+                    np.stack(motion).astype(np.float16))  # fmt: skip
         speak_s = _timed(lambda: utterance(rng, 2.0, self.engines, voice=character.voice))
         task = ReferenceTask(self.vae, self.portrait, [clip], self.box)
 
@@ -295,7 +295,7 @@ class Run:
 
         one = np.zeros(clock.samples_per_chunk(SPEECH_RATE), np.float32)
         chunks_s = [
-            _timed(lambda n=n: show(self.pipeline, np.tile(one, n), self.name)) for n in (1, 3)
+            _timed(partial(show, self.pipeline, np.tile(one, count), self.name)) for count in (1, 3)
         ]
         chunk_s = max(1e-3, (chunks_s[1] - chunks_s[0]) / 2)
         reader = load_mouth_reader(READERS / "mouth_reader.safetensors")
