@@ -1,6 +1,7 @@
 """Description files: what is wrong is named, and what may be."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,22 @@ def test_the_document_has_every_field_as_the_code_has_it() -> None:
     assert missing == [], "python -m training.character fields prints them"
     listed = re.findall(r"(?m)^\| `([a-z0-9_.]+)` \|", text)
     assert len(listed) == len(rows)
+
+
+def make(*arguments: str) -> str:
+    """What make would do, or what it says."""
+    command = ["make", "-n", "-C", str(ROOT), "train-character", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("NAME=nova",), ("nova",)])
+def test_make_trains_whom_it_is_told(arguments: tuple[str, ...]) -> None:
+    told = make(*arguments, "AVATARS_DIR=/tmp/avatars")
+    assert "-m training.character train nova --avatars /tmp/avatars" in told
+
+
+def test_make_asks_whom_to_train() -> None:
+    told = make()
+    assert "make train-character NAME=nova" in told
+    assert "setup.py" not in told
