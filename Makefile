@@ -1,5 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo train bench test test-fast test-gpu check lint types imports protos-check \
+# `make train-character nova` is `make train-character NAME=nova`
+ifeq ($(firstword $(MAKECMDGOALS)),train-character)
+NAME ?= $(word 2,$(MAKECMDGOALS))
+$(if $(NAME),,$(error say whom: make train-character NAME=nova))
+$(wordlist 2,9,$(MAKECMDGOALS)): ; @:
+endif
+.PHONY: help setup run demo train train-character bench test test-fast test-gpu check lint types imports protos-check \
         fix protos manifests images up down sdk-build ready-run ready-dev
 
 PYTHON ?= python3
@@ -11,7 +17,7 @@ export ORT_DISABLE_TELEMETRY = 1
 
 ##@ Start here
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 setup: ready-dev ## Make .venv with everything in it (make run and make test do it by themselves)
 
 ##@ Run
@@ -21,6 +27,8 @@ demo: ready-run ## Two videos into demo/: a text said, a question answered (star
 	@$(BIN)/python scripts/demo.py --start
 train: ready-dev ## Repeat the training of the default avatar (hours; goes on where it stopped)
 	@$(BIN)/python -m training.train
+train-character: ready-dev ## Make an avatar of your own from characters/NAME.toml (minutes): make train-character NAME=nova
+	@$(BIN)/python -m training.character train $(NAME) $(if $(AVATARS_DIR),--avatars $(AVATARS_DIR))
 bench: ready-dev ## Measure, and write bench/RESULTS.md
 	@$(BIN)/python -m bench
 

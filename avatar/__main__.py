@@ -5,7 +5,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from avatar.cast.characters import CAST, DEFAULT_CHARACTER
+from avatar.cast.avatars import FOLDER, damaged, everyone
+from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.errors import AvatarError
 from avatar.media import CUES, TimedCue
 
@@ -13,7 +14,7 @@ from avatar.media import CUES, TimedCue
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m avatar", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="name the characters")
+    listing = commands.add_parser("list", help="name the characters")
     render = commands.add_parser("render", help="make a character say a recording")
     render.add_argument("--audio", type=Path, required=True, help="any audio file with speech")
     render.add_argument("--avatar", default=DEFAULT_CHARACTER.id, help="default: %(default)s")
@@ -34,11 +35,20 @@ def main() -> int:
         choices=["face", "whole"],
         help="where sound may act on the picture; default: what the model's policy says",
     )
+    for command in (listing, render):
+        command.add_argument(
+            "--avatars",
+            type=Path,
+            default=FOLDER,
+            help="folder of avatars of your own; default: %(default)s",
+        )
     args = parser.parse_args()
     try:
         if args.command == "list":
-            for member in CAST:
+            for member in everyone(args.avatars):
                 sys.stdout.write(f"{member.id:10} {member.display_name:10} {member.description}\n")
+            for problem in damaged(args.avatars):
+                sys.stderr.write(f"left out: {problem}\n")
         else:
             import torch
 
@@ -53,6 +63,7 @@ def main() -> int:
                 mode=args.mode,
                 cues=args.cue,
                 audio_scope=args.audio_scope,
+                avatars=args.avatars,
                 progress=_progress,
             )
             sys.stderr.write(f"\n{args.out}\n")

@@ -12,7 +12,7 @@ from avatar.audio.files import decode
 from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
-from avatar.cast.characters import character_of
+from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import dance, init_dance
 from avatar.engines.audio_encoder import AudioEncoderEngine
 from avatar.engines.score import ScoreEngine
@@ -47,14 +47,18 @@ class Pipeline:
 
     @classmethod
     def load(
-        cls, profile: str = "tiny", audio_scope: Literal["face", "whole"] | None = None
+        cls,
+        profile: str = "tiny",
+        audio_scope: Literal["face", "whole"] | None = None,
+        avatars: Path = FOLDER,
     ) -> "Pipeline":
-        """`audio_scope` None is what the profile's policy says."""
-        score = ScoreEngine.load(profile)
+        """`audio_scope` None is what the profile's policy says; `avatars` are the user's own."""
+        score = ScoreEngine.load(profile, avatars)
         if audio_scope is not None:
             policy = replace(score.profile.policy, audio_scope=audio_scope)
             score = ScoreEngine(replace(score.profile, policy=policy), score.model)
-        return cls(AudioEncoderEngine.load(profile), score, VaeDecoderEngine.load(profile))
+        decoder = VaeDecoderEngine.load(profile, avatars)
+        return cls(AudioEncoderEngine.load(profile), score, decoder)
 
     @property
     def clock(self) -> ChunkClock:
@@ -108,7 +112,7 @@ def render_stream(
                 chunk.samples,
                 chunk.lookahead,
                 pipeline.clock.frames_per_chunk,
-                character_of(avatar).temperament,
+                character_of(avatar, pipeline.score.profile.avatars).temperament,
                 dancing,
             )
         latents, scored = pipeline.score.step(embedding, scored, moves)
@@ -148,6 +152,7 @@ def render_file(
     mode: Mode = "speech",
     cues: Sequence[TimedCue] = (),
     audio_scope: Literal["face", "whole"] | None = None,
+    avatars: Path = FOLDER,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> None:
     """Write an mp4 of the avatar saying or singing the recording; sound and picture end together.
@@ -162,7 +167,7 @@ def render_file(
     content = audio.read_bytes()
     sound = decode(content, SOUND_RATE, MAX_RENDER_SECONDS, MAX_RENDER_BYTES)
     speech = resample(sound, SOUND_RATE, SPEECH_RATE)
-    pipeline = Pipeline.load(audio_scope=audio_scope)
+    pipeline = Pipeline.load(audio_scope=audio_scope, avatars=avatars)
     clock = pipeline.clock
     per_chunk = clock.samples_per_chunk(SOUND_RATE)
     count = max(1, -(-len(speech) // clock.samples_per_chunk(SPEECH_RATE)))

@@ -20,6 +20,7 @@ import yaml
 from pydantic import ValidationError
 
 from avatar.bus import Bus, WorkerInfo
+from avatar.cast.avatars import damaged
 from avatar.errors import AvatarError, InvalidInput, Unavailable
 from avatar.media import STAGES, WorkerId
 from avatar.telemetry import logging
@@ -217,6 +218,8 @@ async def hand_over(
 
 def welcome(config: AppConfig, progress: Progress) -> None:
     """Say that all is ready; the last line says what to do next."""
+    for problem in damaged(config.avatars_dir):
+        progress.tell(f"an avatar is left out: {problem}")
     progress.tell("ready; Ctrl-C ends it")
     talk = f"{config.host}:{config.grpc_port}"
     server = "" if config.grpc_port == 9000 else f" --server {talk}"

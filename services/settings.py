@@ -1,6 +1,7 @@
 """Every service's settings; the only reader of the environment."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
     field_validator,
 )
 
+from avatar.cast.avatars import FOLDER
 from avatar.errors import InvalidInput
 from avatar.timebase import ChunkClock
 
@@ -132,7 +134,18 @@ class AppConfig(_Frozen):
     stage_host: str = Field(
         default="127.0.0.1", description="STAGE_HOST; where stages reach each other"
     )
+    avatars_dir: Path = Field(
+        default=FOLDER,
+        description="AVATARS_DIR; where avatars trained by the user are, see docs/characters.md",
+    )
     limits: Limits = Limits()
+
+    @field_validator("avatars_dir")
+    @classmethod
+    def _is_absolute(cls, folder: Path) -> Path:
+        if not folder.is_absolute() and folder.parts[:1] != ("~",):  # stages run elsewhere
+            raise ValueError("a path that begins with / or ~ is needed")
+        return folder
 
     @property
     def clock(self) -> ChunkClock:
@@ -151,6 +164,7 @@ class AppConfig(_Frozen):
             "port": "PORT",
             "grpc_port": "GRPC_PORT",
             "stage_host": "STAGE_HOST",
+            "avatars_dir": "AVATARS_DIR",
         }
         given = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
         try:

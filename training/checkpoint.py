@@ -31,6 +31,14 @@ def save_checkpoint(
     partial.replace(path)
 
 
+def steps_done(path: Path) -> int:
+    """Of the run whose checkpoint this is; 0 where there is none."""
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as file:
+        return int(json.loads(file.metadata()["step"]))
+
+
 def load_checkpoint(
     path: Path,
     model: nn.Module,

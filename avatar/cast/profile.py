@@ -1,18 +1,21 @@
 """Profiles: a named model with its policy and chunk clock, and how its files are loaded."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
+from avatar.cast.avatars import APPEARANCE, FOLDER, own_file, own_names
 from avatar.errors import CorruptFile, NotFound
 from avatar.models.audio_encoder import AudioEncoder, AudioEncoderConfig
 from avatar.models.dit import AudioConfig, DiT, DiTConfig
 from avatar.models.vae import VAE, VAEConfig
-from avatar.models.weights import check_file, load_into, read_model
+from avatar.models.weights import MANIFEST, check_file, load_into, read_model
 from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.sampling.rollout import Portrait
 from avatar.timebase import ChunkClock
@@ -22,13 +25,17 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 @dataclass(frozen=True)
 class Profile:
-    """`size` is the picture's side in pixels; `folder` holds weights and portraits."""
+    """`size` is the picture's side in pixels; `folder` holds weights and portraits.
+
+    `avatars` is the folder of the user's own, see `avatar.cast.avatars`.
+    """
 
     name: str
     clock: ChunkClock
     policy: Policy
     size: int
     folder: Path
+    avatars: Path = FOLDER
 
 
 PROFILES = {
@@ -36,37 +43,88 @@ PROFILES = {
 }
 
 
-def load_profile(name: str) -> Profile:
+def load_profile(name: str, avatars: Path = FOLDER) -> Profile:
     """Raises NotFound, naming the profiles there are."""
     if name not in PROFILES:
         raise NotFound(f"profile {name!r} does not exist; there are {', '.join(PROFILES)}")
-    return PROFILES[name]
+    return replace(PROFILES[name], avatars=avatars)
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a profile knows of one avatar: `portrait` is (size, size, 3) uint8."""
+    """What a profile knows of one avatar: `portrait` is (size, size, 3) uint8.
+
+    `features` is what training one's own character added to the decoder's features of the
+    portrait, at 1/8, 1/4 and 1/2: (1, C, h, w) each; empty where nothing was.
+    """
 
     portrait: NDArray[np.uint8]
     model_portrait: Portrait
+    features: tuple[Tensor, ...] = ()
 
 
 def load_appearance(profile: Profile, avatar: str) -> Appearance:
-    """Portrait, face mask and sink latents of an avatar.
+    """Portrait, face mask and sink latents of an avatar, a shipped one or the user's own.
 
     Raises:
-        NotFound: The profile has no such avatar.
-        CorruptFile: Its file is damaged.
+        NotFound: There is no such avatar.
+        CorruptFile: Its file is damaged, or was made for other weights.
     """
-    if not (profile.folder / avatar / "avatar.safetensors").is_file():
-        known = sorted(p.parent.name for p in profile.folder.glob("*/avatar.safetensors"))
-        raise NotFound(f"avatar {avatar!r} does not exist; there are {', '.join(known)}")
-    path = check_file(profile.folder, f"{avatar}/avatar.safetensors")
+    if (profile.folder / avatar / APPEARANCE).is_file():
+        tensors, _ = _read_appearance(check_file(profile.folder, f"{avatar}/{APPEARANCE}"))
+    elif avatar in own_names(profile.avatars):
+        path = own_file(profile.avatars, avatar, APPEARANCE)
+        tensors, made_for = _read_appearance(path)
+        if made_for != weights_of(profile):
+            raise CorruptFile(
+                f"{path} was made for other weights than this version has; "
+                f"make it anew with `make train-character NAME={avatar}`"
+            )
+    else:
+        shipped = sorted(p.parent.name for p in profile.folder.glob(f"*/{APPEARANCE}"))
+        known = ", ".join([*shipped, *own_names(profile.avatars)])
+        raise NotFound(f"avatar {avatar!r} does not exist; there are {known}")
+    portrait = Portrait(tensors["sink_latents"][None], tensors["face_mask"][None].float())
+    features = tuple(tensors[name].float() for name in FEATURES if name in tensors)
+    return Appearance(tensors["portrait"].numpy(), portrait, features)
+
+
+FEATURES = ("features8", "features4", "features2")
+"""Names of `Appearance.features` in the file; all or none."""
+
+
+def save_appearance(tensors: dict[str, Tensor], path: Path, made_for: str) -> None:
+    """Write `sink_latents` (S, C, h, w), `face_mask` (tokens,), `portrait` (size, size, 3).
+
+    And, where there are any, `FEATURES`. `made_for` is `weights_of` the profile.
+    """
+    contiguous = {name: each.contiguous() for name, each in tensors.items()}
+    save_file(contiguous, path, metadata={"made_for": made_for})
+
+
+def weights_of(profile: Profile) -> str:
+    """Which VAE an avatar's latents are for: its sha256.
+
+    Raises:
+        CorruptFile: The profile's manifest cannot be read.
+    """
     try:
-        tensors = load_file(path)
-        portrait = Portrait(tensors["sink_latents"][None], tensors["face_mask"][None].float())
-        return Appearance(tensors["portrait"].numpy(), portrait)
-    except (SafetensorError, KeyError) as error:
+        return str(json.loads((profile.folder / MANIFEST).read_text())["vae.safetensors"])
+    except (OSError, KeyError, ValueError) as error:
+        raise CorruptFile(
+            f"{profile.folder / MANIFEST} cannot be read; restore it with `git checkout`"
+        ) from error
+
+
+def _read_appearance(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of an avatar's file, and which weights they were made for."""
+    try:
+        with safe_open(path, "pt") as file:
+            needed = ("sink_latents", "face_mask", "portrait")
+            more = tuple(name for name in FEATURES if name in file.keys())
+            tensors = {name: file.get_tensor(name) for name in (*needed, *more)}
+            return tensors, (file.metadata() or {}).get("made_for", "")
+    except SafetensorError as error:
         raise CorruptFile(f"{path} is no avatar of this project: {error}") from error
 
 

@@ -4,12 +4,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.cast.characters import character_of
+from avatar.cast.avatars import FOLDER, character_of
 from avatar.engines import SessionSpec
 from avatar.engines.pattern import (
     CELLS,
@@ -100,12 +101,12 @@ class MarkerScore:
     Beside them the behaviour it is told, and its cues, which take turns over the chunk's frames.
     """
 
-    def __init__(self, sleep: Sleep = time.sleep) -> None:
-        self._sleep = sleep
+    def __init__(self, sleep: Sleep = time.sleep, avatars: Path = FOLDER) -> None:
+        self._sleep, self._avatars = sleep, avatars
 
     def init_state(self, request: SessionSpec) -> None:
         """Raises NotFound for an unknown avatar."""
-        character_of(request.avatar)
+        character_of(request.avatar, self._avatars)
 
     def step(self, chunk: AudioEmbedding, state: None) -> tuple[LatentChunk, None]:
         """Raises InvalidInput where the embedding is not the marker encoder's."""
@@ -126,12 +127,12 @@ class MarkerScore:
 class MarkerVaeDecoder:
     """Draws the blocks."""
 
-    def __init__(self, sleep: Sleep = time.sleep) -> None:
-        self._sleep = sleep
+    def __init__(self, sleep: Sleep = time.sleep, avatars: Path = FOLDER) -> None:
+        self._sleep, self._avatars = sleep, avatars
 
     def init_state(self, request: SessionSpec) -> None:
         """Raises NotFound for an unknown avatar."""
-        character_of(request.avatar)
+        character_of(request.avatar, self._avatars)
 
     def step(self, chunk: LatentChunk, state: None) -> tuple[FrameChunk, None]:
         """Raises InvalidInput where the latents are not the marker painter's."""

@@ -1,12 +1,13 @@
 """Embedding to latents: the DiT, two forwards a chunk."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.cast.characters import character_of
+from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import Moves, danced
 from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
 from avatar.cast.sampler import MotionState, init_state, step
@@ -38,8 +39,8 @@ class ScoreEngine:
         self.profile, self.model = profile, model
 
     @classmethod
-    def load(cls, profile: str) -> "ScoreEngine":
-        loaded = load_profile(profile)
+    def load(cls, profile: str, avatars: Path = FOLDER) -> "ScoreEngine":
+        loaded = load_profile(profile, avatars)
         return cls(loaded, load_dit(loaded))
 
     @torch.inference_mode()
@@ -50,7 +51,8 @@ class ScoreEngine:
         audio = self.model.config.audio
         assert audio is not None
         heard = torch.zeros(audio.reach, audio.tokens_per_latent, audio.dim)
-        motion = init_state(request.seed, character_of(request.avatar).temperament)
+        character = character_of(request.avatar, self.profile.avatars)
+        motion = init_state(request.seed, character.temperament)
         return ScoreState(request.seed, anchor, motion, RolloutState(), heard)
 
     @torch.inference_mode()

@@ -1,13 +1,17 @@
 """Latents to frames."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from avatar.cast.avatars import FOLDER
 from avatar.cast.profile import Profile, load_appearance, load_profile, load_vae
 from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
 from avatar.media import FrameChunk, LatentChunk
 from avatar.models.vae import VAE, DecoderState
+from avatar.models.vae.model import Reference
 
 
 class VaeDecoderEngine:
@@ -17,8 +21,8 @@ class VaeDecoderEngine:
         self.profile, self.model = profile, model
 
     @classmethod
-    def load(cls, profile: str) -> "VaeDecoderEngine":
-        loaded = load_profile(profile)
+    def load(cls, profile: str, avatars: Path = FOLDER) -> "VaeDecoderEngine":
+        loaded = load_profile(profile, avatars)
         return cls(loaded, load_vae(loaded))
 
     @torch.inference_mode()
@@ -27,8 +31,13 @@ class VaeDecoderEngine:
         appearance = load_appearance(self.profile, request.avatar)
         pixels = torch.from_numpy(appearance.portrait).permute(2, 0, 1)[None].float()
         state = self.model.init_decoder(pixels / 127.5 - 1)
+        reference = state.reference
+        if appearance.features:
+            both = zip(reference.features, appearance.features, strict=True)
+            eighth, quarter, half = (drawn + learned for drawn, learned in both)
+            reference = Reference(reference.pixels, (eighth, quarter, half))
         # the sink primes the decoder: every chunk after it is whole
-        return DecoderState(appearance.model_portrait.sink_latents[:, -1], state.reference)
+        return DecoderState(appearance.model_portrait.sink_latents[:, -1], reference)
 
     @torch.inference_mode()
     def step(self, chunk: LatentChunk, state: DecoderState) -> tuple[FrameChunk, DecoderState]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.bus import Lease
-from avatar.cast.characters import CAST, Character, character_of
+from avatar.cast.avatars import character_of
+from avatar.cast.characters import CAST, Character
 from avatar.errors import InvalidInput, TooLarge
 from avatar.media import SPEECH_RATE, AudioChunk, StageName, Stamp, TimedCue, TurnEvent, TurnKind
 from avatar.speech.asr import RemoteRecognizer, WhisperRecognizer
@@ -94,7 +95,7 @@ class AudioLlm:
             InvalidInput: A piece does not belong into a conversation; TooLarge, NoSpeech.
             ModelServerUnreachable: The server that hears or speaks does not answer.
         """
-        character = character_of(inbound.request.avatar)
+        character = character_of(inbound.request.avatar, self._config.avatars_dir)
         if inbound.request.options.get("mode") == "live":
             await self._serve_live(inbound, lease, character)
         else:

@@ -105,7 +105,7 @@ class Calls:
             Busy: All slots are taken.
             Unavailable: The graph, or this gateway, is not there.
         """
-        character = find_avatar(avatar)
+        character = find_avatar(avatar, self._config.avatars_dir)
         if self._is_closed:
             raise Unavailable("this gateway is shutting down; try again in a few seconds")
         token = secrets.token_urlsafe(32)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from avatar.cast.characters import CAST
+from avatar.cast.avatars import everyone, is_shipped, own_file
 from avatar.errors import (
     AvatarError,
     Busy,
@@ -127,22 +127,16 @@ def make_app(
                 "portrait": f"/v1/avatars/{character.id}/portrait.png",
                 "preview": f"/v1/avatars/{character.id}/preview.mp4",
             }
-            for character in CAST
+            for character in everyone(config.avatars_dir)
         ]
 
     @app.get("/v1/avatars/{name}/portrait.png")
     async def portrait(name: str) -> FileResponse:
-        path = PORTRAITS / config.profile / find_avatar(name).id / "portrait.png"
-        if not path.is_file():
-            raise NotFound(f"{name} has no portrait in profile {config.profile}")
-        return FileResponse(path, headers={"cache-control": "max-age=3600"})
+        return picture_of(name, "portrait.png", config)
 
     @app.get("/v1/avatars/{name}/preview.mp4")
     async def preview(name: str) -> FileResponse:
-        path = PORTRAITS / config.profile / find_avatar(name).id / "preview.mp4"
-        if not path.is_file():
-            raise NotFound(f"{name} has no preview in profile {config.profile}")
-        return FileResponse(path, headers={"cache-control": "max-age=3600"})
+        return picture_of(name, "preview.mp4", config)
 
     @app.post("/v1/say")
     async def say(request: Request) -> Response:
@@ -158,11 +152,29 @@ def make_app(
     @app.post("/v1/ask")
     async def ask(request: Request, avatar: str = "") -> Response:
         expect_type(request, "audio/", "video/", "application/octet-stream")
-        find_avatar(avatar)  # before 16 MiB are read
+        find_avatar(avatar, config.avatars_dir)  # before 16 MiB are read
         question = await read_body(request, config.limits.question_bytes, config.limits)
         return await _video(request, lambda emit: talker.ask(avatar, question, emit))
 
     return app
+
+
+def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
+    """A file to look at of an avatar.
+
+    Raises:
+        NotFound: There is no such avatar, or it has no such file.
+        CorruptFile: It is the user's own, and not whole.
+    """
+    avatar = find_avatar(name, config.avatars_dir).id
+    if not is_shipped(avatar):
+        # it may be made anew at any time
+        path = own_file(config.avatars_dir, avatar, file)
+        return FileResponse(path, headers={"cache-control": "no-cache"})
+    path = PORTRAITS / config.profile / avatar / file
+    if not path.is_file():
+        raise NotFound(f"{avatar} has no {file} in profile {config.profile}")
+    return FileResponse(path, headers={"cache-control": "max-age=3600"})
 
 
 class HttpServer:

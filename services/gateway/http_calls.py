@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 
+from avatar.cast.avatars import is_shipped, own_file
 from avatar.errors import InvalidInput, NotFound
 from services.gateway.call import Call
 from services.gateway.calls import Calls
@@ -49,7 +50,7 @@ def add_call_routes(
         opened = {
             "id": call.id,
             "token": token,
-            "avatar": find_avatar(asked.avatar).id,
+            "avatar": find_avatar(asked.avatar, config.avatars_dir).id,
             "models": about.get("models", []),
             "ice_servers": [_for_browsers(server) for server in ice_servers],
             "limits": {
@@ -57,7 +58,7 @@ def add_call_routes(
                 "grace_s": config.limits.grace_s,
                 "session_s": config.limits.session_s,
             },
-            "profile": _profile(config, find_avatar(asked.avatar).id),
+            "profile": _profile(config, find_avatar(asked.avatar, config.avatars_dir).id),
         }
         return JSONResponse(opened, 201, {**NO_STORE, "location": f"/v1/sessions/{call.id}"})
 
@@ -111,6 +112,8 @@ def _profile(config: AppConfig, avatar: str) -> dict[str, float]:
     clock = config.clock
     profile: dict[str, float] = {"fps": clock.fps, "chunk_s": clock.chunk_s}
     path = PORTRAITS / config.profile / avatar / "portrait.png"
+    if not is_shipped(avatar):
+        path = own_file(config.avatars_dir, avatar, "portrait.png")
     if path.is_file():
         with Image.open(path) as portrait:  # reads the header only
             profile |= {"width": portrait.width, "height": portrait.height}

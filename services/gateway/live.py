@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.audio.resample import StreamResampler
-from avatar.cast.characters import character_of
+from avatar.cast.avatars import character_of
 from avatar.errors import AvatarError
 from avatar.media import SPEECH_RATE, AudioChunk, SessionId, Stamp, TurnEvent
 from avatar.telemetry import metrics
@@ -63,7 +63,7 @@ class LiveSession:
         self._session = session
         self._config = config
         self._clock = clock
-        self._character = character_of(session.avatar)
+        self._character = character_of(session.avatar, config.avatars_dir)
         self._dialogue = Dialogue(
             config.clock, self._character, self._order, self._tell, config.limits.reply_s
         )

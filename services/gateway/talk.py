@@ -9,7 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from avatar.cast.characters import CAST
+from avatar.cast.avatars import everyone
 from avatar.errors import AvatarError, DeadlineExceeded, InvalidInput, TooLarge, Unavailable
 from avatar.telemetry.logging import get_logger
 from avatar.transport.status import status_of
@@ -22,7 +22,6 @@ from services.gateway.talker import (
     TalkStep,
     Transcript,
     VideoPiece,
-    find_avatar,
 )
 from services.settings import Limits
 from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
@@ -76,7 +75,7 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
                     display_name=character.display_name,
                     description=character.description,
                 )
-                for character in CAST
+                for character in everyone(self._talker.avatars)
             ]
         )
 
@@ -90,7 +89,7 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
                 async for request in requests:
                     match request.WhichOneof("message"):
                         case "config" if avatar is None:
-                            avatar = find_avatar(request.config.avatar_id).id
+                            avatar = self._talker.find(request.config.avatar_id).id
                         case "audio" if avatar is not None:
                             question += request.audio
                         case _:

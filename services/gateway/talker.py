@@ -5,19 +5,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatar.audio.files import decode
 from avatar.audio.video import SOUND_RATE
-from avatar.cast.characters import CAST, Character
+from avatar.cast.avatars import character_of
+from avatar.cast.characters import DEFAULT_CHARACTER, Character
 from avatar.errors import (
     AvatarError,
     ChannelClosed,
     DeadlineExceeded,
     InvalidInput,
-    NotFound,
     TooLarge,
     Unavailable,
 )
@@ -91,17 +92,14 @@ TalkStep = Transcript | ReplySentence | ChunkReady | VideoPiece | Summary
 Emit = Callable[[TalkStep], Awaitable[None]]
 
 
-def find_avatar(name: str) -> Character:
+def find_avatar(name: str, avatars: Path) -> Character:
     """The character of that name; the first one where the name is empty.
 
     Raises:
         NotFound: There is none.
+        CorruptFile: It is one of the folder `avatars`, and not whole.
     """
-    for character in CAST:
-        if character.id == name or not name:
-            return character
-    names = ", ".join(character.id for character in CAST)
-    raise NotFound(f"no avatar is called {name[:64]!r}; there are {names}")
+    return character_of(name, avatars) if name else DEFAULT_CHARACTER
 
 
 class Talker:
@@ -117,6 +115,15 @@ class Talker:
         self._config = config
         self._clock = clock
 
+    @property
+    def avatars(self) -> Path:
+        """Folder of the user's own."""
+        return self._config.avatars_dir
+
+    def find(self, avatar: str) -> Character:
+        """As `find_avatar`, in the folder of the settings."""
+        return find_avatar(avatar, self.avatars)
+
     async def say(self, avatar: str, text: str, emit: Emit) -> None:
         """Have the avatar say the text.
 
@@ -125,7 +132,7 @@ class Talker:
             NotFound: There is no such avatar.
             Busy: All slots are taken.
         """
-        character = find_avatar(avatar)
+        character = self.find(avatar)
         text = text.strip()
         longest = self._config.limits.text_characters
         if not text:
@@ -145,7 +152,7 @@ class Talker:
             NotFound: There is no such avatar.
             Busy: All slots are taken.
         """
-        character = find_avatar(avatar)
+        character = self.find(avatar)
         limits = self._config.limits
         with _counted("ask", self._clock):
             speech = await asyncio.to_thread(

@@ -17,12 +17,12 @@ class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
         super().__init__(config, environment, wiring, SCORE_WORKER, _load)
 
 
-def _load(profile: str) -> Engine[Any, AudioEmbedding, LatentChunk]:
+def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if profile == "marker":
+    if config.profile == "marker":
         from avatar.engines.marker import MarkerScore
 
-        return MarkerScore()
+        return MarkerScore(avatars=config.avatars_dir)
     from avatar.engines.score import ScoreEngine
 
-    return ScoreEngine.load(profile)
+    return ScoreEngine.load(config.profile, config.avatars_dir)

@@ -17,12 +17,12 @@ class VaeDecoder(ComputeWorker[Any, LatentChunk, FrameChunk]):
         super().__init__(config, environment, wiring, VAE_DECODER, _load)
 
 
-def _load(profile: str) -> Engine[Any, LatentChunk, FrameChunk]:
+def _load(config: AppConfig) -> Engine[Any, LatentChunk, FrameChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if profile == "marker":
+    if config.profile == "marker":
         from avatar.engines.marker import MarkerVaeDecoder
 
-        return MarkerVaeDecoder()
+        return MarkerVaeDecoder(avatars=config.avatars_dir)
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
-    return VaeDecoderEngine.load(profile)
+    return VaeDecoderEngine.load(config.profile, config.avatars_dir)

@@ -31,6 +31,8 @@ from tests.fakes.engines import LoudnessDecoder, LoudnessEncoder, LoudnessPainte
 from tests.fakes.speech import GivenChat, GivenRecognizer, ToneSynthesizer
 
 QUESTIONS = Path(__file__).parent.parent / "data" / "questions"
+NOWHERE = Path("/nowhere")
+"""No avatars but the shipped ones, whatever the user of this machine has trained."""
 AnyEngine = Engine[Any, Any, Any]
 
 
@@ -110,10 +112,20 @@ class FakeGraph:
 
 @asynccontextmanager
 async def fake_graph(
-    slots: int = 2, limits: Limits | None = None, parts: Parts | None = None, ready: bool = True
+    slots: int = 2,
+    limits: Limits | None = None,
+    parts: Parts | None = None,
+    ready: bool = True,
+    avatars: Path = NOWHERE,
 ) -> AsyncIterator[FakeGraph]:
     """Run it; `ready` waits until it has made its first video."""
-    config = AppConfig(slots=slots, port=free_port(), grpc_port=0, limits=limits or Limits())
+    config = AppConfig(
+        slots=slots,
+        port=free_port(),
+        grpc_port=0,
+        limits=limits or Limits(),
+        avatars_dir=avatars,
+    )
     async with inproc_graph(config, Environment(), (parts or Parts()).makers()) as gateway:
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,

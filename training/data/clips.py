@@ -60,19 +60,21 @@ def make_clips(
     engines: Sequence[SpeechEngine],
     *,
     sentences: Sequence[str] = TRAIN,
+    renderer: PortraitRenderer | None = None,
     on_clip: Callable[[int, float], None] = lambda _index, _ms_per_frame: None,
 ) -> Path:
     """Render clips 0 to `num_clips` - 1 into `out_dir`/<character id>; finished ones are kept.
 
     The reference picture is saved beside them as `portrait.npy`. Clip i depends on
-    (seed, character, i) only. `on_clip` hears of each new clip and its time a frame.
+    (seed, character, i) only. `renderer` None draws the member of the
+    cast. `on_clip` hears of each new clip and its time a frame.
 
     Returns:
         The character's folder.
     """
     folder = out_dir / character.id
     folder.mkdir(parents=True, exist_ok=True)
-    renderer = PortraitRenderer(LOOKS[character.id])
+    renderer = renderer or PortraitRenderer(LOOKS[character.id])
     np.save(folder / "portrait.npy", portrait_by(renderer))
     for index in range(num_clips):
         done = folder / f"{index:05d}.npz"
