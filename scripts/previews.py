@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from avatar.cast.characters import CAST
+from avatar.models.weights import write_manifest
 from avatar.render import Pipeline
 from training.character.loop import preview
 
@@ -17,6 +18,7 @@ def main() -> None:
         path = ASSETS / profile / character.id / "preview.mp4"
         path.write_bytes(preview(pipeline, character.id))
         print(f"{path}: {path.stat().st_size} bytes")
+    write_manifest(ASSETS / profile)
 
 
 if __name__ == "__main__":
