@@ -21,8 +21,8 @@ UNKNOWN_SHARE = 0.15
 class DiTTask:
     """Denoise N chunks in one pass, each seeing {sink, previous chunk, itself}.
 
-    The loss is on x0, weighted to the face and the mouth, plus the mouth shapes that the frozen
-    latent reader reads from the predicted x0.
+    The loss is on x0, weighted to the face and the mouth, on how its error changes from latent to
+    latent, for that flickers, and on the mouth shapes that the frozen latent reader reads from it.
     """
 
     def __init__(
@@ -35,11 +35,13 @@ class DiTTask:
         batch_size: int = 3,
         num_chunks: int = 5,
         sync_weight: float = 4.0,
+        steady_weight: float = 0.25,
         bfloat16: bool | None = None,
         model: DiT | None = None,
     ) -> None:
         self.policy = policy
-        self.batch_size, self.num_chunks, self.sync_weight = batch_size, num_chunks, sync_weight
+        self.batch_size, self.num_chunks = batch_size, num_chunks
+        self.sync_weight, self.steady_weight = sync_weight, steady_weight
         self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
         self.reader = reader.eval().requires_grad_(False)
         self.model = model or new_model(clips)
@@ -59,7 +61,10 @@ class DiTTask:
         clean = predicted_clean(
             prediction.float(), noisy, sigma[:, None, None, None, None], self.config.prediction
         )
-        mse = weighted_square(clean - stretch.clean, stretch)
+        error = clean - stretch.clean
+        mse = weighted_square(error, stretch) + self.steady_weight * weighted_square(
+            error.diff(dim=1), stretch
+        )
         sync = (read_mouths(self.reader, clean, stretch) - stretch.visemes).square().mean()
         loss = (mse * evened(sigma)).mean() + self.sync_weight * sync
         figures = {"mse": mse.mean().item(), "sync": sync.item()}

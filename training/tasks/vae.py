@@ -246,7 +246,8 @@ def pixel_loss(error: Tensor, weight: Tensor, w: VAELoss) -> Tensor:
         + w.square * (error.float().square() * weight).mean()
         + w.gradient * weighted(error.diff(dim=-1), weight[..., 1:])
         + w.gradient * weighted(error.diff(dim=-2), weight[..., 1:, :])
-        + w.in_time * weighted(error.diff(dim=2), weight)
+        # from one group to the next too: a jump there is a flicker six times a second
+        + w.in_time * weighted(error.flatten(1, 2).diff(dim=1), weight[:, 0])
         + w.within_group * weighted(within, weight)
     )
 
