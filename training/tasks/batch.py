@@ -111,7 +111,7 @@ def spatial_weight(box: tuple[int, int, int, int], size: int) -> Tensor:
     face = torch.exp(-(x**2 + (y + 0.15) ** 2) / (2 * 0.2**2))
     mouth = torch.exp(-((x / 0.12) ** 2) / 2 - ((y / 0.09) ** 2) / 2)
     eyes = torch.exp(-((x / 0.17) ** 2) / 2 - (((y + EYES_ABOVE / 256) / 0.06) ** 2) / 2)
-    weight = 0.5 + face + 2.5 * mouth + 1.5 * eyes
+    weight = 0.5 + face + 2.5 * mouth + 2.5 * eyes
     return weight / weight.mean()
 
 
