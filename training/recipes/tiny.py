@@ -15,7 +15,7 @@ class TinyRecipe:
     seed: int = 0
     engines: tuple[str, ...] = ("hibari", "hibari", "espeak")
     speech_hours: float = 1.5
-    clips_per_character: int = 30
+    clips_per_character: int = 60
     clip_seconds: float = 5.76
     audio_encoder: Schedule = field(
         default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3)
@@ -33,7 +33,7 @@ class TinyRecipe:
         default_factory=lambda: Schedule(steps=2500, learning_rate=1.5e-3, weight_decay=5e-2)
     )
     dit: Schedule = field(
-        default_factory=lambda: Schedule(steps=1600, learning_rate=1.2e-3, betas=(0.9, 0.97))
+        default_factory=lambda: Schedule(steps=3200, learning_rate=1.2e-3, betas=(0.9, 0.97))
     )
     teacher: Schedule = field(
         default_factory=lambda: Schedule(steps=1200, learning_rate=8e-4, betas=(0.9, 0.97))
