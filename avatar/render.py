@@ -12,6 +12,7 @@ from avatar.audio.files import decode
 from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
+from avatar.backends import Wish
 from avatar.cast.characters import character_of
 from avatar.cast.dance import dance, init_dance
 from avatar.engines.audio_encoder import AudioEncoderEngine
@@ -47,14 +48,17 @@ class Pipeline:
 
     @classmethod
     def load(
-        cls, profile: str = "tiny", audio_scope: Literal["face", "whole"] | None = None
+        cls,
+        profile: str = "tiny",
+        audio_scope: Literal["face", "whole"] | None = None,
+        wish: Wish = "auto",
     ) -> "Pipeline":
-        """`audio_scope` None is what the profile's policy says."""
-        score = ScoreEngine.load(profile)
+        """`audio_scope` None is what the profile's policy says; `wish` is the back end."""
+        score = ScoreEngine.load(profile, wish)
         if audio_scope is not None:
             policy = replace(score.profile.policy, audio_scope=audio_scope)
-            score = ScoreEngine(replace(score.profile, policy=policy), score.model)
-        return cls(AudioEncoderEngine.load(profile), score, VaeDecoderEngine.load(profile))
+            score = ScoreEngine(replace(score.profile, policy=policy), score.model, score.backend)
+        return cls(AudioEncoderEngine.load(profile), score, VaeDecoderEngine.load(profile, wish))
 
     @property
     def clock(self) -> ChunkClock:

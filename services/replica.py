@@ -65,7 +65,7 @@ class ComputeWorker(Generic[State, In, Out]):
         environment: Environment,
         wiring: Wiring,
         kind: StageKind[In],
-        load: Callable[[str], Engine[State, In, Out]],
+        load: Callable[[AppConfig], Engine[State, In, Out]],
     ) -> None:
         self.serving: Stage[State, In, Out] | None = None
         self._config = config
@@ -74,7 +74,7 @@ class ComputeWorker(Generic[State, In, Out]):
         self._load = load
 
     async def start(self) -> None:
-        engine = await asyncio.to_thread(self._load, self._config.profile)
+        engine = await asyncio.to_thread(self._load, self._config)
         self.serving = Stage(
             self._kind,
             engine,

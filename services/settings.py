@@ -13,6 +13,7 @@ from pydantic import (
     field_validator,
 )
 
+from avatar.backends import Wish
 from avatar.errors import InvalidInput
 from avatar.timebase import ChunkClock
 
@@ -123,6 +124,10 @@ class AppConfig(_Frozen):
         default="tiny",
         description="PROFILE; the model and its policy, or test signals to measure time with",
     )
+    backend: Wish = Field(
+        default="auto",
+        description="BACKEND; auto, openvino or torch: what runs the networks of the picture",
+    )
     slots: int = Field(
         default=2, ge=1, le=64, description="SLOTS; sessions at once, on every stage"
     )
@@ -146,6 +151,7 @@ class AppConfig(_Frozen):
         """
         names = {
             "profile": "PROFILE",
+            "backend": "BACKEND",
             "slots": "SLOTS",
             "host": "BIND_HOST",
             "port": "PORT",

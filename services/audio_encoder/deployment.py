@@ -17,12 +17,12 @@ class AudioEncoder(ComputeWorker[Any, AudioChunk, AudioEmbedding]):
         super().__init__(config, environment, wiring, AUDIO_ENCODER, _load)
 
 
-def _load(profile: str) -> Engine[Any, AudioChunk, AudioEmbedding]:
+def _load(config: AppConfig) -> Engine[Any, AudioChunk, AudioEmbedding]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if profile == "marker":
+    if config.profile == "marker":
         from avatar.engines.marker import MarkerAudioEncoder
 
         return MarkerAudioEncoder()
     from avatar.engines.audio_encoder import AudioEncoderEngine
 
-    return AudioEncoderEngine.load(profile)
+    return AudioEncoderEngine.load(config.profile)

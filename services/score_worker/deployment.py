@@ -1,11 +1,15 @@
 """Denoises each chunk: the deployment of the diffusion transformer."""
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from avatar.media import AudioEmbedding, LatentChunk, StageName
+from avatar.telemetry.logging import get_logger
 from services.replica import ComputeWorker, Wiring
 from services.settings import AppConfig, Environment
 from services.stage import SCORE_WORKER, Engine
+
+log = get_logger(__name__)
 
 
 class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
@@ -17,12 +21,14 @@ class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
         super().__init__(config, environment, wiring, SCORE_WORKER, _load)
 
 
-def _load(profile: str) -> Engine[Any, AudioEmbedding, LatentChunk]:
+def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if profile == "marker":
+    if config.profile == "marker":
         from avatar.engines.marker import MarkerScore
 
         return MarkerScore()
     from avatar.engines.score import ScoreEngine
 
-    return ScoreEngine.load(profile)
+    engine = ScoreEngine.load(config.profile, config.backend)
+    log.info("engine_loaded", stage="score_worker", **asdict(engine.backend))
+    return engine

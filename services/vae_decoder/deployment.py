@@ -1,11 +1,15 @@
 """Shows each chunk: the deployment that decodes latents into frames."""
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from avatar.media import FrameChunk, LatentChunk, StageName
+from avatar.telemetry.logging import get_logger
 from services.replica import ComputeWorker, Wiring
 from services.settings import AppConfig, Environment
 from services.stage import VAE_DECODER, Engine
+
+log = get_logger(__name__)
 
 
 class VaeDecoder(ComputeWorker[Any, LatentChunk, FrameChunk]):
@@ -17,12 +21,14 @@ class VaeDecoder(ComputeWorker[Any, LatentChunk, FrameChunk]):
         super().__init__(config, environment, wiring, VAE_DECODER, _load)
 
 
-def _load(profile: str) -> Engine[Any, LatentChunk, FrameChunk]:
+def _load(config: AppConfig) -> Engine[Any, LatentChunk, FrameChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if profile == "marker":
+    if config.profile == "marker":
         from avatar.engines.marker import MarkerVaeDecoder
 
         return MarkerVaeDecoder()
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
-    return VaeDecoderEngine.load(profile)
+    engine = VaeDecoderEngine.load(config.profile, config.backend)
+    log.info("engine_loaded", stage="vae_decoder", **asdict(engine.backend))
+    return engine
