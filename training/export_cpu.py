@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from avatar.backends.graph import FOLDER, convert, import_openvino, save_graph
 from avatar.backends.vae import GroupDecode, group_inputs
 from avatar.cast.profile import Profile
 from avatar.media import LatentChunk
+from avatar.models.dit import DiT
 from avatar.models.vae import VAE
 from avatar.models.weights import write_manifest
 from avatar.render import Pipeline, speech_chunks
@@ -35,7 +36,7 @@ from training.meters.lip_sync import read_boxes
 from training.meters.mouth_reader import load_mouth_reader
 
 if TYPE_CHECKING:
-    import openvino
+    import openvino  # type: ignore[import-untyped]  # has no types
 
 log = get_logger(__name__)
 
@@ -44,6 +45,9 @@ CALIBRATION_CHUNKS = 5
 MEASURED_S = 9.6
 """Of each recording that the result is judged by: 20 chunks."""
 SEED = 11
+
+FEW_ROWS = 3
+"""A product of one for each latent of the chunk, or of one for the chunk, is a condition's."""
 
 Inputs = list[Tensor]
 
@@ -54,6 +58,14 @@ class Calibration:
 
     forwards: list[Inputs]
     groups: list[Inputs]
+
+
+@dataclass(frozen=True)
+class InFloat:
+    """What is not quantized: operations by name, and all of a type."""
+
+    names: list[str]
+    types: list[str]
 
 
 def main() -> None:
@@ -76,7 +88,7 @@ def export(profile: str, *, quantized: bool = True) -> Agreement:
     dit = convert(ChunkForward(true.score.model, policy), seen.forwards[0])
     vae = convert(GroupDecode(true.decoder.model), seen.groups[0])
     if quantized:
-        dit = quantize(dit, seen.forwards, float_in_dit(dit, true.score.model.config.head_dim))
+        dit = quantize(dit, seen.forwards, float_in_dit(dit, true.score.model))
         vae = quantize(vae, seen.groups, float_in_vae(vae, true.decoder.model))
     save_graph(dit, folder, "dit", {"positions": slots(policy)})
     save_graph(vae, folder, "vae", {})
@@ -130,9 +142,7 @@ def record(pipeline: Pipeline, speech: Sequence[NDArray[np.float32]]) -> Calibra
     return seen
 
 
-def _latents(
-    pipeline: Pipeline, speech: NDArray[np.float32], spec: Spec
-) -> Iterator[LatentChunk]:
+def _latents(pipeline: Pipeline, speech: NDArray[np.float32], spec: Spec) -> Iterator[LatentChunk]:
     heard, scored = pipeline.encoder.init_state(spec), pipeline.score.init_state(spec)
     for seq, chunk in enumerate(speech_chunks(speech, pipeline.clock)):
         embedding, heard = pipeline.encoder.step(chunk, heard)
@@ -156,11 +166,11 @@ def _groups(pipeline: Pipeline, chunks: Sequence[LatentChunk], spec: Spec) -> It
 
 
 def quantize(
-    model: openvino.Model, calibration: Sequence[Inputs], in_float: Sequence[str]
+    model: openvino.Model, calibration: Sequence[Inputs], in_float: InFloat
 ) -> openvino.Model:
-    """Matrix products and convolutions in int8, but those named `in_float`."""
+    """Matrix products and convolutions in int8, but those `in_float`."""
     import_openvino()  # before nncf, which would report to its maker otherwise
-    import nncf
+    import nncf  # type: ignore[import-untyped]  # has no types
 
     arrays = [[each.contiguous().numpy() for each in inputs] for inputs in calibration]
     quantized: openvino.Model = nncf.quantize(
@@ -169,20 +179,29 @@ def quantize(
         preset=nncf.QuantizationPreset.MIXED,
         model_type=nncf.ModelType.TRANSFORMER,  # smooths the outliers of modulated norms
         subset_size=len(arrays),
-        ignored_scope=nncf.IgnoredScope(names=list(in_float)),
+        ignored_scope=nncf.IgnoredScope(names=in_float.names, types=in_float.types),
     )
     return quantized
 
 
-def float_in_dit(model: openvino.Model, head_dim: int) -> list[str]:
-    """RoPE's exchange of each pair of features, a product with a matrix of 0 and 1."""
-    return _using(model, (head_dim, head_dim))
+def float_in_dit(model: openvino.Model, dit: DiT) -> InFloat:
+    """What costs little and is felt everywhere, or shows in the latents at once.
+
+    The conditions have a few rows only, and every token is multiplied by what they become. RoPE's
+    exchange of each pair of features is a product with 0 and 1.
+    """
+    conditions = [name for name, (_, num_rows) in _products(model).items() if num_rows <= FEW_ROWS]
+    side = dit.config.head_dim
+    shapes = (dit.patch_embedding.weight.flatten(1).shape, dit.proj_out.weight.shape, (side, side))
+    names = [name for shape in shapes for name in _using(model, tuple(shape))]
+    return InFloat(conditions + names, ["ScaledDotProductAttention"])
 
 
-def float_in_vae(model: openvino.Model, vae: VAE) -> list[str]:
-    """Where the motion is refined, and the two ways to pixels: their errors would be seen."""
-    last = (vae.refine_motion.weight, vae.to_pixels.weight, vae.linear_decode.weight)
-    return [name for weight in last for name in _using(model, tuple(weight.shape))]
+def float_in_vae(model: openvino.Model, vae: VAE) -> InFloat:
+    """Where the motion is read, refined and enlarged, and the two ways to pixels."""
+    layers = (vae.decoder8_in, vae.refine_motion, vae.to_pixels, vae.linear_decode)
+    names = [name for each in layers for name in _using(model, tuple(each.weight.shape))]
+    return InFloat(names, ["Interpolate"])
 
 
 def _using(model: openvino.Model, shape: tuple[int, ...]) -> list[str]:
@@ -191,15 +210,22 @@ def _using(model: openvino.Model, shape: tuple[int, ...]) -> list[str]:
     Raises:
         ValueError: There is none: the graph is not what this was written for.
     """
-    found = [
-        op.get_friendly_name()
-        for op in model.get_ops()
-        if op.get_type_name() in ("MatMul", "Convolution")
-        and tuple(op.input_value(1).get_shape()) == shape
-    ]
+    found = [name for name, (weight, _) in _products(model).items() if weight == shape]
     if not found:
         raise ValueError(f"no product or convolution with a weight of shape {shape}")
     return found
+
+
+def _products(model: openvino.Model) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Of each product and convolution the weight's shape, and how many rows it is applied to."""
+    return {
+        op.get_friendly_name(): (
+            tuple(op.input_value(1).get_shape()),
+            math.prod(op.get_output_shape(0)[:-1]),
+        )
+        for op in model.get_ops()
+        if op.get_type_name() in ("MatMul", "Convolution")
+    }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from avatar.errors import AvatarError, CorruptFile, NotFound, Unavailable
 from avatar.models.weights import check_file, sha256_of
 
 if TYPE_CHECKING:
-    import openvino
+    import openvino  # type: ignore[import-untyped]  # has no types
 
 FOLDER = "openvino"
 """Below a profile's folder: <network>.xml, the graph, and <network>.bin, its numbers."""
@@ -121,24 +122,22 @@ def load_graph(folder: Path, network: str, about: Mapping[str, str]) -> Graph:
 def convert(network: nn.Module, inputs: Sequence[Tensor]) -> openvino.Model:
     """A torch module of tensors, as a graph that takes these shapes only."""
     ov = import_openvino()
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch's own exporter uses what torch is about to take away
+        warnings.simplefilter("ignore", FutureWarning)
         model = ov.convert_model(torch.export.export(network, tuple(inputs)))
     model.reshape({place: tuple(each.shape) for place, each in enumerate(inputs)})
     return model
 
 
-def save_graph(
-    model: openvino.Model, folder: Path, network: str, about: Mapping[str, str]
-) -> None:
+def save_graph(model: openvino.Model, folder: Path, network: str, about: Mapping[str, str]) -> None:
     """Write `<network>.xml` and `.bin`; the manifest is the caller's to renew."""
     source = sha256_of(folder / f"{network}.safetensors")
     for name, value in {**about, "source": source}.items():
         model.set_rt_info(value, [ABOUT, name])
     (folder / FOLDER).mkdir(exist_ok=True)
     # float16 as the weights it was made from, which loses nothing of them
-    import_openvino().save_model(
-        model, folder / FOLDER / f"{network}.xml", compress_to_fp16=True
-    )
+    import_openvino().save_model(model, folder / FOLDER / f"{network}.xml", compress_to_fp16=True)
 
 
 def import_openvino() -> ModuleType:

@@ -37,9 +37,7 @@ class ScoreState:
 class ScoreEngine:
     """Denoises chunk after chunk; text, image and sink keys and values are made once a session."""
 
-    def __init__(
-        self, profile: Profile, model: DiT, backend: Backend = TORCH
-    ) -> None:
+    def __init__(self, profile: Profile, model: DiT, backend: Backend = TORCH) -> None:
         self.profile, self.model, self.backend = profile, model, backend
 
     @classmethod

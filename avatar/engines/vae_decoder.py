@@ -16,9 +16,7 @@ from avatar.models.vae import VAE, DecoderState
 class VaeDecoderEngine:
     """State is the last latent and the portrait's features; the sink is decoded and not played."""
 
-    def __init__(
-        self, profile: Profile, model: VAE, backend: Backend = TORCH
-    ) -> None:
+    def __init__(self, profile: Profile, model: VAE, backend: Backend = TORCH) -> None:
         self.profile, self.model, self.backend = profile, model, backend
 
     @classmethod

@@ -1,6 +1,5 @@
 """Denoises each chunk: the deployment of the diffusion transformer."""
 
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 from avatar.media import AudioEmbedding, LatentChunk, StageName
@@ -30,5 +29,10 @@ def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
     from avatar.engines.score import ScoreEngine
 
     engine = ScoreEngine.load(config.profile, config.backend)
-    log.info("engine_loaded", stage="score_worker", **asdict(engine.backend))
+    log.info(
+        "engine_loaded",
+        stage="score_worker",
+        backend=engine.backend.name,
+        reason=engine.backend.reason,
+    )
     return engine

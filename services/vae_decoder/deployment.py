@@ -1,6 +1,5 @@
 """Shows each chunk: the deployment that decodes latents into frames."""
 
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 from avatar.media import FrameChunk, LatentChunk, StageName
@@ -30,5 +29,10 @@ def _load(config: AppConfig) -> Engine[Any, LatentChunk, FrameChunk]:
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
     engine = VaeDecoderEngine.load(config.profile, config.backend)
-    log.info("engine_loaded", stage="vae_decoder", **asdict(engine.backend))
+    log.info(
+        "engine_loaded",
+        stage="vae_decoder",
+        backend=engine.backend.name,
+        reason=engine.backend.reason,
+    )
     return engine

@@ -57,7 +57,9 @@ def measure_agreement(
         spec = Spec(avatar, number)
         sink = load_appearance(true.score.profile, avatar).model_portrait.reference[0].numpy()
         made, expected = (list(_latents(each, said, spec)) for each in (ours, true))
-        differences.append(np.stack([a.latents - b.latents for a, b in zip(made, expected)]))
+        differences.append(
+            np.stack([a.latents - b.latents for a, b in zip(made, expected, strict=True)])
+        )
         distances.append(np.stack([each.latents - sink for each in expected]))
         seen = _decoded(true, expected, spec)
         decoder.append(_square(_decoded(ours, expected, spec), seen))
@@ -84,9 +86,7 @@ def measure_agreement(
     )
 
 
-def _latents(
-    pipeline: Pipeline, speech: NDArray[np.float32], spec: Spec
-) -> Iterator[LatentChunk]:
+def _latents(pipeline: Pipeline, speech: NDArray[np.float32], spec: Spec) -> Iterator[LatentChunk]:
     heard, scored = pipeline.encoder.init_state(spec), pipeline.score.init_state(spec)
     for chunk in speech_chunks(speech, pipeline.clock):
         embedding, heard = pipeline.encoder.step(chunk, heard)
@@ -116,4 +116,4 @@ def _square(one: Video, other: Video) -> float:
 
 
 def _psnr(squares: Sequence[float]) -> float:
-    return float(10 * np.log10(255**2 / max(np.mean(squares), 1e-12)))
+    return float(10 * np.log10(255**2 / max(float(np.mean(squares)), 1e-12)))

@@ -51,7 +51,13 @@ def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "eighty"), ("PORT", "70000"), ("SLOTS", "0"), ("PROFILE", "huge"), ("BACKEND", "cuda")],
+    [
+        ("PORT", "eighty"),
+        ("PORT", "70000"),
+        ("SLOTS", "0"),
+        ("PROFILE", "huge"),
+        ("BACKEND", "cuda"),
+    ],
 )
 def test_an_impossible_value_is_named_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
