@@ -12,6 +12,7 @@ from avatar.audio.files import decode
 from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
+from avatar.backends import Wish
 from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import dance, init_dance
 from avatar.engines.audio_encoder import AudioEncoderEngine
@@ -51,13 +52,17 @@ class Pipeline:
         profile: str = "tiny",
         audio_scope: Literal["face", "whole"] | None = None,
         avatars: Path = FOLDER,
+        wish: Wish = "auto",
     ) -> "Pipeline":
-        """`audio_scope` None is what the profile's policy says; `avatars` are the user's own."""
-        score = ScoreEngine.load(profile, avatars)
+        """`audio_scope` None is what the profile's policy says; `avatars` are the user's own.
+
+        `wish` is the back end.
+        """
+        score = ScoreEngine.load(profile, avatars, wish)
         if audio_scope is not None:
             policy = replace(score.profile.policy, audio_scope=audio_scope)
-            score = ScoreEngine(replace(score.profile, policy=policy), score.model)
-        decoder = VaeDecoderEngine.load(profile, avatars)
+            score = ScoreEngine(replace(score.profile, policy=policy), score.model, score.backend)
+        decoder = VaeDecoderEngine.load(profile, avatars, wish)
         return cls(AudioEncoderEngine.load(profile), score, decoder)
 
     @property

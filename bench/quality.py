@@ -239,7 +239,8 @@ def speed_table(speed: Values) -> str:
             "Milliseconds of a chunk, each stage in a process of its own on one thread.\n",
             table(["", "p50", "p95", "most"], rows),
             f"Resident: score worker {speed['score_rss_mb']:.0f} MB, VAE decoder "
-            f"{speed['vae_rss_mb']:.0f} MB.\n",
+            f"{speed['vae_rss_mb']:.0f} MB. Score worker: {speed['score_backend']}; VAE decoder: "
+            f"{speed['vae_backend']}.\n",
         ]
     )
 

@@ -21,14 +21,15 @@ from bench.stats import spread
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of each chunk, and the process's resident megabytes after the last."""
+    """Seconds of each chunk, the process's resident megabytes after the last, and what ran it."""
 
     seconds: list[float]
     rss_mb: float
+    backend: str
 
 
 def measure_speed(pipeline: Pipeline, count: int) -> Values:
-    """Milliseconds of `count` chunks, stage by stage and together, and memory."""
+    """Milliseconds of `count` chunks, stage by stage and together, memory, and the back ends."""
     embeddings, latents = record(pipeline, count + WARM_UP)
     score = in_own_process("score", embeddings)
     vae = in_own_process("vae", latents)
@@ -40,7 +41,12 @@ def measure_speed(pipeline: Pipeline, count: int) -> Values:
             ("vae", vae.seconds),
             ("together", together),
         )
-    } | {"score_rss_mb": score.rss_mb, "vae_rss_mb": vae.rss_mb}
+    } | {
+        "score_rss_mb": score.rss_mb,
+        "vae_rss_mb": vae.rss_mb,
+        "score_backend": score.backend,
+        "vae_backend": vae.backend,
+    }
 
 
 def record(pipeline: Pipeline, count: int) -> tuple[list[AudioEmbedding], list[LatentChunk]]:
@@ -68,6 +74,7 @@ def _run(stage: Literal["score", "vae"], chunks: list[AudioEmbedding] | list[Lat
     seconds = []
     if stage == "score":
         score = ScoreEngine.load("tiny")
+        backend = score.backend
         scored = score.init_state(Spec())
         for embedding in chunks:
             assert isinstance(embedding, AudioEmbedding)
@@ -76,10 +83,11 @@ def _run(stage: Literal["score", "vae"], chunks: list[AudioEmbedding] | list[Lat
             seconds.append(time.perf_counter() - began)
     else:
         vae = VaeDecoderEngine.load("tiny")
+        backend = vae.backend
         decoded = vae.init_state(Spec())
         for latents in chunks:
             assert isinstance(latents, LatentChunk)
             began = time.perf_counter()
             _, decoded = vae.step(latents, decoded)
             seconds.append(time.perf_counter() - began)
-    return Cost(seconds, psutil.Process().memory_info().rss / 1e6)
+    return Cost(seconds, psutil.Process().memory_info().rss / 1e6, str(backend))

@@ -14,6 +14,7 @@ from pydantic import (
     field_validator,
 )
 
+from avatar.backends import Wish
 from avatar.cast.avatars import FOLDER
 from avatar.errors import InvalidInput
 from avatar.timebase import ChunkClock
@@ -125,6 +126,10 @@ class AppConfig(_Frozen):
         default="tiny",
         description="PROFILE; the model and its policy, or test signals to measure time with",
     )
+    backend: Wish = Field(
+        default="auto",
+        description="BACKEND; auto, openvino or torch: what runs the networks of the picture",
+    )
     slots: int = Field(
         default=2, ge=1, le=64, description="SLOTS; sessions at once, on every stage"
     )
@@ -159,6 +164,7 @@ class AppConfig(_Frozen):
         """
         names = {
             "profile": "PROFILE",
+            "backend": "BACKEND",
             "slots": "SLOTS",
             "host": "BIND_HOST",
             "port": "PORT",

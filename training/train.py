@@ -39,7 +39,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"))
-    parser.add_argument("--until", choices=list(STAGES), default="export")
+    parser.add_argument("--until", choices=list(STAGES), default="cpu")
     parser.add_argument("--only", choices=list(STAGES))
     parser.add_argument("--quick", action="store_true", help="a few steps of each stage")
     args = parser.parse_args()
@@ -227,6 +227,13 @@ def export(recipe: TinyRecipe, run: Path) -> None:
     export_assets(run, trained_encoder(run), dit, restored(VAE(VAEConfig()), run, "decoder"))
 
 
+def cpu(recipe: TinyRecipe, run: Path) -> None:
+    """What was exported, once more as int8 graphs."""
+    from training.export_cpu import export as export_cpu
+
+    export_cpu("tiny")
+
+
 STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "speech": speech,
     "audio_encoder": audio_encoder,
@@ -241,6 +248,7 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "student": student,
     "decoder": decoder,
     "export": export,
+    "cpu": cpu,
 }
 
 

@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar.backends import TORCH, Backend, Wish
+from avatar.backends.dit import OpenVinoDiT, slots
+from avatar.backends.graph import choose_graph
 from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import Moves, danced
 from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
@@ -35,13 +38,18 @@ class ScoreState:
 class ScoreEngine:
     """Denoises chunk after chunk; text, image and sink keys and values are made once a session."""
 
-    def __init__(self, profile: Profile, model: DiT) -> None:
-        self.profile, self.model = profile, model
+    def __init__(self, profile: Profile, model: DiT, backend: Backend = TORCH) -> None:
+        self.profile, self.model, self.backend = profile, model, backend
 
     @classmethod
-    def load(cls, profile: str, avatars: Path = FOLDER) -> "ScoreEngine":
+    def load(cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto") -> "ScoreEngine":
+        """Raises AvatarError for damaged weights, or a back end by name that cannot be had."""
         loaded = load_profile(profile, avatars)
-        return cls(loaded, load_dit(loaded))
+        model, policy = load_dit(loaded), loaded.policy
+        graph, backend = choose_graph(wish, loaded.folder, "dit", {"positions": slots(policy)})
+        if graph is not None:
+            model = OpenVinoDiT(model, graph, policy)
+        return cls(loaded, model, backend)
 
     @torch.inference_mode()
     def init_state(self, request: SessionSpec) -> ScoreState:

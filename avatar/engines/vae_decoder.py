@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avatar.backends import TORCH, Backend, Wish
+from avatar.backends.graph import choose_graph
+from avatar.backends.vae import OpenVinoVAE
 from avatar.cast.avatars import FOLDER
 from avatar.cast.profile import Profile, load_appearance, load_profile, load_vae
 from avatar.engines import SessionSpec
@@ -17,13 +20,16 @@ from avatar.models.vae.model import Reference
 class VaeDecoderEngine:
     """State is the last latent and the portrait's features; the sink is decoded and not played."""
 
-    def __init__(self, profile: Profile, model: VAE) -> None:
-        self.profile, self.model = profile, model
+    def __init__(self, profile: Profile, model: VAE, backend: Backend = TORCH) -> None:
+        self.profile, self.model, self.backend = profile, model, backend
 
     @classmethod
-    def load(cls, profile: str, avatars: Path = FOLDER) -> "VaeDecoderEngine":
+    def load(cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto") -> "VaeDecoderEngine":
+        """Raises AvatarError for damaged weights, or a back end by name that cannot be had."""
         loaded = load_profile(profile, avatars)
-        return cls(loaded, load_vae(loaded))
+        model = load_vae(loaded)
+        graph, backend = choose_graph(wish, loaded.folder, "vae", {})
+        return cls(loaded, model if graph is None else OpenVinoVAE(model, graph), backend)
 
     @torch.inference_mode()
     def init_state(self, request: SessionSpec) -> DecoderState:

@@ -3,9 +3,12 @@
 from typing import Any, ClassVar
 
 from avatar.media import AudioEmbedding, LatentChunk, StageName
+from avatar.telemetry.logging import get_logger
 from services.replica import ComputeWorker, Wiring
 from services.settings import AppConfig, Environment
 from services.stage import SCORE_WORKER, Engine
+
+log = get_logger(__name__)
 
 
 class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
@@ -25,4 +28,11 @@ def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
         return MarkerScore(avatars=config.avatars_dir)
     from avatar.engines.score import ScoreEngine
 
-    return ScoreEngine.load(config.profile, config.avatars_dir)
+    engine = ScoreEngine.load(config.profile, config.avatars_dir, config.backend)
+    log.info(
+        "engine_loaded",
+        stage="score_worker",
+        backend=engine.backend.name,
+        reason=engine.backend.reason,
+    )
+    return engine

@@ -3,9 +3,12 @@
 from typing import Any, ClassVar
 
 from avatar.media import FrameChunk, LatentChunk, StageName
+from avatar.telemetry.logging import get_logger
 from services.replica import ComputeWorker, Wiring
 from services.settings import AppConfig, Environment
 from services.stage import VAE_DECODER, Engine
+
+log = get_logger(__name__)
 
 
 class VaeDecoder(ComputeWorker[Any, LatentChunk, FrameChunk]):
@@ -25,4 +28,11 @@ def _load(config: AppConfig) -> Engine[Any, LatentChunk, FrameChunk]:
         return MarkerVaeDecoder(avatars=config.avatars_dir)
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
-    return VaeDecoderEngine.load(config.profile, config.avatars_dir)
+    engine = VaeDecoderEngine.load(config.profile, config.avatars_dir, config.backend)
+    log.info(
+        "engine_loaded",
+        stage="vae_decoder",
+        backend=engine.backend.name,
+        reason=engine.backend.reason,
+    )
+    return engine

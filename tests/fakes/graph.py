@@ -48,7 +48,7 @@ class Parts:
     def makers(self) -> dict[StageName, Make]:
         def compute(kind: Any, load: Callable[[], AnyEngine]) -> Make:
             def make(config: AppConfig, environment: Environment, wiring: Wiring) -> Worker:
-                return ComputeWorker(config, environment, wiring, kind, lambda profile: load())
+                return ComputeWorker(config, environment, wiring, kind, lambda _: load())
 
             return make
 

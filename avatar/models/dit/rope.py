@@ -35,6 +35,16 @@ def rope_angles(
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Rotate feature pairs (2i, 2i + 1) of x, (B, L, H, D), by angles (L, D / 2)."""
     cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+    if torch.compiler.is_exporting():
+        return _rotate_by_product(x, cos, sin)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
     return turned.flatten(-2).type_as(x)
+
+
+def _rotate_by_product(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The same numbers: OpenVINO interleaves slowly, and a product with 0 and 1 is exact."""
+    each = torch.eye(x.shape[-1] // 2, device=x.device, dtype=x.dtype)
+    quarter_turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], device=x.device, dtype=x.dtype)
+    swapped = x @ torch.kron(each, quarter_turn)
+    return x * cos.repeat_interleave(2, -1) + swapped * sin.repeat_interleave(2, -1)

@@ -48,6 +48,7 @@ def values(**changed: Any) -> dict[str, Any]:
         "speed": {
             "score": spread([0.1], 1000), "vae": spread([0.05], 1000),
             "together": spread([0.15], 1000), "score_rss_mb": 600.0, "vae_rss_mb": 400.0,
+            "score_backend": "backend=openvino because", "vae_backend": "backend=torch because",
         },
     }  # fmt: skip
     for key, value in changed.items():

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.unit
 
 NAMES = (
     "AVATARS_DIR",
+    "BACKEND",
     "BIND_HOST",
     "GRPC_PORT",
     "ICE_SERVERS",
@@ -57,6 +58,7 @@ def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> N
         ("SLOTS", "0"),
         ("PROFILE", "huge"),
         ("AVATARS_DIR", "here"),
+        ("BACKEND", "cuda"),
     ],
 )
 def test_an_impossible_value_is_named_with_its_variable(

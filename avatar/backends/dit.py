@@ -1,0 +1,98 @@
+"""The DiT's usual forward as a graph: a chunk that follows another, with its caches."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from avatar.backends.graph import Graph
+from avatar.models.dit import CachedContext, Condition, DiT, KeyValue
+from avatar.models.dit.context import Context
+from avatar.sampling.policy import Policy
+
+
+class ChunkForward(nn.Module):
+    """A forward of `DiT` whose arguments are tensors alone, as an export needs it.
+
+    In: noisy latents, timestep, condition channels, audio, face mask, controls, then keys and
+    values layer by layer of the sink, then those of the previous chunk. Out: the prediction, then
+    keys and values layer by layer. Positions are the policy's, fixed in the graph.
+    """
+
+    def __init__(self, model: DiT, policy: Policy) -> None:
+        super().__init__()
+        self.model, self.policy = model, policy
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        noisy, timestep, channels, audio, face_mask, controls, *cached = inputs
+        kv = [KeyValue(*pair) for pair in zip(cached[::2], cached[1::2], strict=True)]
+        num_layers, policy = self.model.config.num_layers, self.policy
+        context = CachedContext(
+            (kv[:num_layers], kv[num_layers:]), policy.sink_positions + policy.previous_positions
+        )
+        prediction, own = self.model(
+            noisy,
+            timestep,
+            Condition(channels, audio, face_mask, controls),
+            context,
+            policy.current_positions,
+        )
+        return prediction, *chain.from_iterable(own)
+
+
+def chunk_inputs(
+    noisy: Tensor, timestep: Tensor, condition: Condition, context: Context
+) -> list[Tensor] | None:
+    """The inputs of `ChunkForward`, or None where the forward is of another kind."""
+    c = condition
+    if not isinstance(context, CachedContext) or len(context.parts) != 2:
+        return None
+    if c.audio is None or c.face_mask is None or c.controls is None or any(c.fixed):
+        return None
+    cached = chain.from_iterable(chain.from_iterable(context.parts))
+    return [noisy, timestep, c.channels, c.audio, c.face_mask, c.controls, *cached]
+
+
+def slots(policy: Policy) -> str:
+    """The positions that are fixed in a graph, as it says them of itself."""
+    places = (policy.sink_positions, policy.previous_positions, policy.current_positions)
+    return " ".join(str(each) for each in chain.from_iterable(places))
+
+
+class OpenVinoDiT(DiT):
+    """A DiT whose usual forward runs as a graph.
+
+    What a session needs once runs in torch: its sink, and its first chunk, which has no past.
+    """
+
+    def __init__(self, model: DiT, graph: Graph, policy: Policy) -> None:
+        with torch.device("meta"):
+            super().__init__(model.config)
+        self.load_state_dict(model.state_dict(), assign=True)
+        self.eval().requires_grad_(False)
+        self.graph, self.policy = graph, policy
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        condition: Condition,
+        context: Context,
+        positions: tuple[int, ...],
+    ) -> tuple[Tensor, list[KeyValue]]:
+        inputs = chunk_inputs(latents, timestep, condition, context)
+        if inputs is None or not self._is_usual(inputs, context, positions):
+            return super().forward(latents, timestep, condition, context, positions)
+        prediction, *cached = self.graph(inputs)
+        return prediction, [KeyValue(*kv) for kv in zip(cached[::2], cached[1::2], strict=True)]
+
+    def _is_usual(
+        self, inputs: Sequence[Tensor], context: Context, positions: tuple[int, ...]
+    ) -> bool:
+        past = self.policy.sink_positions + self.policy.previous_positions
+        return (
+            context.positions == past
+            and positions == self.policy.current_positions
+            and self.graph.takes(inputs)
+        )
