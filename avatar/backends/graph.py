@@ -125,7 +125,9 @@ def convert(network: nn.Module, inputs: Sequence[Tensor]) -> openvino.Model:
     with torch.no_grad(), warnings.catch_warnings():
         # torch's own exporter uses what torch is about to take away
         warnings.simplefilter("ignore", FutureWarning)
-        model = ov.convert_model(torch.export.export(network, tuple(inputs)))
+        # copies: of a tensor that is given twice the export makes one input
+        example = tuple(each.clone() for each in inputs)
+        model = ov.convert_model(torch.export.export(network, example))
     model.reshape({place: tuple(each.shape) for place, each in enumerate(inputs)})
     return model
 
