@@ -19,7 +19,7 @@ from bench.clips import speech
 from bench.machine import ROOT
 from bench.options import Options
 from bench.results import Values, bars, table
-from bench.stages import Spec
+from bench.spec import Spec
 from bench.stats import spread
 
 SESSION = SessionId("bench")

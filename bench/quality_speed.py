@@ -1,10 +1,15 @@
-"""What one chunk costs: score worker and VAE decoder, each in a process of its own."""
+"""What one chunk costs: score worker and VAE decoder, each in a process of its own.
+
+Those processes import this module, so it loads no library that their stage does not need.
+"""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil  # type: ignore[import-untyped]  # has no types
 import torch
@@ -12,11 +17,12 @@ import torch
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.media import AudioEmbedding, LatentChunk
-from avatar.render import Pipeline, speech_chunks
-from bench.clips import speech
-from bench.results import Values
-from bench.stages import WARM_UP, Spec
+from bench.spec import WARM_UP, Spec
 from bench.stats import spread
+
+if TYPE_CHECKING:
+    from avatar.render import Pipeline
+    from bench.results import Values
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,9 @@ def measure_speed(pipeline: Pipeline, count: int) -> Values:
 
 def record(pipeline: Pipeline, count: int) -> tuple[list[AudioEmbedding], list[LatentChunk]]:
     """What both stages are given for `count` chunks of speech."""
+    from avatar.render import speech_chunks
+    from bench.clips import speech
+
     heard = pipeline.encoder.init_state(Spec())
     scored = pipeline.score.init_state(Spec())
     embeddings, latents = [], []

@@ -11,15 +11,13 @@ import torch
 from torch import nn
 
 from avatar.audio.video import SOUND_RATE, Mp4Writer
-from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.render import Pipeline, speech_chunks
 from bench.clips import speech
 from bench.options import Options
 from bench.results import Values, bars, table
+from bench.spec import WARM_UP, Spec
 from bench.stats import spread
 
-WARM_UP = 3
-"""Chunks whose times are not counted."""
 ROWS = {
     "audio_encoder": "audio encoder",
     "score_worker": "DiT, the whole step",
@@ -29,12 +27,6 @@ ROWS = {
     "h264": "H.264 and AAC",
 }
 STAGES = ("audio_encoder", "score_worker", "vae_decoder", "h264")
-
-
-@dataclass(frozen=True)
-class Spec:
-    avatar: str = DEFAULT_CHARACTER.id
-    seed: int = 0
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from itertools import chain
 
-import torch
 from torch import Tensor, nn
 
 from avatar.backends.graph import Graph
@@ -67,10 +66,8 @@ class OpenVinoDiT(DiT):
     """
 
     def __init__(self, model: DiT, graph: Graph, policy: Policy) -> None:
-        with torch.device("meta"):
-            super().__init__(model.config)
-        self.load_state_dict(model.state_dict(), assign=True)
-        self.eval().requires_grad_(False)
+        nn.Module.__init__(self)
+        vars(self).update(vars(model))  # its very weights, not a copy of them
         self.graph, self.policy = graph, policy
 
     def forward(

@@ -1,6 +1,5 @@
 """The VAE's decoding of a group of four frames as a graph."""
 
-import torch
 from torch import Tensor, nn
 
 from avatar.backends.graph import Graph
@@ -43,10 +42,8 @@ class OpenVinoVAE(VAE):
     """A VAE that decodes one session's groups as a graph; everything else runs in torch."""
 
     def __init__(self, vae: VAE, graph: Graph) -> None:
-        with torch.device("meta"):
-            super().__init__(vae.config)
-        self.load_state_dict(vae.state_dict(), assign=True)
-        self.eval().requires_grad_(False)
+        nn.Module.__init__(self)
+        vars(self).update(vars(vae))  # its very weights, not a copy of them
         self.graph = graph
 
     def decode_group(self, latents: Tensor, previous: Tensor, reference: Reference) -> Tensor:

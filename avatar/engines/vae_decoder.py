@@ -56,6 +56,9 @@ class VaeDecoderEngine:
             )
         latents = torch.from_numpy(np.ascontiguousarray(chunk.latents))[None]
         decoded, following = self.model.decode(latents, state)
-        pixels = ((decoded[0] + 1) * 127.5).round().clamp(0, 255).byte()
-        frames = pixels.permute(0, 2, 3, 1).contiguous().numpy()
-        return FrameChunk(chunk.stamp, frames, chunk.last), following
+        num_frames, _, height, width = decoded[0].shape
+        frames = torch.empty(num_frames, height, width, 3, dtype=torch.uint8)
+        for frame, picture in zip(frames, decoded[0], strict=True):  # one fits into the cache
+            levels = picture.add(1).mul_(127.5).round_().clamp_(0, 255).byte()
+            frame.copy_(levels.permute(1, 2, 0))
+        return FrameChunk(chunk.stamp, frames.numpy(), chunk.last), following

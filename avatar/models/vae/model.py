@@ -298,7 +298,9 @@ def warp(still: Tensor, flow: Tensor) -> Tensor:
     way = grown(flow, H, W)
     y = (torch.arange(H, dtype=way.dtype, device=way.device) + 0.5) * (2 / H) - 1
     x = (torch.arange(W, dtype=way.dtype, device=way.device) + 0.5) * (2 / W) - 1
-    grid = torch.stack([way[:, 0] + x, way[:, 1] + y[:, None]], -1)
+    here = torch.stack(torch.broadcast_tensors(x, y[:, None]), -1)
+    # both ways interleave x and y; a transposition does it faster than a stack
+    grid = way.permute(0, 2, 3, 1) + here
     each = still.repeat_interleave(GROUP, 0).to(way.dtype)
     return F.grid_sample(each, grid, "bilinear", "border", align_corners=False)
 
