@@ -29,6 +29,7 @@ class Rule:
     sink: bool = True
     previous: bool = True
     cache: Literal["per_step", "clean_pass"] = "per_step"
+    noise: Literal["fresh", "still"] = "still"
     audio_window: int = 5
     face_mask: bool = True
     steps: int = 2
@@ -47,6 +48,7 @@ class Rule:
             previous_positions=tuple(range(start - self.chunk, start)) if self.previous else (),
             current_positions=tuple(range(start, PLACES)),
             cache=self.cache,
+            noise=self.noise,
             audio_scope="face" if self.face_mask else "whole",
         )
 
@@ -91,8 +93,8 @@ CAUSAL, STUDENT = "causal", "student"
 ROWS = {
     CAUSAL: Row(
         Rule(),
-        "chunks of 3 latents, {sink, previous, current}, a cache for each of 2 steps, 5 latents of "
-        "speech within the face mask",
+        "chunks of 3 latents, {sink, previous, current}, a cache for each of 2 steps, one noise "
+        "for all latents, 5 latents of speech within the face mask",
         "base",
     ),
     "again": Row(Rule(seed=1), "another seed in training: what nothing at all changes", "noise"),
@@ -104,6 +106,7 @@ ROWS = {
     "clean-pass": Row(
         Rule(cache="clean_pass"), "one more forward, on the clean chunk, writes the cache", "cache"
     ),
+    "fresh-noise": Row(Rule(noise="fresh"), "noise anew for every latent", "still"),
     "audio-1": Row(Rule(audio_window=1), "1 latent of speech", "audio"),
     "audio-3": Row(Rule(audio_window=3), "3 latents of speech", "audio"),
     "audio-7": Row(Rule(audio_window=7), "7 latents of speech", "audio"),

@@ -36,6 +36,10 @@ LITERATURE = {
         "6.11, identity 0.97 against 0.90, flicker score 0.971 against 0.876; one forward of five "
         "less",
     ),
+    "still": (
+        "one noise for all latents of a session",
+        "arXiv:2506.03099 does not say how it draws noise; no comparison is known to us",
+    ),
     "audio": (
         "speech that a latent hears",
         "arXiv:2506.03099 takes 5 latents; no comparison is known to us",

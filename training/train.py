@@ -187,13 +187,27 @@ def dit(recipe: TinyRecipe, run: Path) -> None:
     train(task, recipe.dit, run, "dit", dict)
 
 
+def self_forcing(recipe: TinyRecipe, run: Path) -> None:
+    """The causal model on its own rollouts: it meets its own past and its own first guess."""
+    from avatar.sampling.policy import NATIVE_2_STEP
+    from training.export import face_masks
+    from training.tasks.distill import SELF_FORCING, DistillTask
+
+    stored, reader = stored_latents(run)
+    causal = trained_dit(run, "dit")
+    task = DistillTask(
+        stored, reader, None, causal, NATIVE_2_STEP, face_masks(), weights=SELF_FORCING
+    )
+    train(task, recipe.self_forcing, run, "self_forcing", dict)
+
+
 def student(recipe: TinyRecipe, run: Path) -> None:
     from avatar.sampling.policy import NATIVE_2_STEP
     from training.export import face_masks
     from training.tasks.distill import DistillTask
 
     stored, reader = stored_latents(run)
-    taught, causal = (trained_dit(run, name) for name in ("teacher", "dit"))
+    taught, causal = (trained_dit(run, name) for name in ("teacher", "self_forcing"))
     task = DistillTask(stored, reader, taught, causal, NATIVE_2_STEP, face_masks())
     train(task, recipe.student, run, "student", dict)
 
@@ -244,6 +258,7 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "latents": latents,
     "latent_reader": latent_reader,
     "dit": dit,
+    "self_forcing": self_forcing,
     "teacher": teacher,
     "student": student,
     "decoder": decoder,
@@ -260,6 +275,7 @@ LEARNED = (
     "latents",
     "latent_reader",
     "dit",
+    "self_forcing",
     "teacher",
     "student",
     "decoder",
@@ -304,9 +320,9 @@ def trained_vae(run: Path) -> VAE:
 
 
 def trained_dit(run: Path, name: str) -> DiT:
-    """The student is stored with its critic."""
+    """A student is stored with its critic."""
     tensors = load_file(run / f"{name}.safetensors")
-    own = f"{name}."
+    own = "student."
     tensors = {k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)} or tensors
     channels, controls = tensors["latent_scale"].shape[0], tensors[CONTROLS].shape[1]
     model = DiT(tiny(channels, trained_encoder(run).config.dim, controls))

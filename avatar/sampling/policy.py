@@ -27,6 +27,9 @@ class Policy:
     """What is read of the previous chunk: by every step what the same step of it wrote, hence one
     cache a step and no further forward; or by all steps what one more forward on the finished,
     clean chunk wrote (CausVid, arXiv:2412.07772)."""
+    noise: Literal["fresh", "still"] = "fresh"
+    """Drawn anew for every latent, or one for all latents of a session: what a model makes of its
+    noise then stays where it is instead of jumping from latent to latent."""
     carry_last_latent: bool = False
     """Feed the last latent of the previous chunk as further input channels (costs no forward)."""
 
@@ -43,5 +46,5 @@ class Policy:
             raise ValueError("a clean pass writes what nobody reads: previous_positions is empty")
 
 
-NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5))
-"""The paper's: two forwards a chunk, per-step cache, {sink, previous, current}."""
+NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5), noise="still")
+"""The paper's: two forwards a chunk, per-step cache, {sink, previous, current}; noise is ours."""

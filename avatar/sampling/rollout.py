@@ -140,7 +140,7 @@ def denoise_chunk(
         controls=controls,
         fixed=anchor.fixed,
     )
-    noisy = chunk_noise(shape, seed, epoch, seq, 0).to(reference)
+    noisy = session_noise(shape, policy, (seed, epoch, seq, 0)).to(reference)
     clean = noisy
     written = []
     for step, sigma in enumerate(policy.sigmas):
@@ -152,7 +152,7 @@ def denoise_chunk(
         if step + 1 < len(policy.sigmas):
             following = policy.sigmas[step + 1]
             if policy.update == "renoise":
-                noise = chunk_noise(shape, seed, epoch, seq, step + 1).to(reference)
+                noise = session_noise(shape, policy, (seed, epoch, seq, step + 1)).to(reference)
             else:
                 noise = (noisy - (1 - sigma) * clean) / sigma
             noisy = add_noise(clean, noise, following)
@@ -162,6 +162,17 @@ def denoise_chunk(
         written = [model(clean, still, condition, context, policy.current_positions)[1]]
     latents = from_model_space(model, clean, reference)
     return latents, RolloutState(tuple(written), clean[:, -1:])
+
+
+def session_noise(
+    shape: tuple[int, int, int, int, int], policy: Policy, key: tuple[int, int, int, int]
+) -> Tensor:
+    """(1, F, C, H, W) for `key`: seed, epoch, chunk and step, as the policy draws it."""
+    seed, epoch, seq, step = key
+    if policy.noise == "fresh":
+        return chunk_noise(shape, seed, epoch, seq, step)
+    B, _, C, H, W = shape
+    return chunk_noise((B, 1, C, H, W), seed, 0, 0, step).expand(shape)
 
 
 def past(

@@ -28,6 +28,7 @@ POLICY = replace(NATIVE_2_STEP, carry_last_latent=True)
 NUM_CHUNKS = 16
 VARIANTS = {
     "native": NATIVE_2_STEP,
+    "fresh noise": replace(NATIVE_2_STEP, noise="fresh"),
     "no sink": replace(NATIVE_2_STEP, sink_positions=()),
     "no previous": replace(NATIVE_2_STEP, previous_positions=()),
     "neither": replace(NATIVE_2_STEP, sink_positions=(), previous_positions=()),

@@ -35,6 +35,11 @@ class TinyRecipe:
     dit: Schedule = field(
         default_factory=lambda: Schedule(steps=3200, learning_rate=1.2e-3, betas=(0.9, 0.97))
     )
+    self_forcing: Schedule = field(
+        default_factory=lambda: Schedule(
+            steps=500, learning_rate=3e-4, betas=(0.9, 0.97), ema_decay=0.99
+        )
+    )
     teacher: Schedule = field(
         default_factory=lambda: Schedule(steps=1200, learning_rate=8e-4, betas=(0.9, 0.97))
     )
@@ -46,5 +51,5 @@ class TinyRecipe:
     decoder: Schedule = field(
         default_factory=lambda: Schedule(steps=900, learning_rate=5e-4, ema_decay=0.995)
     )
-    shipped: str = "dit"
-    """`dit` or `student`: which the meters prefer."""
+    shipped: str = "self_forcing"
+    """`self_forcing` or `student`: which the meters prefer."""

@@ -31,27 +31,36 @@ class Distillation:
 
     `critic_steps`: steps of the critic for each of the student. `regression` is on real clips whose
     chunks are denoised under the serving mask; `generated` on the student's own rollouts, towards
-    the clip whose speech and controls they were made from. `self_rollout`: else the student is
+    the clip whose speech and controls they were made from, and `steady`, within it, on how that
+    error changes from latent to latent. `self_rollout`: else the student is
     judged on real clips denoised in one forward, as CausVid does.
     """
 
     dmd: float = 1.0
     regression: float = 1.0
     generated: float = 0.25
+    steady: float = 0.25
     sync: float = 2.0
     critic_steps: int = 5
     guidance: float = GUIDANCE
     self_rollout: bool = True
 
 
+SELF_FORCING = Distillation(dmd=0.0, regression=0.25, generated=1.0, steady=1.0)
+"""Without a teacher: towards the clips alone."""
+
+
 class DistillTask:
-    """`model` holds the student and the critic; the teacher stays as it is."""
+    """`model` holds the student and the critic; the teacher stays as it is.
+
+    Without a teacher there is no critic, and the student learns from the clips alone.
+    """
 
     def __init__(
         self,
         clips: LatentClips,
         reader: LatentReader,
-        teacher: DiT,
+        teacher: DiT | None,
         student: DiT,
         policy: Policy,
         face_masks: dict[str, Tensor],
@@ -65,20 +74,25 @@ class DistillTask:
         self.weights = weights or Distillation()
         self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
         self.reader = reader.eval().requires_grad_(False)
+        assert student.config.audio is not None
+        self.stretches = Stretches(clips, face_masks, student.config.audio.reach)
+        self.student = student.requires_grad_(True)
+        self.model = nn.ModuleDict({"student": student})
+        if teacher is None:
+            if self.weights.dmd:
+                raise ValueError("distribution matching needs a teacher: give one, or dmd=0")
+            return
         self.teacher = teacher.eval().requires_grad_(False)
-        assert teacher.config.audio is not None
-        self.stretches = Stretches(clips, face_masks, teacher.config.audio.reach)
-        critic = DiT(teacher.config)
-        critic.load_state_dict(teacher.state_dict())
-        self.student, self.critic = student.requires_grad_(True), critic
-        self.model = nn.ModuleDict({"student": student, "critic": critic})
+        self.critic = DiT(teacher.config)
+        self.critic.load_state_dict(teacher.state_dict())
+        self.model["critic"] = self.critic
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         stretch = self.stretches.draw(
             rng, self.batch_size, self.num_chunks * self.policy.chunk_latents
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            if step % (self.weights.critic_steps + 1) == 0:
+            if "critic" not in self.model or step % (self.weights.critic_steps + 1) == 0:
                 return self.student_loss(stretch, rng)
             with torch.no_grad():
                 made = self.generate(stretch, rng)
@@ -103,9 +117,11 @@ class DistillTask:
             loss = loss + w.dmd * (gradient * made).mean()
             figures["dmd"] = size
         if w.generated:
-            off = weighted_square(made - stretch.clean, stretch).mean()
-            loss = loss + w.generated * off
-            figures["made_off"] = off.item()
+            error = made - stretch.clean
+            off = weighted_square(error, stretch).mean()
+            jumps = weighted_square(error.diff(dim=1), stretch).mean()
+            loss = loss + w.generated * (off + w.steady * jumps)
+            figures |= {"made_off": off.item(), "jumps": jumps.item()}
         if w.sync:
             read = read_mouths(self.reader, made, stretch)
             sync = (read - stretch.visemes).square().mean()
@@ -164,10 +180,13 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
         sink = anchored(model, stretch, policy)
     previous: list[list[KeyValue]] = []
     made = []
+    drawn = [noise_like(stretch.clean[:, :F], policy) for _ in policy.sigmas]
     for start in range(0, stretch.clean.shape[1], F):
         like = stretch.clean[:, start : start + F]
         written: list[list[KeyValue]] = []
-        noisy = clean = torch.randn_like(like)
+        if policy.noise == "fresh":
+            drawn = [noise_like(like, policy) for _ in policy.sigmas]
+        noisy = clean = drawn[0]
         for step, sigma in enumerate(policy.sigmas):
             with torch.set_grad_enabled(step == grad_step and torch.is_grad_enabled()):
                 condition = condition_at(model, stretch, policy, start)
@@ -181,8 +200,7 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
                 made.append(clean)
             written.append([KeyValue(each.key.detach(), each.value.detach()) for each in kv])
             if step + 1 < len(policy.sigmas):
-                noise = torch.randn_like(like)
-                noisy = add_noise(clean.detach(), noise, policy.sigmas[step + 1])
+                noisy = add_noise(clean.detach(), drawn[step + 1], policy.sigmas[step + 1])
         if policy.cache == "clean_pass":
             with torch.no_grad():
                 condition = condition_at(model, stretch, policy, start)
@@ -191,6 +209,12 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
             written = [kv]
         previous = written
     return torch.cat(made, 1)
+
+
+def noise_like(chunk: Tensor, policy: Policy) -> Tensor:
+    """Of a chunk's shape, as the policy draws it."""
+    still = policy.noise == "still"
+    return torch.randn_like(chunk[:, :1] if still else chunk).expand_as(chunk)
 
 
 def condition_at(model: DiT, stretch: Stretch, policy: Policy, start: int) -> Condition:

@@ -57,6 +57,7 @@ def task(model: DiT, **weights: Any) -> DistillTask:
     made.teacher, made.student, made.critic = (small_dit(carries=False) for _ in range(3))
     made.student.requires_grad_(True)
     made.critic.requires_grad_(True)
+    made.model = torch.nn.ModuleDict({"student": made.student, "critic": made.critic})
     return made
 
 
@@ -64,18 +65,21 @@ def task(model: DiT, **weights: Any) -> DistillTask:
     "policy",
     [
         POLICY,
+        replace(POLICY, noise="fresh"),
         replace(POLICY, cache="clean_pass"),
         replace(POLICY, sink_positions=()),
         replace(POLICY, previous_positions=()),
     ],
-    ids=["native", "clean pass", "no sink", "no previous"],
+    ids=["native", "fresh noise", "clean pass", "no sink", "no previous"],
 )
 def test_a_rollout_in_training_is_what_serving_makes(
     model: DiT, stretch: Stretch, monkeypatch: pytest.MonkeyPatch, policy: Policy
 ) -> None:
     noise = torch.randn(1, 3, 4, 8, 8)
-    monkeypatch.setattr(torch, "randn_like", lambda like: noise.expand_as(like))
-    monkeypatch.setattr("avatar.sampling.rollout.chunk_noise", lambda *_: noise)
+    monkeypatch.setattr(torch, "randn_like", lambda like: noise[:, : like.shape[1]].expand_as(like))
+    monkeypatch.setattr(
+        "avatar.sampling.rollout.chunk_noise", lambda shape, *_: noise[:, : shape[1]]
+    )
     made = rollout(model, stretch, policy, grad_step=1)
     for row in range(2):
         portrait = Portrait(stretch.sinks[row : row + 1], stretch.masks[row : row + 1])
