@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -49,6 +50,26 @@ class LatentCrops:
     weight: Tensor
 
 
+def detail_lost(decoded: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:
+    """How far the mean gradient of squares of a latent's size is from the true one's.
+
+    The mean of two edges is a blur, and errors counted by the pixel ask for the mean where it is
+    not known which of them it is. This asks for an edge, wherever in the square.
+    """
+    where = F.avg_pool2d(weight[:, None], STRIDE)[:, None]
+    off = weight.new_zeros(())
+    for way in (-1, -2):
+        shown, true = (squares(x.diff(dim=way).abs()) for x in (decoded, pixels))
+        off = off + ((shown - true).abs() * where[..., : shown.shape[-2], : shown.shape[-1]]).mean()
+    return off
+
+
+def squares(x: Tensor) -> Tensor:
+    """(B, groups, 4, 3, H, W) -> (B, groups * 4, 3, h, w): means of whole squares."""
+    B = x.shape[0]
+    return F.avg_pool2d(x.flatten(0, 2), STRIDE).unflatten(0, (B, -1))
+
+
 class DecoderTask:
     """`made[i]` (L, C, 32, 32) are latents that the DiT made for `clips[i]`, `true[i]` the clip's.
 
@@ -64,13 +85,15 @@ class DecoderTask:
         *,
         weights: VAELoss | None = None,
         batch_size: int = 4,
-        true_share: float = 0.3,
+        true_share: float = 0.5,
         eyes: float = 3.0,
+        sharpness: float = 0.5,
         bfloat16: bool | None = None,
     ) -> None:
         self.clips, self.made, self.true = clips, made, true
-        self.weights = weights or VAELoss()
-        self.batch_size, self.true_share, self.eyes = batch_size, true_share, eyes
+        self.weights = weights or VAELoss(in_time=1.5)
+        self.batch_size, self.true_share = batch_size, true_share
+        self.eyes, self.sharpness = eyes, sharpness
         self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16
         self.vae = vae.requires_grad_(True)
         for name in ENCODER:
@@ -91,7 +114,9 @@ class DecoderTask:
         error = decoded.float() - crops.pixels
         shown = psnr(inside(error).detach().square().mean().item())
         error = error.bfloat16() if self.bfloat16 else error
-        return pixel_loss(error, crops.weight, self.weights), {"psnr": shown}
+        blur = detail_lost(decoded.float(), crops.pixels, crops.weight)
+        loss = pixel_loss(error, crops.weight, self.weights) + self.sharpness * blur
+        return loss, {"psnr": shown, "blur": blur.item()}
 
     def draw(self, rng: np.random.Generator) -> LatentCrops:
         drawn = [self._draw_one(rng) for _ in range(self.batch_size)]

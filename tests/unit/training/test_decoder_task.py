@@ -13,7 +13,7 @@ from tests.fakes.networks import small_dit
 from training.data.dataset import CastClip
 from training.data.latents import LatentClips
 from training.data.made import make_latents, roll, true_latents
-from training.tasks.decoder import ENCODER, DecoderTask
+from training.tasks.decoder import ENCODER, DecoderTask, detail_lost
 from training.tasks.vae import CROP, GROUPS
 
 pytestmark = pytest.mark.unit
@@ -107,3 +107,13 @@ def test_what_is_made_is_kept_in_the_order_of_the_clips_that_are_learned_from(
 def test_true_latents_are_as_the_vae_has_them(stored: LatentClips) -> None:
     back = (true_latents(stored)[1].float() - stored.sinks["mira"][0]) / 0.5
     assert torch.allclose(back, stored.latents[2].float(), atol=2e-2)
+
+
+def test_a_blur_loses_detail_and_an_edge_beside_its_place_does_not() -> None:
+    true = torch.zeros(1, 1, 4, 3, 32, 32)
+    true[..., 3::8] = 1  # a line in the middle of every square
+    weight = torch.ones(1, 32, 32)
+    assert detail_lost(true, true, weight) == 0
+    assert detail_lost(true.roll(1, -1), true, weight) < 1e-6
+    blurred = (true.roll(1, -1) + true + true.roll(-1, -1)) / 3
+    assert detail_lost(blurred, true, weight) > 0.1
