@@ -38,8 +38,10 @@ class Profile:
     avatars: Path = FOLDER
 
 
+TINY_POLICY = replace(NATIVE_2_STEP, audio_gain=1.3)
+
 PROFILES = {
-    "tiny": Profile("tiny", ChunkClock(25, 3, 4), NATIVE_2_STEP, 256, ASSETS / "tiny"),
+    "tiny": Profile("tiny", ChunkClock(25, 3, 4), TINY_POLICY, 256, ASSETS / "tiny"),
 }
 
 

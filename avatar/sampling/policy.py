@@ -23,6 +23,9 @@ class Policy:
     current_positions: tuple[int, ...] = (18, 19, 20)
     audio_scope: Literal["face", "whole"] = "face"
     """Where sound may act: within the portrait's face mask, or on the whole picture (music)."""
+    audio_gain: float = 1.0
+    """What speech adds is multiplied by this. A model that learned by squared errors draws the mean
+    of what it cannot tell apart: mouths that open less than true ones."""
     cache: Literal["per_step", "clean_pass"] = "per_step"
     """What is read of the previous chunk: by every step what the same step of it wrote, hence one
     cache a step and no further forward; or by all steps what one more forward on the finished,

@@ -190,9 +190,9 @@ def past(
 
 
 def audio_mask(portrait: Portrait, policy: Policy) -> Tensor:
-    """(1, tokens): 1 where the policy lets sound act."""
+    """(1, tokens): how much sound acts there by the policy."""
     mask = portrait.face_mask
-    return mask if policy.audio_scope == "face" else torch.ones_like(mask)
+    return policy.audio_gain * (mask if policy.audio_scope == "face" else torch.ones_like(mask))
 
 
 def to_model_space(model: DiT, latents: Tensor, reference: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avatar.models.vae import VAE, EncoderState, VAEConfig
-from avatar.models.vae.model import MOTION_PIXELS, flow_of, motion_of
+from avatar.models.vae.model import HELD, MOTION_PIXELS, flow_of, motion_of
 
 pytestmark = pytest.mark.streaming
 
@@ -78,6 +78,18 @@ def test_two_interleaved_sessions_equal_two_alone(vae: VAE) -> None:
             mixed[i].append(frames)
     for i in range(2):
         assert torch.equal(torch.cat(mixed[i], 1), alone[i])
+
+
+def test_a_groups_first_frame_holds_a_share_of_the_frame_before_it(vae: VAE) -> None:
+    latents, reference = torch.randn(1, 6, 40, 4, 4), torch.rand(1, 3, 32, 32)
+    state = vae.init_decoder(reference)
+    shown = decode(vae, latents, reference, [2, 4])
+    for n in range(1, 6):
+        group = vae.decode_group(latents[:, n], latents[:, n - 1], state.reference)
+        first = 4 * n - 3
+        before = shown[:, first - 1]
+        assert torch.allclose(shown[:, first], HELD * before + (1 - HELD) * group[:, 0], atol=1e-5)
+        assert torch.equal(shown[:, first + 1 : first + 4], group[:, 1:])
 
 
 def test_before_training_a_picture_moved_by_whole_cells_is_decoded_exactly() -> None:

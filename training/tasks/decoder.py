@@ -87,11 +87,11 @@ class DecoderTask:
         batch_size: int = 4,
         true_share: float = 0.5,
         eyes: float = 3.0,
-        sharpness: float = 0.5,
+        sharpness: float = 6.0,
         bfloat16: bool | None = None,
     ) -> None:
         self.clips, self.made, self.true = clips, made, true
-        self.weights = weights or VAELoss(in_time=1.5)
+        self.weights = weights or VAELoss()
         self.batch_size, self.true_share = batch_size, true_share
         self.eyes, self.sharpness = eyes, sharpness
         self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16

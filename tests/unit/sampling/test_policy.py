@@ -25,6 +25,11 @@ def test_sound_may_act_on_the_whole_picture() -> None:
     assert (mask == 1).all()
 
 
+def test_what_sound_adds_is_multiplied_by_the_gain() -> None:
+    louder = dataclasses.replace(NATIVE_2_STEP, audio_gain=1.5)
+    assert torch.equal(audio_mask(PORTRAIT, louder), 1.5 * PORTRAIT.face_mask)
+
+
 def test_noise_levels_must_fall_from_one() -> None:
     with pytest.raises(ValueError, match="must fall"):
         Policy(sigmas=(0.5, 1.0))
