@@ -41,7 +41,7 @@ class TinyRecipe:
         )
     )
     teacher: Schedule = field(
-        default_factory=lambda: Schedule(steps=1200, learning_rate=8e-4, betas=(0.9, 0.97))
+        default_factory=lambda: Schedule(steps=600, learning_rate=8e-4, betas=(0.9, 0.97))
     )
     student: Schedule = field(
         default_factory=lambda: Schedule(
