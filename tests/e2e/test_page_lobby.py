@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from avatar.cast.characters import CAST
 from tests.e2e.conftest import ROOT, Visit
 from tests.fakes.page_server import MODELS, PageServer
 
@@ -60,14 +61,16 @@ async def test_portraits_come_alive_where_the_server_has_previews(
 ) -> None:
     server.has_previews = True
     visitor = await visit()
-    await expect(visitor.page.locator(".character.lives")).to_have_count(4)
+    for character in await visitor.page.locator(".character").all():
+        await character.scroll_into_view_if_needed()  # what is not seen does not move
+    await expect(visitor.page.locator(".character.lives")).to_have_count(len(CAST))
 
 
 async def test_portraits_stand_still_for_who_asked_for_it(visit: Visit, server: PageServer) -> None:
     server.has_previews = True
     visitor = await visit(reduced_motion="reduce")
     await visitor.page.locator("#call-button:enabled").wait_for()
-    await expect(visitor.page.locator(".character img")).to_have_count(4)
+    await expect(visitor.page.locator(".character img")).to_have_count(len(CAST))
     await expect(visitor.page.locator(".character video")).to_have_count(0)
 
 
@@ -75,7 +78,7 @@ async def test_a_video_file_can_still_be_made(visit: Visit) -> None:
     visitor = await visit()
     await visitor.page.locator("#to-files").click()
     await expect(visitor.page.locator("#files")).to_be_visible()
-    await expect(visitor.page.locator("#file-avatar option")).to_have_count(4)
+    await expect(visitor.page.locator("#file-avatar option")).to_have_count(len(CAST))
     await visitor.page.locator("#file-text").fill("Good morning.")
     await visitor.page.route(
         "**/v1/say", lambda route: route.fulfill(status=422, json={"detail": "no"})
