@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avatar.cast.motion import CONTROL_NAMES as CONTROLS
 from avatar.models.vae import VAE
 from avatar.models.vae.model import GROUP, STRIDE
 from training.data.dataset import CastClip
@@ -34,6 +35,13 @@ from training.tasks.vae import (
 
 ENCODER = ("motion_frame", "motion_group", "linear_encode", "encode_frame", "encode_group")
 CELLS = CROP // STRIDE
+PLACES = (0.35, 0.45, 0.2)
+"""Shares of crops of mouths, of eyes, and of anything."""
+CANDIDATES = 6
+RARE_SHARE = 0.7
+"""Of mouths and eyes that are the fastest, or the most shut, of the candidates: lids are shut for a
+twentieth of the time, and without this what is under them showed through."""
+BLINK = CONTROLS.index("blink")
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,15 @@ def squares(x: Tensor) -> Tensor:
     return F.avg_pool2d(x.flatten(0, 2), STRIDE).unflatten(0, (B, -1))
 
 
+def rarity(clip: CastClip, first: int, on: str) -> float:
+    """Of the groups from there on: how fast the mouth is, or how far the lids close and open."""
+    span = slice(GROUP * first, GROUP * (first + GROUPS))
+    if on == "mouth":
+        return movement(clip.curves[span])
+    blink = clip.controls[span, BLINK]
+    return float(blink.max() + blink.std())
+
+
 class DecoderTask:
     """`made[i]` (L, C, 32, 32) are latents that the DiT made for `clips[i]`, `true[i]` the clip's.
 
@@ -86,7 +103,7 @@ class DecoderTask:
         weights: VAELoss | None = None,
         batch_size: int = 4,
         true_share: float = 0.5,
-        eyes: float = 3.0,
+        eyes: float = 5.0,
         sharpness: float = 6.0,
         bfloat16: bool | None = None,
     ) -> None:
@@ -134,15 +151,15 @@ class DecoderTask:
         number = int(rng.integers(len(self.clips)))
         clip = self.clips[number]
         latents = (self.true if rng.random() < self.true_share else self.made)[number]
-        on_mouth = bool(rng.random() < self.weights.mouth_share)
-        starts = rng.integers(0, len(latents) - GROUPS + 1, 4)
+        on = rng.choice(["mouth", "eyes", "any"], p=PLACES)
+        starts = rng.integers(0, len(latents) - GROUPS + 1, CANDIDATES)
         first = int(starts[0])
-        if on_mouth and rng.random() < self.weights.fast_share:
-            spans = [clip.curves[GROUP * s : GROUP * (s + GROUPS)] for s in starts]
-            first = int(starts[int(np.argmax([movement(span) for span in spans]))])
+        if on != "any" and rng.random() < RARE_SHARE:
+            first = max((int(s) for s in starts), key=lambda s: rarity(clip, s, on))
         x0, y0, x1, y1 = clip.mouth_box
         centre = ((y0 + y1) / 2, (x0 + x1) / 2)
-        y, x = crop_corner(rng, centre, on_mouth)
+        eyes = (centre[0] - EYES_ABOVE, centre[1])
+        y, x = crop_corner(rng, eyes if on == "eyes" else centre, on != "any")
         rows, columns = slice(y, y + CROP), slice(x, x + CROP)
         frames = clip.frames[GROUP * (first + 1) : GROUP * (first + GROUPS), rows, columns]
         v, u = y // STRIDE, x // STRIDE
