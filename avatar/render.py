@@ -15,6 +15,7 @@ from avatar.audio.video import SOUND_RATE, Mp4Writer
 from avatar.backends import Wish
 from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import dance, init_dance
+from avatar.engines import Spec
 from avatar.engines.audio_encoder import AudioEncoderEngine
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
@@ -70,12 +71,6 @@ class Pipeline:
         return self.score.profile.clock
 
 
-@dataclass(frozen=True)
-class _Spec:
-    avatar: str
-    seed: int
-
-
 def render_chunks(
     pipeline: Pipeline,
     speech: NDArray[np.float32],
@@ -105,7 +100,7 @@ def render_stream(
     mode: Mode = "speech",
 ) -> Iterator[FrameChunk]:
     """As `render_chunks`, of speech that need not end."""
-    spec = _Spec(avatar, seed)
+    spec = Spec(avatar, seed)
     heard = pipeline.encoder.init_state(spec)
     scored = pipeline.score.init_state(spec)
     decoded = pipeline.decoder.init_state(spec)

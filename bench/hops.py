@@ -19,7 +19,7 @@ from bench.clips import speech
 from bench.machine import ROOT
 from bench.options import Options
 from bench.results import Values, bars, table
-from bench.spec import Spec
+from bench.spec import SPEC
 from bench.stats import spread
 
 SESSION = SessionId("bench")
@@ -48,9 +48,9 @@ def one_of_each() -> dict[str, Chunk]:
     """The chunks of one step of the shipped models, as large as they really are."""
     pipeline = Pipeline.load()
     audio = next(speech_chunks(speech(2.0), pipeline.clock))
-    embedding, _ = pipeline.encoder.step(audio, pipeline.encoder.init_state(Spec()))
-    latents, _ = pipeline.score.step(embedding, pipeline.score.init_state(Spec()))
-    frames, _ = pipeline.decoder.step(latents, pipeline.decoder.init_state(Spec()))
+    embedding, _ = pipeline.encoder.step(audio, pipeline.encoder.init_state(SPEC))
+    latents, _ = pipeline.score.step(embedding, pipeline.score.init_state(SPEC))
+    frames, _ = pipeline.decoder.step(latents, pipeline.decoder.init_state(SPEC))
     return {"audio": audio, "embedding": embedding, "latents": latents, "frames": frames}
 
 
@@ -59,7 +59,7 @@ async def send_all(chunks: dict[str, Chunk], count: int) -> Values:
     times = {}
     async with receiver() as (address, process):
         transport = GrpcTransport()
-        channel = await transport.connect(address, OpenRequest(SESSION, 1, Spec().avatar, 0))
+        channel = await transport.connect(address, OpenRequest(SESSION, 1, SPEC.avatar, 0))
         sent: list[float] = []
         for chunk in chunks.values():
             for _ in range(count):

@@ -17,7 +17,7 @@ import torch
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.media import AudioEmbedding, LatentChunk
-from bench.spec import WARM_UP, Spec
+from bench.spec import SPEC, WARM_UP
 from bench.stats import spread
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def record(pipeline: Pipeline, count: int) -> tuple[list[AudioEmbedding], list[L
     from avatar.render import speech_chunks
     from bench.clips import speech
 
-    heard = pipeline.encoder.init_state(Spec())
-    scored = pipeline.score.init_state(Spec())
+    heard = pipeline.encoder.init_state(SPEC)
+    scored = pipeline.score.init_state(SPEC)
     embeddings, latents = [], []
     for chunk in speech_chunks(speech(count * pipeline.clock.chunk_s), pipeline.clock):
         embedding, heard = pipeline.encoder.step(chunk, heard)
@@ -84,7 +84,7 @@ def _run(stage: Literal["score", "vae"], chunks: list[AudioEmbedding] | list[Lat
     if stage == "score":
         score = ScoreEngine.load("tiny")
         backend = score.backend
-        scored = score.init_state(Spec())
+        scored = score.init_state(SPEC)
         for embedding in chunks:
             assert isinstance(embedding, AudioEmbedding)
             began = time.perf_counter()
@@ -93,7 +93,7 @@ def _run(stage: Literal["score", "vae"], chunks: list[AudioEmbedding] | list[Lat
     else:
         vae = VaeDecoderEngine.load("tiny")
         backend = vae.backend
-        decoded = vae.init_state(Spec())
+        decoded = vae.init_state(SPEC)
         for latents in chunks:
             assert isinstance(latents, LatentChunk)
             began = time.perf_counter()

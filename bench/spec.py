@@ -1,14 +1,8 @@
-"""A session of a benchmark."""
-
-from dataclasses import dataclass
+"""The session of a benchmark."""
 
 from avatar.cast.characters import DEFAULT_CHARACTER
+from avatar.engines import Spec
 
+SPEC = Spec(DEFAULT_CHARACTER.id, 0)
 WARM_UP = 3
 """Chunks whose times are not counted."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    avatar: str = DEFAULT_CHARACTER.id
-    seed: int = 0

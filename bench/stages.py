@@ -15,7 +15,7 @@ from avatar.render import Pipeline, speech_chunks
 from bench.clips import speech
 from bench.options import Options
 from bench.results import Values, bars, table
-from bench.spec import WARM_UP, Spec
+from bench.spec import SPEC, WARM_UP
 from bench.stats import spread
 
 ROWS = {
@@ -85,9 +85,9 @@ def measure(options: Options) -> Values:
     opening = Stopwatch()
     for _ in range(options.repetitions(10, 2)):
         with opening.time("score_worker"):
-            pipeline.score.init_state(Spec())
+            pipeline.score.init_state(SPEC)
         with opening.time("vae_decoder"):
-            pipeline.decoder.init_state(Spec())
+            pipeline.decoder.init_state(SPEC)
     watch = Stopwatch()
     count = options.repetitions(50, 4) + WARM_UP
     run_chunks(pipeline, count, watch)
@@ -103,9 +103,9 @@ def measure(options: Options) -> Values:
 def run_chunks(pipeline: Pipeline, count: int, watch: Stopwatch) -> None:
     """`count` chunks through all stages, one after the other, and into an mp4."""
     clock = pipeline.clock
-    heard = pipeline.encoder.init_state(Spec())
-    scored = pipeline.score.init_state(Spec())
-    decoded = pipeline.decoder.init_state(Spec())
+    heard = pipeline.encoder.init_state(SPEC)
+    scored = pipeline.score.init_state(SPEC)
+    decoded = pipeline.decoder.init_state(SPEC)
     forwards = ForwardTimes(pipeline.score.model, watch, "forward")
     track = np.resize(speech(1.0), clock.samples_per_chunk(SOUND_RATE))
     with Mp4Writer(clock.fps) as video:

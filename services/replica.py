@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Generic, Protocol
 
+from avatar.backends import Backend
 from avatar.bus import Bus
 from avatar.media import StageName, WorkerId
 from avatar.telemetry import logging
@@ -94,6 +95,12 @@ class ComputeWorker(Generic[State, In, Out]):
         if self.serving is not None:
             await self.serving.close()
         await self._wiring.close()
+
+
+def tell_loaded(stage: StageName, backend: Backend) -> None:
+    """The start line of a stage whose networks have a choice of back ends."""
+    log = logging.get_logger(__name__)
+    log.info("engine_loaded", stage=stage, backend=backend.name, reason=backend.reason)
 
 
 WORKERS: dict[str, str] = {

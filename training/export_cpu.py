@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,14 +25,15 @@ from avatar.backends.dit import ChunkForward, chunk_inputs, slots
 from avatar.backends.graph import FOLDER, convert, import_openvino, save_graph
 from avatar.backends.vae import GroupDecode, group_inputs
 from avatar.cast.profile import Profile
+from avatar.engines import Spec
 from avatar.media import LatentChunk
 from avatar.models.dit import DiT
 from avatar.models.vae import VAE
 from avatar.models.weights import write_manifest
-from avatar.render import Pipeline, speech_chunks
+from avatar.render import Pipeline
 from avatar.telemetry.logging import configure, get_logger
 from training.meters import READERS
-from training.meters.agreement import Agreement, Spec, measure_agreement
+from training.meters.agreement import Agreement, latents_of, measure_agreement
 from training.meters.lip_sync import read_boxes
 from training.meters.mouth_reader import load_mouth_reader
 
@@ -136,20 +138,11 @@ def record(pipeline: Pipeline, speech: Sequence[NDArray[np.float32]]) -> Calibra
     hook = pipeline.score.model.register_forward_pre_hook(keep)
     for number, avatar in enumerate(avatars(pipeline.score.profile)):
         spec = Spec(avatar, number)
-        latents = list(_latents(pipeline, speech[number], spec))
+        # one more: the first has no past, it is no forward of the graph
+        latents = list(islice(latents_of(pipeline, speech[number], spec), CALIBRATION_CHUNKS + 1))
         seen.groups.extend(_groups(pipeline, latents, spec))
     hook.remove()
     return seen
-
-
-def _latents(pipeline: Pipeline, speech: NDArray[np.float32], spec: Spec) -> Iterator[LatentChunk]:
-    heard, scored = pipeline.encoder.init_state(spec), pipeline.score.init_state(spec)
-    for seq, chunk in enumerate(speech_chunks(speech, pipeline.clock)):
-        embedding, heard = pipeline.encoder.step(chunk, heard)
-        latents, scored = pipeline.score.step(embedding, scored)
-        yield latents
-        if seq == CALIBRATION_CHUNKS:  # the first has no past: it is no forward of the graph
-            return
 
 
 def _groups(pipeline: Pipeline, chunks: Sequence[LatentChunk], spec: Spec) -> Iterator[Inputs]:

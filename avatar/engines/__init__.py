@@ -1,5 +1,6 @@
 """The three compute engines: one chunk in, one chunk out, state in, state out; no network."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -13,3 +14,11 @@ class SessionSpec(Protocol):
     def seed(self) -> int:
         """Key of all noise and of the idle movements."""
         ...
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A SessionSpec for who runs engines outside of a call."""
+
+    avatar: str
+    seed: int

@@ -18,7 +18,7 @@ from avatar.models.vae.model import Reference
 
 
 class VaeDecoderEngine:
-    """State is the last latent and the portrait's features; the sink is decoded and not played."""
+    """State is the last latent and frame, and the portrait's features; the sink is not played."""
 
     def __init__(self, profile: Profile, model: VAE, backend: Backend = TORCH) -> None:
         self.profile, self.model, self.backend = profile, model, backend

@@ -3,12 +3,9 @@
 from typing import Any, ClassVar
 
 from avatar.media import AudioEmbedding, LatentChunk, StageName
-from avatar.telemetry.logging import get_logger
-from services.replica import ComputeWorker, Wiring
+from services.replica import ComputeWorker, Wiring, tell_loaded
 from services.settings import AppConfig, Environment
 from services.stage import SCORE_WORKER, Engine
-
-log = get_logger(__name__)
 
 
 class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
@@ -29,10 +26,5 @@ def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
     from avatar.engines.score import ScoreEngine
 
     engine = ScoreEngine.load(config.profile, config.avatars_dir, config.backend)
-    log.info(
-        "engine_loaded",
-        stage="score_worker",
-        backend=engine.backend.name,
-        reason=engine.backend.reason,
-    )
+    tell_loaded("score_worker", engine.backend)
     return engine

@@ -3,12 +3,9 @@
 from typing import Any, ClassVar
 
 from avatar.media import FrameChunk, LatentChunk, StageName
-from avatar.telemetry.logging import get_logger
-from services.replica import ComputeWorker, Wiring
+from services.replica import ComputeWorker, Wiring, tell_loaded
 from services.settings import AppConfig, Environment
 from services.stage import VAE_DECODER, Engine
-
-log = get_logger(__name__)
 
 
 class VaeDecoder(ComputeWorker[Any, LatentChunk, FrameChunk]):
@@ -29,10 +26,5 @@ def _load(config: AppConfig) -> Engine[Any, LatentChunk, FrameChunk]:
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
     engine = VaeDecoderEngine.load(config.profile, config.avatars_dir, config.backend)
-    log.info(
-        "engine_loaded",
-        stage="vae_decoder",
-        backend=engine.backend.name,
-        reason=engine.backend.reason,
-    )
+    tell_loaded("vae_decoder", engine.backend)
     return engine

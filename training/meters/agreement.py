@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.cast.profile import load_appearance
+from avatar.engines import Spec
 from avatar.media import LatentChunk
 from avatar.render import Pipeline, speech_chunks
 from training.meters.lip_sync import Box
@@ -14,12 +15,6 @@ from training.meters.mouth_reader import MouthReader, read_mouth
 from training.meters.sync import correlation
 
 Video = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Spec:
-    avatar: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def measure_agreement(
     for number, (avatar, said) in enumerate(zip(_cycle(sorted(boxes)), speech, strict=False)):
         spec = Spec(avatar, number)
         sink = load_appearance(true.score.profile, avatar).model_portrait.reference[0].numpy()
-        made, expected = (list(_latents(each, said, spec)) for each in (ours, true))
+        made, expected = (list(latents_of(each, said, spec)) for each in (ours, true))
         differences.append(
             np.stack([a.latents - b.latents for a, b in zip(made, expected, strict=True)])
         )
@@ -86,7 +81,10 @@ def measure_agreement(
     )
 
 
-def _latents(pipeline: Pipeline, speech: NDArray[np.float32], spec: Spec) -> Iterator[LatentChunk]:
+def latents_of(
+    pipeline: Pipeline, speech: NDArray[np.float32], spec: Spec
+) -> Iterator[LatentChunk]:
+    """What the pipeline's score engine makes of (S,) float32 speech at 16 kHz, chunk by chunk."""
     heard, scored = pipeline.encoder.init_state(spec), pipeline.score.init_state(spec)
     for chunk in speech_chunks(speech, pipeline.clock):
         embedding, heard = pipeline.encoder.step(chunk, heard)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avatar.cast.motion import CONTROL_NAMES as CONTROLS
+from avatar.cast.motion import CONTROL_NAMES
 from avatar.models.vae import VAE
 from avatar.models.vae.model import GROUP, STRIDE
 from training.data.dataset import CastClip
@@ -41,7 +41,7 @@ CANDIDATES = 6
 RARE_SHARE = 0.7
 """Of mouths and eyes that are the fastest, or the most shut, of the candidates: lids are shut for a
 twentieth of the time, and without this what is under them showed through."""
-BLINK = CONTROLS.index("blink")
+BLINK = CONTROL_NAMES.index("blink")
 
 
 @dataclass(frozen=True)

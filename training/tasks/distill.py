@@ -179,12 +179,11 @@ def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Ten
     with torch.no_grad():
         sink = anchored(model, stretch, policy)
     previous: list[list[KeyValue]] = []
-    made = []
-    drawn = [noise_like(stretch.clean[:, :F], policy) for _ in policy.sigmas]
+    made, drawn = [], list[Tensor]()
     for start in range(0, stretch.clean.shape[1], F):
         like = stretch.clean[:, start : start + F]
         written: list[list[KeyValue]] = []
-        if policy.noise == "fresh":
+        if not drawn or policy.noise == "fresh":
             drawn = [noise_like(like, policy) for _ in policy.sigmas]
         noisy = clean = drawn[0]
         for step, sigma in enumerate(policy.sigmas):
