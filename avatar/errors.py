@@ -54,18 +54,24 @@ class CorruptFile(AvatarError):
 
 
 class Busy(AvatarError):
-    """No free slot; try again after `retry_after_s` seconds."""
+    """No free slot; try again after `retry_after_s` seconds.
+
+    `position` is the place in line that a caller would have who waited: 1 is next.
+    """
 
     grpc_status = "RESOURCE_EXHAUSTED"
     http_status = 503
     reason = "NO_FREE_SLOT"
 
-    def __init__(self, message: str, retry_after_s: float = 5.0) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float = 5.0, position: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.position = position
 
-    def __reduce__(self) -> tuple[type["Busy"], tuple[str, float]]:
-        return type(self), (str(self), self.retry_after_s)
+    def __reduce__(self) -> tuple[type["Busy"], tuple[str, float, int | None]]:
+        return type(self), (str(self), self.retry_after_s, self.position)
 
 
 class TooManyAttempts(Busy):

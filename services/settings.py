@@ -61,6 +61,10 @@ class Limits(_Frozen):
     upload_s: float = Field(
         default=120.0, gt=0, description="longest time a question may take to arrive"
     )
+    line_length: int = Field(
+        default=32, ge=0, le=10_000, description="most callers who may wait for a free slot"
+    )
+    line_s: float = Field(default=120.0, gt=0, description="longest wait for a free slot")
     session_s: float = Field(default=3600.0, gt=0, description="longest call, seconds")
     idle_s: float = Field(
         default=300.0, gt=0, description="a call in which nobody says anything ends after this"

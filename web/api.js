@@ -47,14 +47,55 @@ export const avatars = async () => (await ask("/v1/avatars")).json();
 export const preview = async (path) =>
   URL.createObjectURL(await (await ask(path, { cache: "default" })).blob());
 
-/** {id, token, avatar, models, ice_servers, limits, profile} */
-export async function createSession(avatar) {
+/**
+ * {id, token, avatar, models, ice_servers, limits, profile}
+ *
+ * Where all lines are busy it waits for one, and `placed` hears {position, waiting, estimate_s}
+ * again and again; `signal` gives the place up.
+ */
+export async function createSession(avatar, placed, signal) {
+  const giveUp = new AbortController();
+  signal.addEventListener("abort", () => giveUp.abort());
+  let silence = setTimeout(() => giveUp.abort(), ANSWER_MS);
   const response = await ask("/v1/sessions", {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", accept: "text/event-stream" },
     body: JSON.stringify({ avatar }),
+    signal: giveUp.signal,
   });
-  return response.json();
+  try {
+    for await (const event of events(response)) {
+      clearTimeout(silence);
+      silence = setTimeout(() => giveUp.abort(), ANSWER_MS);
+      if (event.type === "session.created") return event.session;
+      if (event.type === "avatar.queue") placed(event);
+      if (event.type === "error") {
+        throw new ApiError(503, event.error.code.toUpperCase(), event.error.message);
+      }
+    }
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+  } finally {
+    clearTimeout(silence);
+  }
+  throw new ApiError(0, "NO_ANSWER", "the server does not answer");
+}
+
+/** Server-sent events of a response, as objects. */
+async function* events(response) {
+  const decoder = new TextDecoder();
+  const reader = response.body.getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (text + decoder.decode(value, { stream: true })).split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const data = part.split("\n").find((line) => line.startsWith("data: "));
+      if (data) yield JSON.parse(data.slice("data: ".length));
+    }
+  }
 }
 
 /** Sends an SDP offer, and gives the answer's SDP. */

@@ -32,11 +32,13 @@ const lobby = new Lobby(call);
 const waiting = new Waiting(showLobby);
 let last = { avatar: null, items: [] }; // of the call that ended
 let attempt = 0; // a call that was given up is not entered
+let calling = new AbortController(); // gives up the place in line of one that waits
 
 // Views
 
 function showLobby() {
   attempt += 1;
+  calling.abort();
   byId("devices-home").append(byId("devices"));
   document.title = "TalkingMachines";
   openView("lobby");
@@ -81,12 +83,17 @@ async function call(avatar) {
     return;
   }
   try {
-    const session = await createSession(avatar.id);
+    calling = new AbortController();
+    const placed = (place) => {
+      if (mine === attempt) waitInLine(avatar, place);
+    };
+    const session = await createSession(avatar.id, placed, calling.signal);
     if (mine !== attempt) {
       closeMicrophone(microphone.stream);
       deleteSession(session);
       return;
     }
+    showRoom(avatar);
     room.enter(session, microphone.stream);
     if (microphone.error) room.helpWithMicrophone(microphone.error);
     devices.refresh();
@@ -96,6 +103,11 @@ async function call(avatar) {
     if (!(error instanceof ApiError)) throw error;
     notTaken(avatar, error);
   }
+}
+
+function waitInLine(avatar, place) {
+  if (document.body.dataset.view !== "waiting") openView("waiting"); // focus stays where it is
+  waiting.inLine(avatar, place);
 }
 
 function notTaken(avatar, error) {

@@ -9,6 +9,8 @@ from avatar.media import SessionId, StageName, WorkerId
 LEASE_TTL_S = 10.0
 """A starved machine renews late; who dies without a word keeps its slots for so long."""
 WORKER_TTL_S = 3.0
+LINE_TTL_S = 5.0
+"""Who waits in line and is not heard of for so long has gone."""
 LEDGER_LENGTH = 6
 """Committed chunks kept per session and stage: enough to rebuild a stage's state by replay."""
 MAX_LEDGER_ENTRY_BYTES = 4 << 20
@@ -99,6 +101,24 @@ class Bus(Protocol):
 
     async def release(self, lease: Lease, /) -> None:
         """Give the slot back; a lease that is no longer ours is left alone. Idempotent."""
+        ...
+
+    async def stand_in_line(
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+    ) -> int | None:
+        """Join the line of those who wait for a session, or stay in it for `ttl_s` seconds more.
+
+        Answers how many stand before `ticket`: 0 where it is next. None, and it does not stand
+        there, where `longest` others wait already. There is one line for all gateways.
+        """
+        ...
+
+    async def leave_line(self, ticket: str, /) -> None:
+        """Give the place up; idempotent."""
+        ...
+
+    async def line_length(self) -> int:
+        """How many wait."""
         ...
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 from avatar.bus import (
     LEASE_TTL_S,
     LEDGER_LENGTH,
+    LINE_TTL_S,
     WORKER_TTL_S,
     Bus,
     CommitResult,
@@ -74,6 +75,17 @@ class FaultyBus:
 
     async def release(self, lease: Lease, /) -> None:
         await self._call(lambda: self._bus.release(lease))
+
+    async def stand_in_line(
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+    ) -> int | None:
+        return await self._call(lambda: self._bus.stand_in_line(ticket, longest, ttl_s))
+
+    async def leave_line(self, ticket: str, /) -> None:
+        await self._call(lambda: self._bus.leave_line(ticket))
+
+    async def line_length(self) -> int:
+        return await self._call(lambda: self._bus.line_length())
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         return await self._call(lambda: self._bus.commit(lease, seq, payload))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from avatar.bus import (
     LEASE_TTL_S,
     LEDGER_LENGTH,
+    LINE_TTL_S,
     MAX_LEDGER_ENTRY_BYTES,
     WORKER_TTL_S,
     CommitResult,
@@ -39,6 +40,7 @@ class MemoryBus:
         self._clock = clock
         self._workers: dict[WorkerId, tuple[WorkerInfo, float]] = {}
         self._sessions: dict[SessionId, _Session] = {}
+        self._line: dict[str, float] = {}
         self._num_posted = 0
         self._posted = asyncio.Event()
         self._is_closed = False
@@ -91,6 +93,20 @@ class MemoryBus:
         if lease.stage in leases and leases[lease.stage][0] == lease:
             del leases[lease.stage]
 
+    async def stand_in_line(
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+    ) -> int | None:
+        if ticket not in self._waiting() and len(self._line) >= longest:
+            return None
+        self._line[ticket] = self._clock() + ttl_s  # one that stands there keeps its place
+        return list(self._line).index(ticket)
+
+    async def leave_line(self, ticket: str, /) -> None:
+        self._line.pop(ticket, None)
+
+    async def line_length(self) -> int:
+        return len(self._waiting())
+
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         if len(payload) > MAX_LEDGER_ENTRY_BYTES:
             raise TooLarge(
@@ -140,6 +156,11 @@ class MemoryBus:
     async def close(self) -> None:
         self._is_closed = True
         self._wake_readers()
+
+    def _waiting(self) -> dict[str, float]:
+        now = self._clock()
+        self._line = {ticket: expiry for ticket, expiry in self._line.items() if expiry > now}
+        return self._line
 
     def _wake_readers(self) -> None:
         # A new event each time: a reader that took the old one before looking cannot miss it.

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from avatar.bus import (
     LEASE_TTL_S,
     LEDGER_LENGTH,
+    LINE_TTL_S,
     MAX_LEDGER_ENTRY_BYTES,
     WORKER_TTL_S,
     CommitResult,
@@ -35,6 +36,7 @@ MAX_CONNECTIONS = 8
 ANSWER_S = 2.0
 """Longer without an answer, and Redis counts as unreachable."""
 BLOCK_MS = 1000
+LINE_KEYS = ["line:{open}:order", "line:{open}:expiry", "line:{open}:number"]
 
 UNREACHABLE: Final = (
     exceptions.ConnectionError,
@@ -55,7 +57,7 @@ class RedisBus:
     Keys name the session in a hash tag and no script touches two tags, so that a cluster may
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
     ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
-    (sorted set of leases by expiry).
+    (sorted set of leases by expiry); line:{open}:… (who waits, in order and by expiry).
     """
 
     def __init__(self, url: str) -> None:
@@ -91,9 +93,10 @@ class RedisBus:
         self._renew, self._release = register(scripts.RENEW), register(scripts.RELEASE)
         self._reserve_slot = register(scripts.RESERVE_SLOT)
         self._keep_slot = register(scripts.KEEP_SLOT)
-        self._count_slots = register(scripts.COUNT_SLOTS)
+        self._count_live = register(scripts.COUNT_LIVE)
         self._commit, self._post = register(scripts.COMMIT), register(scripts.POST)
         self._forget = register(scripts.FORGET)
+        self._stand_in_line = register(scripts.STAND_IN_LINE)
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
         with self._reachable():
@@ -118,7 +121,7 @@ class RedisBus:
 
     async def load(self, worker: WorkerId, /) -> int:
         with self._reachable():
-            return int(await self._count_slots(keys=[_slots_key(worker)]))
+            return int(await self._count_live(keys=[_slots_key(worker)]))
 
     async def acquire(
         self, session: SessionId, worker: WorkerInfo, /, ttl_s: float = LEASE_TTL_S
@@ -169,6 +172,26 @@ class RedisBus:
             key = _session_keys(lease.session, lease.stage)[0]
             await self._release(keys=[key], args=[lease.fence, lease.worker])
             await self._free_slot(lease)
+
+    async def stand_in_line(
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+    ) -> int | None:
+        with self._reachable():
+            before = int(
+                await self._stand_in_line(
+                    keys=LINE_KEYS, args=[ticket, longest, _ms(ttl_s), SESSION_TTL_S]
+                )
+            )
+        return before if before >= 0 else None
+
+    async def leave_line(self, ticket: str, /) -> None:
+        with self._reachable():
+            for key in LINE_KEYS[:2]:
+                await self._redis.zrem(key, ticket)
+
+    async def line_length(self) -> int:
+        with self._reachable():
+            return int(await self._count_live(keys=LINE_KEYS[1:2]))
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         if len(payload) > MAX_LEDGER_ENTRY_BYTES:

@@ -94,8 +94,28 @@ return 1
 """
 )
 
-# KEYS: a worker's slots. Answers how many are taken.
-COUNT_SLOTS = _NOW + "return redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')"
+# KEYS: a sorted set by expiry: a worker's slots, the line. Answers how many have not run out.
+COUNT_LIVE = _NOW + "return redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')"
+
+# KEYS: the line's tickets by number, and by expiry; the last number given out. ARGV: ticket, how
+# many may wait, ttl, ttl of the keys. Answers how many stand before the ticket; -1 when too many.
+STAND_IN_LINE = (
+    _NOW
+    + """
+local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)
+for _, ticket in ipairs(gone) do
+  redis.call('ZREM', KEYS[1], ticket)
+  redis.call('ZREM', KEYS[2], ticket)
+end
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return -1 end
+  redis.call('ZADD', KEYS[1], redis.call('INCR', KEYS[3]), ARGV[1])
+end
+redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
+return redis.call('ZRANK', KEYS[1], ARGV[1])
+"""
+)
 
 # KEYS: the lease, its ledger. ARGV: session ttl, fence, seq, entry id, length, payload.
 #

@@ -45,6 +45,7 @@ commit_failures_total = Counter(
 sessions = Gauge(
     "avatar_sessions", "Sessions attached to a stage now.", ["stage"], multiprocess_mode="livesum"
 )
+waiting = Gauge("avatar_waiting", "Callers who wait for a free slot.", multiprocess_mode="livesum")
 first_chunk_seconds = Histogram(
     "avatar_first_chunk_seconds",
     "From a complete request to the first chunk of video out of the graph, in seconds.",

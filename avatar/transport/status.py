@@ -21,7 +21,10 @@ def status_of(error: AvatarError) -> Status:
     """`error` with its reason as ErrorInfo and, where it has one, its delay as RetryInfo."""
     code: int = grpc.StatusCode[error.grpc_status].value[0]
     status = Status(code=code, message=str(error)[:MAX_MESSAGE_CHARACTERS])
-    status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN)
+    if isinstance(error, Busy) and error.position is not None:
+        info.metadata["position"] = str(error.position)
+    status.details.add().Pack(info)
     if isinstance(error, Busy):
         delay = Duration()
         delay.FromNanoseconds(round(error.retry_after_s * 1e9))
@@ -41,7 +44,9 @@ def error_of(status: Status) -> AvatarError | None:
         return None
     error_type = {error.reason: error for error in _tree(AvatarError)}.get(info.reason, AvatarError)
     if issubclass(error_type, Busy):
-        return error_type(status.message, retry.retry_delay.ToNanoseconds() / 1e9)
+        place = info.metadata.get("position", "")
+        position = int(place) if place.isdecimal() else None
+        return error_type(status.message, retry.retry_delay.ToNanoseconds() / 1e9, position)
     return error_type(status.message)
 
 

@@ -15,6 +15,7 @@ from aiortc import RTCIceServer
 from avatar.errors import AvatarError, NotFound, Unauthenticated, Unavailable
 from avatar.telemetry.logging import bound, get_logger
 from services.garbage import sweep
+from services.gateway.admission import Tell
 from services.gateway.call import Call, Live, TokenHash
 from services.gateway.coordinator import Session
 from services.gateway.live import LiveSession
@@ -38,7 +39,9 @@ MAX_REMEMBERED: Final = 64
 class Sessions(Protocol):
     """Where sessions come from; a `Coordinator` is one."""
 
-    def session(self, avatar: str, live: bool = False) -> AbstractAsyncContextManager[Session]: ...
+    def session(
+        self, avatar: str, live: bool = False, tell: Tell | None = None
+    ) -> AbstractAsyncContextManager[Session]: ...
 
 
 MakeLive = Callable[[Session, AppConfig, Callable[[], float]], Live]
@@ -82,8 +85,11 @@ class Calls:
     async def close(self) -> None:
         """Tell all callers `shutdown`, and free everything; idempotent."""
         self._is_closed = True
-        for call in self._calls.values():
-            call.end("shutdown")
+        for task, call in self._running.items():
+            if call is None:  # it waits for a slot
+                task.cancel()
+            else:
+                call.end("shutdown")
         if self._running:
             _, stuck = await asyncio.wait(self._running, timeout=SHUTDOWN_S)
             for task in stuck:
@@ -97,12 +103,14 @@ class Calls:
             await asyncio.wait({self._watching})
         await asyncio.to_thread(self._executor.shutdown)
 
-    async def open(self, avatar: str) -> tuple[Call, str]:
+    async def open(self, avatar: str, tell: Tell | None = None) -> tuple[Call, str]:
         """A new call and the token of its caller; it ends by itself if nobody connects.
+
+        `tell` hears of the caller's place in line; without it nobody waits.
 
         Raises:
             NotFound: There is no such avatar.
-            Busy: All slots are taken.
+            Busy: All slots are taken, or stay so for too long.
             Unavailable: The graph, or this gateway, is not there.
         """
         character = find_avatar(avatar, self._config.avatars_dir)
@@ -110,7 +118,7 @@ class Calls:
             raise Unavailable("this gateway is shutting down; try again in a few seconds")
         token = secrets.token_urlsafe(32)
         opened: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._run(character.id, token, opened))
+        task = asyncio.create_task(self._run(character.id, token, tell, opened))
         self._running[task] = None
         task.add_done_callback(self._running.pop)
         try:
@@ -195,10 +203,12 @@ class Calls:
             await asyncio.sleep(CHECK_S)
             self.check()
 
-    async def _run(self, avatar: str, token: str, opened: "asyncio.Future[Call]") -> None:
+    async def _run(
+        self, avatar: str, token: str, tell: Tell | None, opened: "asyncio.Future[Call]"
+    ) -> None:
         """One call, as long as it lasts."""
         try:
-            async with self._sessions.session(avatar, live=True) as session:
+            async with self._sessions.session(avatar, live=True, tell=tell) as session:
                 live = self._make_live(session, self._config, self._clock)
                 call = Call(live, TokenHash(token), self._config.limits, self._let_go, self._clock)
                 with bound(session=call.id):
@@ -210,6 +220,8 @@ class Calls:
         except Exception as error:  # the border: callers get a reason, the log the traceback
             log.exception("call_failed")
             _fail(opened, AvatarError("the server failed on this call; its log says why"), error)
+        finally:
+            _fail(opened, Unavailable("this gateway is shutting down; try again in a few seconds"))
 
     async def _live(self, call: Call, opened: "asyncio.Future[Call]") -> None:
         task = asyncio.current_task()

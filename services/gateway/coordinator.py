@@ -23,6 +23,7 @@ from avatar.media import STAGES, AudioChunk, Chunk, FrameChunk, SessionId, Stage
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
+from services.gateway.admission import Admission, Tell
 from services.worker import Heartbeat, task_group, until_done
 
 log = get_logger(__name__)
@@ -184,6 +185,8 @@ class Coordinator:
         *,
         slots: int,
         chunk_deadline_s: float,
+        line_length: int = 32,
+        line_s: float = 120.0,
         clock: Callable[[], float] = time.monotonic,
         new_seed: Callable[[], int] = lambda: secrets.randbits(63),
         renew_interval_s: float = LEASE_TTL_S / 5,
@@ -198,6 +201,7 @@ class Coordinator:
         self._new_seed = new_seed
         self._renew_interval_s = renew_interval_s
         self._heartbeat: Heartbeat | None = None
+        self._admission = Admission(bus, longest=line_length, patience_s=line_s, clock=clock)
         self._cleaning: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -232,22 +236,26 @@ class Coordinator:
         await session.take(inbound)
 
     @asynccontextmanager
-    async def session(self, avatar: str, live: bool = False) -> AsyncIterator[Session]:
+    async def session(
+        self, avatar: str, live: bool = False, tell: Tell | None = None
+    ) -> AsyncIterator[Session]:
         """One session, from its leases to their release, whatever ends it.
 
         Args:
             avatar: A character's name.
             live: A call, not one request: audio_llm listens to it all the time.
+            tell: Hears of the caller's place in line while all slots are taken; without it nobody
+                waits.
 
         Raises:
-            Busy: A stage has no free slot.
+            Busy: A stage has no free slot, or had none for as long as one may wait.
             Unavailable: A stage has no live worker.
         """
         id = SessionId(uuid.uuid4().hex)
         with bound(session=id):
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._shielded, self._forget, id)
-                owned = await self._acquire_all(id, stack)
+                owned = await self._admission.admit(lambda: self._acquire_all(id, stack), tell)
                 session = Session(id, avatar, owned, self._chunk_deadline_s, self._bus)
                 self.sessions[id] = session
                 stack.callback(self.sessions.pop, id)
@@ -267,11 +275,14 @@ class Coordinator:
                     keeping.cancel()
 
     async def _acquire_all(self, session: SessionId, stack: AsyncExitStack) -> Owned:
+        """Leases on all stages, which `stack` gives back; or an error and none."""
         owned: Owned = {}
-        for stage in reversed(STAGES):  # ours first: whether this gateway is full is known here
-            worker, lease = await self._acquire(session, stage)
-            stack.push_async_callback(self._shielded, self._release, lease)
-            owned[stage] = worker, lease
+        async with AsyncExitStack() as held:
+            for stage in reversed(STAGES):  # ours first: whether this gateway is full is known here
+                worker, lease = await self._acquire(session, stage)
+                held.push_async_callback(self._shielded, self._release, lease)
+                owned[stage] = worker, lease
+            stack.push_async_callback(held.pop_all().aclose)
         return owned
 
     async def _acquire(self, session: SessionId, stage: StageName) -> tuple[WorkerInfo, Lease]:
@@ -283,7 +294,7 @@ class Coordinator:
             if lease is not None:
                 return worker, lease
         slots = sum(worker.slots for worker in candidates)
-        raise Busy(f"all {slots} slots of {stage} are taken; try again in a few seconds")
+        raise Busy(f"all {slots} slots of {stage} are taken")
 
     async def _candidates(self, stage: StageName) -> list[WorkerInfo]:
         """Workers to ask for a slot, the one with most free first."""

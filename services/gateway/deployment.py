@@ -38,6 +38,8 @@ class Gateway:
             new_worker_id(self.stage),
             slots=config.slots,
             chunk_deadline_s=config.limits.chunk_s,
+            line_length=config.limits.line_length,
+            line_s=config.limits.line_s,
         )
         self.talker = Talker(self.coordinator, config)
         self.calls = Calls(self.coordinator, config, environment.ice_servers)

@@ -217,7 +217,11 @@ class _QuietServer(uvicorn.Server):
 
 
 def problem(
-    status: int, reason: str, detail: str, waiting_for: list[str] | None = None
+    status: int,
+    reason: str,
+    detail: str,
+    waiting_for: list[str] | None = None,
+    position: int | None = None,
 ) -> Response:
     """An error as RFC 9457 has it, with the reason that gRPC callers get too."""
     body: dict[str, object] = {
@@ -229,12 +233,15 @@ def problem(
     }
     if waiting_for is not None:
         body["waiting_for"] = waiting_for
+    if position is not None:
+        body["position"] = position
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
 async def _problem_of_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AvatarError)
-    response = problem(error.http_status, error.reason, str(error))
+    position = error.position if isinstance(error, Busy) else None
+    response = problem(error.http_status, error.reason, str(error), position=position)
     if isinstance(error, Busy):
         response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, Unauthenticated):

@@ -14,7 +14,7 @@ from avatar.errors import InvalidInput, NotFound
 from services.gateway.call import Call
 from services.gateway.calls import Calls
 from services.gateway.http import MAX_JSON_BYTES, PORTRAITS, expect_type, first_error, read_body
-from services.gateway.talker import find_avatar
+from services.gateway.http_line import in_line, wants_events
 from services.settings import AppConfig, IceServer
 
 NO_STORE = {"cache-control": "no-store"}
@@ -45,12 +45,19 @@ def add_call_routes(
             raise InvalidInput(
                 f"send JSON with avatar, or nothing: {first_error(error)}"
             ) from error
+        if wants_events(request):
+            return await in_line(lambda tell: calls.open(asked.avatar, tell), opened)
         call, token = await calls.open(asked.avatar)
+        headers = {**NO_STORE, "location": f"/v1/sessions/{call.id}"}
+        return JSONResponse(opened(call, token), 201, headers)
+
+    def opened(call: Call, token: str) -> dict[str, object]:
         about = call.live.describe()
-        opened = {
+        avatar = str(about["avatar"])
+        return {
             "id": call.id,
             "token": token,
-            "avatar": find_avatar(asked.avatar, config.avatars_dir).id,
+            "avatar": avatar,
             "models": about.get("models", []),
             "ice_servers": [_for_browsers(server) for server in ice_servers],
             "limits": {
@@ -58,9 +65,8 @@ def add_call_routes(
                 "grace_s": config.limits.grace_s,
                 "session_s": config.limits.session_s,
             },
-            "profile": _profile(config, find_avatar(asked.avatar, config.avatars_dir).id),
+            "profile": _profile(config, avatar),
         }
-        return JSONResponse(opened, 201, {**NO_STORE, "location": f"/v1/sessions/{call.id}"})
 
     @app.get("/v1/sessions/{id}")
     async def describe_session(request: Request, id: str) -> Response:

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.e2e.conftest import Visit, Visitor
+from tests.fakes.graph import until
 from tests.fakes.page_server import PageServer, PageSession
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -186,3 +187,32 @@ async def test_waiting_can_be_cancelled(visit: Visit, server: PageServer) -> Non
     await visitor.call()  # that there is one session shows that no retry was left behind
     assert len(server.sessions) == 1
     assert server.num_refused == refused
+
+
+async def test_a_full_server_says_how_far_one_is_in_line(visit: Visit, server: PageServer) -> None:
+    server.line = [2]
+    visitor = await visit()
+    await visitor.page.locator("#call-button:enabled").click()
+    await visitor.sees("#waiting-place", "You are number 2 in line, about a minute.")
+    await expect(visitor.page.locator("#waiting-title")).to_have_text("All lines are busy")
+    await expect(visitor.page.locator("#waiting-countdown")).to_be_hidden()
+    await visitor.page.locator("#waiting-cancel").focus()
+    await server.move_up(1)
+    await visitor.sees("#waiting-place", "You are next, about a minute.")
+    focused = await visitor.page.evaluate("document.activeElement.id")
+    assert focused == "waiting-cancel"  # news do not take it away
+    await server.move_up()
+    await visitor.is_live()
+
+
+async def test_who_cancels_gives_the_place_in_line_up(visit: Visit, server: PageServer) -> None:
+    server.line = [1]
+    visitor = await visit()
+    await visitor.page.locator("#call-button:enabled").click()
+    await visitor.sees("#waiting-place", "You are next, about a minute.")
+    await visitor.page.locator("#waiting-cancel").click()
+    await expect(visitor.page.locator("#lobby")).to_be_visible()
+    await until(lambda: server.num_gone == 1)
+    server.line = []
+    await visitor.call()
+    assert len(server.sessions) == 1

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import httpx
@@ -11,17 +11,20 @@ import numpy as np
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
+from avatar.bus.memory import MemoryBus
 from avatar.errors import AvatarError, Busy
 from avatar.media import SessionId
 from avatar.timebase import TICKS_PER_SECOND
 from bench.receiver import Booking
+from services.gateway.admission import Admission, Tell
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Session
 from services.gateway.events import CallState, ClientEvent
-from services.gateway.http import make_app
+from services.gateway.http import HttpServer, make_app
 from services.gateway.http_calls import add_call_routes
 from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
 from services.gateway.talker import Talker
+from services.ports import free_port, listen_shared
 from services.settings import AppConfig, Environment, Limits
 
 SIZE = 256
@@ -51,24 +54,39 @@ class FakeSessionPart:
 
 @dataclass
 class FakeSessions:
-    """Stands where the coordinator is."""
+    """Stands where the coordinator is, with its line."""
 
     slots: int = 2
     opened: int = 0
+    opening: int = 0
     present: set[str] = field(default_factory=set)
+    bus: MemoryBus = field(default_factory=MemoryBus)
+
+    def __post_init__(self) -> None:
+        self._admission = Admission(self.bus, longest=3, patience_s=60)
 
     @asynccontextmanager
-    async def session(self, avatar: str, live: bool = False) -> AsyncIterator[Session]:
+    async def session(
+        self, avatar: str, live: bool = False, tell: Tell | None = None
+    ) -> AsyncIterator[Session]:
         assert live
-        if len(self.present) >= self.slots:
-            raise Busy("all slots are taken", retry_after_s=7)
-        self.opened += 1
-        id = SessionId(f"call-{self.opened}")
-        self.present.add(id)
-        try:
+        async with AsyncExitStack() as stack:
+
+            async def acquire() -> SessionId:
+                if len(self.present) >= self.slots:
+                    raise Busy("all slots are taken")
+                self.opened += 1
+                id = SessionId(f"call-{self.opened}")
+                self.present.add(id)
+                stack.callback(self.present.discard, id)
+                return id
+
+            self.opening += 1
+            try:
+                id = await self._admission.admit(acquire, tell)
+            finally:
+                self.opening -= 1
             yield cast(Session, FakeSessionPart(id, avatar))
-        finally:
-            self.present.discard(id)
 
 
 def block_at(at: int) -> Block:
@@ -203,3 +221,19 @@ async def call_desk(
             yield CallDesk(calls, http, sessions, lives, app)
     finally:
         await calls.close()
+
+
+@asynccontextmanager
+async def served_desk(**options: Any) -> AsyncIterator[CallDesk]:
+    """A `call_desk` behind a real server, whose answers can be read as they come."""
+    async with call_desk(**options) as desk:
+        port = free_port()
+        server = HttpServer(desk.app, listen_shared("127.0.0.1", port))
+        server.start()
+        limits = httpx.Limits(max_connections=None)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            async with httpx.AsyncClient(base_url=url, limits=limits) as http:
+                yield replace(desk, http=http)
+        finally:
+            await server.close()

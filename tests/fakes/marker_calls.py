@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from avatar.media import SessionId
+from services.gateway.admission import Tell
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Session
 from services.gateway.http import HttpServer
@@ -22,7 +23,9 @@ class MarkerSessions:
         self.opened: list[MarkerSession] = []
 
     @asynccontextmanager
-    async def session(self, avatar: str, live: bool = False) -> AsyncIterator[Session]:
+    async def session(
+        self, avatar: str, live: bool = False, tell: Tell | None = None
+    ) -> AsyncIterator[Session]:
         session = MarkerSession(id=SessionId(f"s{len(self.opened)}"), avatar=avatar)
         self.opened.append(session)
         yield session.as_session

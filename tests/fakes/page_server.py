@@ -23,7 +23,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, VideoFrame
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from avatar.cast.characters import CAST
 from services.gateway.http import PORTRAITS, SECURITY_HEADERS, WEB, problem
@@ -165,6 +165,8 @@ class PageServer:
     url: str = ""
     waiting_for: list[str] = field(default_factory=list)
     busy_for_s: int = 0  # > 0: full, with this Retry-After
+    line: list[int] = field(default_factory=list)  # places told one after the other
+    num_gone: int = 0
     grace_s: float = 30
     has_previews: bool = False
     sessions: list[PageSession] = field(default_factory=list)
@@ -183,6 +185,12 @@ class PageServer:
     async def refused(self, count: int) -> None:
         async with asyncio.timeout(20), self.changed:
             await self.changed.wait_for(lambda: self.num_refused >= count)
+
+    async def move_up(self, *line: int) -> None:
+        """Who waits is told the first of `line`; gets its session where that is empty."""
+        async with self.changed:
+            self.line = list(line)
+            self.changed.notify_all()
 
     def of(self, request: Request) -> PageSession | None:
         """Whom a request is about, if its token is right and the call is not over."""
@@ -273,7 +281,20 @@ def make_app(server: PageServer) -> FastAPI:
             refusal.headers["retry-after"] = str(server.busy_for_s)
             return refusal
         body = await request.json()
-        session = PageSession(secrets.token_hex(4), secrets.token_hex(8), body["avatar"])
+        return StreamingResponse(opened(body["avatar"]), media_type="text/event-stream")
+
+    async def opened(avatar: str) -> AsyncIterator[str]:
+        """The places in line as the test lets them come, then the session."""
+        try:
+            while server.line:
+                place = {"position": server.line[0], "waiting": 9, "estimate_s": 75.0}
+                yield event_text("avatar.queue", place)
+                async with server.changed:
+                    await server.changed.wait()
+        except asyncio.CancelledError:
+            server.num_gone += 1
+            raise
+        session = PageSession(secrets.token_hex(4), secrets.token_hex(8), avatar)
         server.sessions.append(session)
         async with server.changed:
             server.changed.notify_all()
@@ -286,7 +307,7 @@ def make_app(server: PageServer) -> FastAPI:
             "limits": {"idle_s": 300, "grace_s": server.grace_s, "session_s": 1800},
             "profile": {"width": SIZE, "height": SIZE, "fps": FPS, "chunk_s": 0.48},
         }
-        return JSONResponse(made, 201, {"location": f"/v1/sessions/{session.id}"})
+        yield event_text("session.created", {"session": made})
 
     @app.post("/v1/sessions/{id}/call")
     async def call(request: Request) -> Response:
@@ -433,3 +454,7 @@ class _Pictures(_Paced):
         frame.pts, frame.time_base = self._ticks, Fraction(1, 90_000)
         self._ticks += round(90_000 / fps)
         return frame
+
+
+def event_text(type_: str, fields: Event) -> str:
+    return f"event: {type_}\ndata: {json.dumps({'type': type_, **fields})}\n\n"

@@ -276,6 +276,41 @@ async def test_a_lease_nobody_gave_is_not_renewed(bus: Bus) -> None:
     assert await bus.commit(made_up, 0, b"x") == "fenced"
 
 
+# The line
+
+
+async def test_the_line_is_in_the_order_of_arrival(bus: Bus) -> None:
+    assert [await bus.stand_in_line(ticket, 9) for ticket in "zab"] == [0, 1, 2]
+    assert [await bus.stand_in_line(ticket, 9) for ticket in "baz"] == [2, 1, 0]
+    assert await bus.line_length() == 3
+
+
+async def test_who_leaves_the_line_moves_the_others_up(bus: Bus) -> None:
+    for ticket in "abc":
+        await bus.stand_in_line(ticket, 9)
+    await bus.leave_line("a")
+    await bus.leave_line("a")
+    await bus.leave_line("never there")
+    assert [await bus.stand_in_line(ticket, 9) for ticket in "cb"] == [1, 0]
+    assert await bus.stand_in_line("a", 9) == 2
+
+
+async def test_a_line_has_no_more_than_it_may_have(bus: Bus) -> None:
+    before = await asyncio.gather(*(bus.stand_in_line(str(i), 3) for i in range(9)))
+    assert sorted(place for place in before if place is not None) == [0, 1, 2]
+    assert await bus.line_length() == 3
+    first = before.index(0)
+    assert await bus.stand_in_line(str(first), 3) == 0
+    assert await bus.stand_in_line("nobody", 0) is None
+
+
+async def test_who_is_not_heard_of_is_in_line_no_more(bus: Bus) -> None:
+    await bus.stand_in_line("a", 9, 0)
+    assert await bus.line_length() == 0
+    assert await bus.stand_in_line("b", 1) == 0
+    assert await bus.stand_in_line("a", 2) == 1
+
+
 # The ledger
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import gc
+import json
 import re
 import threading
 import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -17,7 +20,7 @@ from bench.receiver import Booking
 from bench.receiver_mic import Mic
 from services.settings import IceServer, Limits
 from tests.fakes.caller import Caller
-from tests.fakes.calls import CallDesk, call_desk
+from tests.fakes.calls import CallDesk, call_desk, served_desk
 from tests.fakes.graph import until
 from tests.fakes.offers import REAL
 
@@ -115,10 +118,128 @@ async def test_when_all_slots_are_taken_the_next_is_told_when_to_try_again() -> 
         first = await desk.booking()
         full = await desk.http.post("/v1/sessions")
         assert reason_of(full) == (503, "NO_FREE_SLOT")
-        assert full.headers["retry-after"] == "7"
+        assert full.headers["retry-after"] == "10"
+        assert full.json()["position"] == 1
         await first.end()
         await until(lambda: not desk.sessions.present)
         assert (await desk.http.post("/v1/sessions")).status_code == 201
+
+
+@asynccontextmanager
+async def waiting(desk: CallDesk, **asked: Any) -> AsyncIterator["Line"]:
+    """Asks for a session and waits for it, as a page does."""
+    headers = {"accept": "text/event-stream"}
+    stream = desk.http.stream("POST", "/v1/sessions", json=asked, headers=headers)
+    async with stream as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-store"
+        yield Line(response.aiter_lines())
+
+
+class Line:
+    """Server-sent events, as they come."""
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        self._lines = lines
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(10):
+            name = ""
+            async for line in self._lines:
+                if line.startswith("event: "):
+                    name = line.removeprefix("event: ")
+                if line.startswith("data: "):
+                    event: dict[str, Any] = json.loads(line.removeprefix("data: "))
+                    assert event["type"] == name
+                    return event
+        raise AssertionError("the line ended")
+
+    async def until(self, type_: str) -> dict[str, Any]:
+        while (event := await self.next())["type"] != type_:
+            pass
+        return event
+
+
+async def test_who_asks_to_wait_is_told_its_place_and_gets_the_next_free_slot() -> None:
+    async with served_desk(slots=1) as desk:
+        first = await desk.booking()
+        async with waiting(desk) as one:
+            place = await one.next()
+            assert (place["type"], place["position"], place["waiting"]) == ("avatar.queue", 1, 1)
+            assert place["estimate_s"] > 0
+            async with waiting(desk, avatar="zuri") as other:
+                assert (await other.next())["position"] == 2
+                await first.end()
+                session = (await one.until("session.created"))["session"]
+                assert len(session["token"]) >= 40
+                assert (await other.until("avatar.queue"))["position"] in (1, 2)
+                path, headers = f"/v1/sessions/{session['id']}", bearer(session)
+                assert (await desk.http.delete(path, headers=headers)).status_code == 204
+                later = (await other.until("session.created"))["session"]
+                assert later["avatar"] == "zuri"
+        assert desk.sessions.present == {later["id"]}
+        assert await desk.sessions.bus.line_length() == 0
+
+
+def bearer(session: dict[str, Any]) -> dict[str, str]:
+    return {"authorization": f"Bearer {session['token']}"}
+
+
+async def test_who_asks_to_wait_and_need_not_gets_its_session_at_once() -> None:
+    async with served_desk() as desk, waiting(desk) as line:
+        assert (await line.next())["type"] == "session.created"
+
+
+async def test_who_waits_and_goes_away_leaves_the_line() -> None:
+    async with served_desk(slots=1) as desk:
+        first = await desk.booking()
+        async with waiting(desk) as line:
+            await line.next()
+            assert await desk.sessions.bus.line_length() == 1
+        await until(lambda: not desk.sessions.opening)
+        await first.end()
+        assert (await desk.http.post("/v1/sessions")).status_code == 201
+
+
+async def test_who_asks_to_wait_where_too_many_do_is_told_so_by_status() -> None:
+    async with served_desk(slots=1) as desk, AsyncExitStack() as stack:
+        await desk.booking()
+        lines = [await stack.enter_async_context(waiting(desk)) for _ in range(3)]
+        for line in lines:
+            await line.next()
+        headers = {"accept": "text/event-stream"}
+        full = await desk.http.post("/v1/sessions", headers=headers)
+        assert reason_of(full) == (503, "NO_FREE_SLOT")
+        assert full.json()["position"] == 4
+
+
+async def test_who_waits_is_told_that_the_server_stops() -> None:
+    async with served_desk(slots=1) as desk:
+        await desk.booking()
+        async with waiting(desk) as line:
+            await line.next()
+            closing = asyncio.create_task(desk.calls.close())
+            assert (await line.until("error"))["error"]["code"] == "unavailable"
+            await closing
+
+
+async def test_a_hundred_opens_that_are_broken_off_leave_nothing() -> None:
+    async with served_desk(slots=2) as desk:
+        tasks = [
+            asyncio.create_task(desk.http.post("/v1/sessions", headers=headers))
+            for headers in [{}, {"accept": "text/event-stream"}] * 50
+        ]
+        for number, task in enumerate(tasks):
+            await asyncio.sleep(0)
+            if number % 3:
+                task.cancel()
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await until(lambda: not desk.sessions.opening)
+        assert await desk.sessions.bus.line_length() == 0
 
 
 async def test_everything_below_a_session_wants_its_token() -> None:

@@ -1,0 +1,102 @@
+"""Who asks to wait: the place in line as server-sent events, then the session."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Final
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from avatar.errors import AvatarError
+from services.gateway.admission import Place, Tell
+from services.gateway.call import Call
+
+EVENT_STREAM: Final = "text/event-stream"
+HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+Open = Callable[[Tell], Awaitable[tuple[Call, str]]]
+Describe = Callable[[Call, str], Mapping[str, object]]
+
+
+def wants_events(request: Request) -> bool:
+    return EVENT_STREAM in request.headers.get("accept", "")
+
+
+async def in_line(open_call: Open, describe: Describe) -> Response:
+    """Open a call, and answer at once with what becomes of it: `avatar.queue` whenever the place
+    in line changes and every 2 s, then `session.created`, or `error`.
+
+    A caller who goes away meanwhile gives the place up, and the call with it.
+
+    Raises:
+        AvatarError: It failed before there was anything to wait for.
+    """
+    opening = _Opening(open_call)
+    try:
+        place = await opening.next()
+        if place is None:
+            opening.call()  # an error is an answer of its own, with its status
+    except BaseException:
+        opening.abandon()
+        raise
+    return _Line(opening, place, describe)
+
+
+class _Opening:
+    def __init__(self, open_call: Open) -> None:
+        self._places: asyncio.Queue[Place] = asyncio.Queue()
+        self._task = asyncio.ensure_future(open_call(self._places.put))
+
+    async def next(self) -> Place | None:
+        """The next news of the place in line; None when there is a call, or will be none."""
+        getting = asyncio.create_task(self._places.get())
+        try:
+            await asyncio.wait({getting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            return getting.result() if getting.done() else None
+        finally:
+            getting.cancel()
+
+    def call(self) -> tuple[Call, str]:
+        return self._task.result()
+
+    def abandon(self) -> None:
+        """Nobody wants it any more."""
+        if not self._task.done():
+            self._task.cancel()
+        elif not self._task.cancelled() and self._task.exception() is None:
+            self._task.result()[0].end("hung_up")
+
+
+class _Line(StreamingResponse):
+    def __init__(self, opening: _Opening, place: Place | None, describe: Describe) -> None:
+        super().__init__(self._events(place), media_type=EVENT_STREAM, headers=HEADERS)
+        self._opening = opening
+        self._describe = describe
+        self._is_delivered = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # here, because a body that was never begun has no `finally` of its own
+            if not self._is_delivered:
+                self._opening.abandon()
+
+    async def _events(self, place: Place | None) -> AsyncIterator[str]:
+        while place is not None:
+            yield _event("avatar.queue", asdict(place))
+            place = await self._opening.next()
+        try:
+            call, token = self._opening.call()
+        except AvatarError as error:
+            about = {"code": error.reason.lower(), "message": str(error)}
+            yield _event("error", {"error": about})
+            return
+        yield _event("session.created", {"session": self._describe(call, token)})
+        self._is_delivered = True
+
+
+def _event(type_: str, fields: Mapping[str, object]) -> str:
+    return f"event: {type_}\ndata: {json.dumps({'type': type_, **fields})}\n\n"
