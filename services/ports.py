@@ -39,6 +39,25 @@ def listen_shared(host: str, port: int) -> socket.socket:
     return listener
 
 
+def listen_private(host: str) -> socket.socket:
+    """Listen on a port that the system chooses."""
+    listener = _socket(host)
+    try:
+        listener.bind((host, 0))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(f"cannot listen at {host}: {error.strerror}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where HTTP finds it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that was free a moment ago."""
     with _socket(host) as probe:

@@ -36,6 +36,8 @@ class WorkerInfo:
     slots: int
     avatars: tuple[str, ...] = ()
     draining: bool = False
+    http: str = ""
+    """Where a gateway answers other gateways."""
 
 
 CommitResult = Literal["committed", "duplicate", "fenced"]
@@ -81,6 +83,10 @@ class Bus(Protocol):
 
     async def load(self, worker: WorkerId, /) -> int:
         """How many unexpired leases the worker holds."""
+        ...
+
+    async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
+        """Who holds the lease now, if anybody."""
         ...
 
     async def acquire(

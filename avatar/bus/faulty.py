@@ -65,6 +65,9 @@ class FaultyBus:
     async def load(self, worker: WorkerId, /) -> int:
         return await self._call(lambda: self._bus.load(worker))
 
+    async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
+        return await self._call(lambda: self._bus.holder(session, stage))
+
     async def acquire(
         self, session: SessionId, worker: WorkerInfo, /, ttl_s: float = LEASE_TTL_S
     ) -> Lease | None:

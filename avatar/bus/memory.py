@@ -64,6 +64,10 @@ class MemoryBus:
             for lease, expiry in session.leases.values()
         )
 
+    async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
+        lease, expiry = self._peek(session).leases.get(stage, (None, 0.0))
+        return lease.worker if lease is not None and expiry > self._clock() else None
+
     async def acquire(
         self, session: SessionId, worker: WorkerInfo, /, ttl_s: float = LEASE_TTL_S
     ) -> Lease | None:

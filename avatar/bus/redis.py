@@ -123,6 +123,11 @@ class RedisBus:
         with self._reachable():
             return int(await self._count_live(keys=[_slots_key(worker)]))
 
+    async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
+        with self._reachable():
+            _, owner, is_live = await self._look(keys=_session_keys(session, stage)[:1])
+        return WorkerId(owner.decode()) if is_live else None
+
     async def acquire(
         self, session: SessionId, worker: WorkerInfo, /, ttl_s: float = LEASE_TTL_S
     ) -> Lease | None:

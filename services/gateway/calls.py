@@ -127,6 +127,10 @@ class Calls:
             task.cancel()  # nobody will ever have the token
             raise
 
+    def has(self, id: str) -> bool:
+        """Whether this gateway knows the call, or remembers it."""
+        return id in self._calls or id in self._ended
+
     def find(self, id: str, token: str) -> Call:
         """The call that goes on under this id.
 

@@ -204,9 +204,10 @@ class Coordinator:
         self._admission = Admission(bus, longest=line_length, patience_s=line_s, clock=clock)
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
+    async def start(self, http: str = "") -> None:
+        """`http` is where other gateways ask about sessions of this one."""
         address = await self._transport.listen(self.serve)
-        info = WorkerInfo(self._worker, "gateway", address, self._slots)
+        info = WorkerInfo(self._worker, "gateway", address, self._slots, http=http)
         self._heartbeat = Heartbeat(self._bus, info)
         await self._heartbeat.start()
 

@@ -9,11 +9,12 @@ from avatar.media import StageName
 from avatar.telemetry.logging import get_logger
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Coordinator
+from services.gateway.forward import Forwarder
 from services.gateway.http import HttpServer, make_app
 from services.gateway.http_calls import add_call_routes
 from services.gateway.talk import TalkServer
 from services.gateway.talker import Talker, TalkStep
-from services.ports import listen_shared
+from services.ports import listen_private, listen_shared, url_of
 from services.replica import Wiring, launcher_id, new_worker_id
 from services.settings import AppConfig, Environment
 
@@ -32,10 +33,11 @@ class Gateway:
         self._config = config
         self._environment = environment
         self.wiring = wiring
+        worker = new_worker_id(self.stage)
         self.coordinator = Coordinator(
             wiring.bus,
             wiring.transport,
-            new_worker_id(self.stage),
+            worker,
             slots=config.slots,
             chunk_deadline_s=config.limits.chunk_s,
             line_length=config.limits.line_length,
@@ -46,6 +48,7 @@ class Gateway:
         self.waiting_for: list[str] = ["the gateway"]
         self.grpc_port = 0
         self._talk = TalkServer(self.talker, config.limits)
+        self._forwarder = Forwarder(wiring.bus, worker, config.limits)
         self._http: HttpServer | None = None
         self._is_closed = False
         self._warming: asyncio.Task[None] | None = None
@@ -54,11 +57,12 @@ class Gateway:
         """Listen at once; readiness follows when the other stages are there."""
         config = self._config
         app = make_app(self.talker, config, self._environment, lambda: self.waiting_for)
-        add_call_routes(app, self.calls, config, self._environment.ice_servers)
-        self._http = HttpServer(app, listen_shared(config.host, config.port))
+        add_call_routes(app, self.calls, config, self._forwarder, self._environment.ice_servers)
+        private = listen_private(config.stage_host)
+        self._http = HttpServer(app, listen_shared(config.host, config.port), private)
         self._http.start()
         self.grpc_port = await self._talk.start(config.host, config.grpc_port)
-        await self.coordinator.start()
+        await self.coordinator.start(url_of(private))
         await self.calls.start()
         self._warming = asyncio.create_task(self._become_ready())
 
@@ -77,6 +81,7 @@ class Gateway:
         await self._talk.close()
         if self._http is not None:
             await self._http.close()
+        await self._forwarder.close()
         await self.coordinator.close()
         await self.wiring.close()
 

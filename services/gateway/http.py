@@ -178,9 +178,9 @@ def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
 
 
 class HttpServer:
-    """uvicorn on a socket of ours, inside an event loop that is not its own."""
+    """uvicorn on sockets of ours, inside an event loop that is not its own."""
 
-    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+    def __init__(self, app: FastAPI, *listeners: socket.socket) -> None:
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
@@ -194,11 +194,11 @@ class HttpServer:
                 ws="none",
             )
         )
-        self._listener = listener
+        self._listeners = listeners
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        self._task = asyncio.create_task(self._server.serve(sockets=list(self._listeners)))
 
     async def close(self) -> None:
         """Idempotent."""
@@ -206,7 +206,8 @@ class HttpServer:
         if self._task is not None:
             await self._task
             self._task = None
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
 
 class _QuietServer(uvicorn.Server):

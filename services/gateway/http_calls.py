@@ -1,6 +1,7 @@
 """HTTP of calls: sessions opened, described and ended, connections offered and hung up."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,7 @@ from services.gateway.http_line import in_line, wants_events
 from services.settings import AppConfig, IceServer
 
 NO_STORE = {"cache-control": "no-store"}
+Answer = Callable[[Call], Awaitable[Response]]
 
 
 class OpenBody(BaseModel):
@@ -28,10 +30,20 @@ class OpenBody(BaseModel):
     avatar: str = ""
 
 
+class Elsewhere(Protocol):
+    """Asks the gateway that owns a session; a `Forwarder` is one."""
+
+    async def forward(self, request: Request, session: str, /) -> Response | None: ...
+
+
 def add_call_routes(
-    app: FastAPI, calls: Calls, config: AppConfig, ice_servers: tuple[IceServer, ...] = ()
+    app: FastAPI,
+    calls: Calls,
+    config: AppConfig,
+    elsewhere: Elsewhere | None = None,
+    ice_servers: tuple[IceServer, ...] = (),
 ) -> None:
-    """Serve /v1/sessions and what is below it."""
+    """Serve /v1/sessions and what is below it, also for sessions of other gateways."""
 
     @app.post("/v1/sessions")
     async def open_session(request: Request) -> Response:
@@ -70,30 +82,47 @@ def add_call_routes(
 
     @app.get("/v1/sessions/{id}")
     async def describe_session(request: Request, id: str) -> Response:
-        return JSONResponse(_found(request, id).describe(), headers=NO_STORE)
+        async def describe(call: Call) -> Response:
+            return JSONResponse(call.describe(), headers=NO_STORE)
+
+        return await at_its_owner(request, id, describe)
 
     @app.delete("/v1/sessions/{id}")
     async def end_session(request: Request, id: str) -> Response:
-        await calls.end(_found(request, id))
-        return Response(status_code=204)
+        async def end(call: Call) -> Response:
+            await calls.end(call)
+            return Response(status_code=204)
+
+        return await at_its_owner(request, id, end)
 
     @app.post("/v1/sessions/{id}/call")
     async def connect(request: Request, id: str) -> Response:
-        call = _found(request, id)
-        expect_type(request, "application/sdp")
-        offer = await read_body(request, config.limits.sdp_bytes, config.limits)
-        headers = {**NO_STORE, "location": f"/v1/sessions/{call.id}/call"}
-        return Response(await calls.connect(call, offer), 201, headers, "application/sdp")
+        async def answer(call: Call) -> Response:
+            expect_type(request, "application/sdp")
+            offer = await read_body(request, config.limits.sdp_bytes, config.limits)
+            headers = {**NO_STORE, "location": f"/v1/sessions/{call.id}/call"}
+            return Response(await calls.connect(call, offer), 201, headers, "application/sdp")
+
+        return await at_its_owner(request, id, answer)
 
     @app.delete("/v1/sessions/{id}/call")
     async def hang_up(request: Request, id: str) -> Response:
-        if not _found(request, id).hang_up():
-            raise NotFound("nobody is connected to this session; POST an offer to connect")
-        return Response(status_code=204)
+        async def part(call: Call) -> Response:
+            if not call.hang_up():
+                raise NotFound("nobody is connected to this session; POST an offer to connect")
+            return Response(status_code=204)
 
-    def _found(request: Request, id: str) -> Call:
+        return await at_its_owner(request, id, part)
+
+    async def at_its_owner(request: Request, id: str, answer: Answer) -> Response:
+        """What this gateway answers, or the one whose session it is."""
+        if elsewhere is not None and not calls.has(id):
+            theirs = await elsewhere.forward(request, id)
+            if theirs is not None:
+                return theirs
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return calls.find(id, token.strip() if scheme.lower() == "bearer" else "")
+        call = calls.find(id, token.strip() if scheme.lower() == "bearer" else "")
+        return await answer(call)
 
 
 def _refuse_other_sites(request: Request) -> None:

@@ -21,7 +21,7 @@ from services.gateway.calls import Calls
 from services.gateway.coordinator import Session
 from services.gateway.events import CallState, ClientEvent
 from services.gateway.http import HttpServer, make_app
-from services.gateway.http_calls import add_call_routes
+from services.gateway.http_calls import Elsewhere, add_call_routes
 from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
 from services.gateway.talker import Talker
 from services.ports import free_port, listen_shared
@@ -200,7 +200,7 @@ class CallDesk:
 
 @asynccontextmanager
 async def call_desk(
-    limits: Limits | None = None, slots: int = 2, **options: Any
+    limits: Limits | None = None, slots: int = 2, elsewhere: Elsewhere | None = None, **options: Any
 ) -> AsyncIterator[CallDesk]:
     """Until the block ends; `options` are those of `Calls`."""
     config = AppConfig(limits=limits or Limits(), slots=slots)
@@ -213,7 +213,7 @@ async def call_desk(
 
     calls = Calls(sessions, config, make_live=make_live, **options)
     app = make_app(cast(Talker, None), config, Environment(), list)
-    add_call_routes(app, calls, config, options.get("ice_servers", ()))
+    add_call_routes(app, calls, config, elsewhere, options.get("ice_servers", ()))
     await calls.start()
     try:
         transport = httpx.ASGITransport(app=app)

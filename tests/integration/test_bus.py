@@ -269,6 +269,19 @@ async def test_stages_of_a_session_are_leased_apart(bus: Bus) -> None:
     assert await bus.renew(score)
 
 
+async def test_the_holder_of_a_lease_is_known_while_it_runs(bus: Bus) -> None:
+    assert await bus.holder(S1, STAGE) is None
+    lease = await acquired(bus, S1, worker("w1"))
+    assert await bus.holder(S1, STAGE) == "w1"
+    assert await bus.holder(S1, "gateway") is None
+    await acquired(bus, S1, worker("w2"))
+    assert await bus.holder(S1, STAGE) == "w2"
+    await bus.release(lease)
+    assert await bus.holder(S1, STAGE) == "w2"
+    assert await bus.renew(await acquired(bus, S1, worker("w2")), 0)
+    assert await bus.holder(S1, STAGE) is None
+
+
 async def test_a_lease_nobody_gave_is_not_renewed(bus: Bus) -> None:
     made_up = Lease(S1, STAGE, WorkerId("w1"), 1)
     assert not await bus.renew(made_up)

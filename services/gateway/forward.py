@@ -1,0 +1,73 @@
+"""Requests about a session of another gateway: sent on to it, and its answer sent back."""
+
+from typing import Final
+
+import httpx
+from fastapi import Request
+from fastapi.responses import Response
+
+from avatar.bus import Bus
+from avatar.errors import Unavailable
+from avatar.media import SessionId, WorkerId
+from avatar.telemetry.logging import get_logger
+from services.gateway.http import read_body
+from services.settings import Limits
+
+log = get_logger(__name__)
+
+FORWARDED: Final = "talkingmachines-forwarded"
+"""A header that says that a gateway sent this: no request goes further than once."""
+ASKED: Final = ("authorization", "content-type", "accept")
+ANSWERED: Final = ("content-type", "location", "retry-after", "www-authenticate", "cache-control")
+ANSWER_S: Final = 20.0
+
+
+class Forwarder:
+    """Knows from the bus which gateway a session is at."""
+
+    def __init__(self, bus: Bus, worker: WorkerId, limits: Limits) -> None:
+        self._bus = bus
+        self._worker = worker
+        self._limits = limits
+        self._http = httpx.AsyncClient(timeout=ANSWER_S, trust_env=False)
+
+    async def forward(self, request: Request, session: str) -> Response | None:
+        """The answer of the gateway that owns `session`; None where that is nobody else.
+
+        Raises:
+            Unavailable: It does not answer.
+        """
+        if FORWARDED in request.headers:
+            return None
+        url = await self._owner(SessionId(session))
+        if url is None:
+            return None
+        body = await read_body(request, self._limits.sdp_bytes, self._limits)
+        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
+        try:
+            answer = await self._http.request(
+                request.method,
+                url + request.url.path,
+                content=body,
+                headers={**headers, FORWARDED: self._worker},
+            )
+        except httpx.HTTPError as error:
+            log.warning("forward_failed", session=session, error=repr(error))
+            raise Unavailable(
+                "the gateway of this session does not answer; try again, or open a new session"
+            ) from error
+        kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
+        return Response(answer.content, answer.status_code, kept)
+
+    async def close(self) -> None:
+        """Idempotent."""
+        await self._http.aclose()
+
+    async def _owner(self, session: SessionId) -> str | None:
+        holder = await self._bus.holder(session, "gateway")
+        if holder is None or holder == self._worker:
+            return None
+        for each in await self._bus.workers("gateway"):
+            if each.worker == holder:
+                return each.http or None
+        return None

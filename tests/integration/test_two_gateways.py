@@ -1,0 +1,121 @@
+"""Two gateways behind one address: any of them answers for any session."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from avatar.bus import WorkerInfo
+from avatar.bus.memory import MemoryBus
+from avatar.media import SessionId, WorkerId
+from bench.receiver import Booking
+from services.gateway.forward import FORWARDED, Forwarder
+from services.settings import Limits
+from tests.fakes.caller import Caller
+from tests.fakes.calls import CallDesk, served_desk
+from tests.fakes.graph import until
+
+pytestmark = pytest.mark.integration
+
+OWNER = WorkerId("gateway-1")
+
+
+@dataclass
+class Pair:
+    """`owner` opens the sessions, `other` is asked about them."""
+
+    bus: MemoryBus
+    owner: CallDesk
+    other: CallDesk
+
+    async def booking(self) -> Booking:
+        """A session of the owner, leased as the coordinator would."""
+        booking = await self.owner.booking()
+        [info] = await self.bus.workers("gateway")
+        assert await self.bus.acquire(SessionId(booking.created["id"]), info) is not None
+        return Booking(self.other.http, booking.created)
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[Pair]:
+    bus = MemoryBus()
+    forwarder = Forwarder(bus, WorkerId("gateway-2"), Limits())
+    async with served_desk() as owner, served_desk(elsewhere=forwarder) as other:
+        url = str(owner.http.base_url).rstrip("/")
+        await bus.advertise(WorkerInfo(OWNER, "gateway", "memory://1", 9, http=url), 60)
+        try:
+            yield Pair(bus, owner, other)
+        finally:
+            await forwarder.close()
+
+
+async def test_a_call_is_connected_and_ended_at_the_other_gateway() -> None:
+    async with pair() as two:
+        booking = await two.booking()
+        assert (await booking.describe()).json()["state"] == "idle"
+        async with Caller().connected(booking.answer) as caller:
+            await until(lambda: caller.num_frames["video"] > 3)
+            assert (await booking.describe()).json()["connection"]["bits_per_s"] > 0
+            hung_up = await two.other.http.delete(f"{booking.path}/call", headers=booking.headers)
+            assert hung_up.status_code == 204
+        assert (
+            await two.other.http.delete(booking.path, headers=booking.headers)
+        ).status_code == 204
+        assert two.owner.sessions.present == set()
+        assert two.other.lives == []
+
+
+async def test_the_owner_asks_for_the_token() -> None:
+    async with pair() as two:
+        booking, another = await two.booking(), await two.booking()
+        for headers in ({}, another.headers):
+            refused = await two.other.http.get(booking.path, headers=headers)
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert refused.headers["content-type"] == "application/problem+json"
+
+
+async def test_an_offer_that_is_too_large_goes_nowhere() -> None:
+    async with pair() as two:
+        booking = await two.booking()
+        headers = booking.headers | {"content-type": "application/sdp"}
+        refused = await two.other.http.post(
+            f"{booking.path}/call", content=b"v" * 100_000, headers=headers
+        )
+        assert refused.status_code == 413
+
+
+async def test_a_session_of_nobody_is_not_found() -> None:
+    async with pair() as two:
+        unknown = await two.other.http.get(
+            "/v1/sessions/unknown", headers={"authorization": "Bearer x"}
+        )
+        assert (unknown.status_code, unknown.json()["reason"]) == (404, "NOT_FOUND")
+
+
+async def test_a_request_is_sent_on_once() -> None:
+    async with pair() as two:
+        booking = await two.booking()
+        headers = booking.headers | {FORWARDED: "gateway-3"}
+        assert (await two.other.http.get(booking.path, headers=headers)).status_code == 404
+
+
+async def test_an_owner_that_is_gone_is_told_of() -> None:
+    async with pair() as two:
+        booking = await two.booking()
+        [info] = await two.bus.workers("gateway")
+        await two.bus.withdraw(info.worker)
+        gone = await two.other.http.get(booking.path, headers=booking.headers)
+        assert gone.status_code == 404
+        dead = WorkerInfo(OWNER, "gateway", "memory://1", 9, http="http://127.0.0.1:1")
+        await two.bus.advertise(dead, 60)
+        silent = await two.other.http.get(booking.path, headers=booking.headers)
+        assert (silent.status_code, silent.json()["reason"]) == (503, "UNAVAILABLE")
+
+
+async def test_each_gateway_answers_for_its_own_without_asking() -> None:
+    async with pair() as two:
+        own = await two.other.booking()
+        assert (await own.describe()).status_code == 200
+        assert two.owner.lives == []
