@@ -95,6 +95,14 @@ def test_of_faces_on_one_another_the_surest_stays() -> None:
     assert [face.sure for face in without_doubles(doubled)] == [0.8]
 
 
+def test_a_face_within_a_surer_one_is_none() -> None:
+    mouth_and_chin = Face(94, 123, 42, 94, 130, 0.6)
+    nested = [Face(94, 98, 104, 94, 125, 0.98), mouth_and_chin]
+    assert [face.height for face in without_doubles(nested)] == [104]
+    behind_the_shoulder = Face(170, 60, 42, 170, 70, 0.6)
+    assert len(without_doubles([*nested, behind_the_shoulder])) == 2
+
+
 def test_the_square_frames_a_face_as_portraits_are_framed() -> None:
     square = square_for(still_track(300, 180, 106), [], 0, 81, (640, 360), 64)
     assert isinstance(square, Square)

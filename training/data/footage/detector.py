@@ -81,22 +81,35 @@ class NetFaceDetector:
 
 
 def without_doubles(faces: list[Face]) -> list[Face]:
-    """Of faces that lie on each other only the surest, the surest first."""
+    """Of faces that lie on or in each other only the surest, the surest first.
+
+    In each other: a mouth and a chin alone can look like a small face, too.
+    """
     kept: list[Face] = []
     for face in sorted(faces, key=lambda each: -each.sure):
-        if all(overlap(face, other) < 0.3 for other in kept):
+        if all(overlap(face, other) < 0.3 and covered(face, other) < 0.5 for other in kept):
             kept.append(face)
     return kept
 
 
 def overlap(one: Face, other: Face) -> float:
     """Intersection over union of the squares around two faces."""
+    both = _both(one, other)
+    return both / (one.height**2 + other.height**2 - both)
+
+
+def covered(one: Face, other: Face) -> float:
+    """How much of the smaller face's square is in the other's."""
+    return _both(one, other) / min(one.height, other.height) ** 2
+
+
+def _both(one: Face, other: Face) -> float:
+    """Area of the intersection of the squares around two faces."""
     w = min(one.x + one.height / 2, other.x + other.height / 2)
     w -= max(one.x - one.height / 2, other.x - other.height / 2)
     h = min(one.y + one.height / 2, other.y + other.height / 2)
     h -= max(one.y - one.height / 2, other.y - other.height / 2)
-    both = max(w, 0.0) * max(h, 0.0)
-    return both / (one.height**2 + other.height**2 - both)
+    return max(w, 0.0) * max(h, 0.0)
 
 
 def load_face_net(path: Path = WEIGHTS) -> FaceNet:

@@ -30,7 +30,7 @@ _SHUT = 0.10
 
 @dataclass(frozen=True)
 class SyncRules:
-    min_score: float = 0.5
+    min_score: float = 0.47
     max_lag: int = 3
     """Frames either way."""
     min_margin: float = 0.05
