@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import httpx
+import httpx2
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -29,7 +29,7 @@ class Forwarder:
         self._bus = bus
         self._worker = worker
         self._limits = limits
-        self._http = httpx.AsyncClient(timeout=ANSWER_S, trust_env=False)
+        self._http = httpx2.AsyncClient(timeout=ANSWER_S, trust_env=False)
 
     async def forward(self, request: Request, session: str) -> Response | None:
         """The answer of the gateway that owns `session`; None where that is nobody else.
@@ -51,7 +51,7 @@ class Forwarder:
                 content=body,
                 headers={**headers, FORWARDED: self._worker},
             )
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             log.warning("forward_failed", session=session, error=repr(error))
             raise Unavailable(
                 "the gateway of this session does not answer; try again, or open a new session"
