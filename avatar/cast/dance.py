@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from avatar.audio.beats import NO_BEAT, Beat, BeatState, init_beats, track_beats
 from avatar.cast.characters import Temperament
-from avatar.cast.motion import CONTROL_NAMES, MOTION_FPS
+from avatar.cast.motion import CONTROL_NAMES, HEAD, MOTION_FPS
 
 Floats = NDArray[np.float64]
 
-HEAD = ("yaw", "pitch", "roll", "tx", "ty")
 REACH = {"yaw": 0.85, "pitch": 0.7, "roll": 0.75, "tx": 0.7, "ty": 0.7, "brow": 1.0}
 """The largest values that `avatar.cast.motion` gives, as factors of sway (brow: of its range)."""
 

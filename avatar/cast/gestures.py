@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,8 +13,6 @@ from avatar.media import CueName
 
 GestureName = CueName | Literal["raise", "beat"]
 """A cue, or what the sampler does by itself: brows up for a moment, the beat of a stressed word."""
-
-HEAD: Final = ("yaw", "pitch", "roll", "tx", "ty")
 
 Knots = tuple[tuple[float, float], ...]
 

@@ -32,6 +32,7 @@ with: older weights know no breath.
 """
 
 CONTROL_DIM = len(CONTROL_NAMES)
+HEAD = ("yaw", "pitch", "roll", "tx", "ty")
 
 BLINK_SHAPE = (0.4, 0.95, 1.0, 0.8, 0.4, 0.12)
 """Lid closure over the six frames of a blink."""
@@ -45,6 +46,12 @@ def rest_controls(temperament: Temperament) -> NDArray[np.float32]:
     controls_at_rest = np.zeros(CONTROL_DIM, np.float32)
     controls_at_rest[CONTROL_NAMES.index("smile")] = temperament.smile
     return controls_at_rest
+
+
+def further(controls: Floats, head_gain: float) -> NDArray[np.float32]:
+    """(F, N) controls whose head turns and shifts `head_gain` times as far."""
+    gains = np.where(np.isin(CONTROL_NAMES[: controls.shape[1]], HEAD), head_gain, 1.0)
+    return in_range(controls * gains)
 
 
 def in_range(controls: Floats) -> NDArray[np.float32]:

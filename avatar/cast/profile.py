@@ -38,7 +38,7 @@ class Profile:
     avatars: Path = FOLDER
 
 
-TINY_POLICY = replace(NATIVE_2_STEP, audio_gain=1.3)
+TINY_POLICY = replace(NATIVE_2_STEP, audio_gain=1.3, head_gain=1.2)
 
 PROFILES = {
     "tiny": Profile("tiny", ChunkClock(25, 3, 4), TINY_POLICY, 256, ASSETS / "tiny"),

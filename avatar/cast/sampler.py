@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from avatar.cast.characters import Temperament
 from avatar.cast.gaze import Gaze, Point, next_gaze, startled
-from avatar.cast.gestures import GESTURES, HEAD, GestureName
+from avatar.cast.gestures import GESTURES, GestureName
 from avatar.cast.manners import MANNERS, Posture
-from avatar.cast.motion import BLINK_SHAPE, CONTROL_NAMES, MOTION_FPS, in_range
+from avatar.cast.motion import BLINK_SHAPE, CONTROL_NAMES, HEAD, MOTION_FPS, in_range
 from avatar.cast.noise import Floats, interval, two_octaves, unit, value_noise
 from avatar.media import BEHAVIOURS, Behaviour, CueName
 

@@ -12,6 +12,7 @@ from avatar.backends.dit import OpenVinoDiT, slots
 from avatar.backends.graph import choose_graph
 from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import Moves, danced
+from avatar.cast.motion import further
 from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
 from avatar.cast.sampler import MotionState, init_state, step
 from avatar.engines import SessionSpec
@@ -87,7 +88,8 @@ class ScoreEngine:
         controls, motion = step(state.motion, chunk.behaviour, chunk.cues, clock.frames_per_chunk)
         if moves is not None:
             controls = danced(controls, moves, state.motion.temperament)
-        taken = controls[:, : self.model.config.num_controls // clock.frames_per_latent]
+        taken = further(controls, policy.head_gain)
+        taken = taken[:, : self.model.config.num_controls // clock.frames_per_latent]
         latents, rollout = denoise_chunk(
             self.model,
             state.anchor,

@@ -26,6 +26,9 @@ class Policy:
     audio_gain: float = 1.0
     """What speech adds is multiplied by this. A model that learned by squared errors draws the mean
     of what it cannot tell apart: mouths that open less than true ones."""
+    head_gain: float = 1.0
+    """What the head is asked to turn and shift is multiplied by this, for the same reason: heads
+    that turn less far than they were asked to."""
     cache: Literal["per_step", "clean_pass"] = "per_step"
     """What is read of the previous chunk: by every step what the same step of it wrote, hence one
     cache a step and no further forward; or by all steps what one more forward on the finished,

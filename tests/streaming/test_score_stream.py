@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from avatar.cast.characters import CAST
-from avatar.cast.motion import CONTROL_DIM
+from avatar.cast.motion import CONTROL_DIM, further
 from avatar.cast.profile import load_profile
 from avatar.cast.sampler import init_state, step
 from avatar.engines.score import ScoreEngine
@@ -93,6 +93,7 @@ def test_a_model_is_given_as_many_controls_as_it_takes(num_columns: int) -> None
     scorer.given.clear()  # of the sink
     scorer.step(embedding(scorer, 0, ("speaking", ("nod",))), state)
     sampled, _ = step(init_state(4, CAST[0].temperament), "speaking", ("nod",), 12)
-    expected = torch.from_numpy(sampled[:, :num_columns].reshape(1, 3, -1))
+    asked = further(sampled, scorer.profile.policy.head_gain)[:, :num_columns]
+    expected = torch.from_numpy(asked.reshape(1, 3, -1))
     assert scorer.given
     assert all(torch.equal(given, expected) for given in scorer.given)

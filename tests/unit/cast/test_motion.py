@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from avatar.cast.characters import CAST, Temperament
-from avatar.cast.motion import CONTROL_DIM, CONTROL_NAMES, in_range, rest_controls
+from avatar.cast.motion import (
+    CONTROL_DIM,
+    CONTROL_NAMES,
+    HEAD,
+    further,
+    in_range,
+    rest_controls,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -20,6 +27,15 @@ def test_controls_are_clipped_to_what_they_may_be() -> None:
     assert clipped.dtype == np.float32
     assert (clipped[:, [column("blink"), column("smile")]] == 0).all()
     assert clipped[:, column("yaw")].tolist() == [-1.0, -1.0]
+
+
+def test_the_head_goes_further_and_nothing_else_does() -> None:
+    asked = np.full((2, CONTROL_DIM - 1), 0.5)
+    gone = further(asked, 1.2)
+    is_head = np.isin(CONTROL_NAMES[:-1], HEAD)
+    assert np.allclose(gone[:, is_head], 0.6)
+    assert np.array_equal(gone[:, ~is_head], asked[:, ~is_head])
+    assert further(asked, 3.0).max() == 1.0
 
 
 def test_the_portrait_is_at_rest() -> None:
