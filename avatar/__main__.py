@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avatar.cast.avatars import FOLDER, damaged, everyone
 from avatar.cast.characters import DEFAULT_CHARACTER
-from avatar.errors import AvatarError
+from avatar.errors import AvatarError, NotFound
 from avatar.media import CUES, TimedCue
 
 
@@ -44,6 +44,8 @@ def main() -> int:
         )
     args = parser.parse_args()
     try:
+        if args.avatars != FOLDER and not args.avatars.expanduser().is_dir():
+            raise NotFound(f"there is no folder {args.avatars}")
         if args.command == "list":
             for member in everyone(args.avatars):
                 sys.stdout.write(f"{member.id:10} {member.display_name:10} {member.description}\n")
@@ -68,7 +70,7 @@ def main() -> int:
             )
             sys.stderr.write(f"\n{args.out}\n")
     except (AvatarError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"\rerror: {error}\n")  # over a bar that was begun
         return 1
     except KeyboardInterrupt:
         return 130

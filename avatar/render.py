@@ -1,5 +1,6 @@
 """Speech file in, video file out, in one process and without any server."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,7 +164,9 @@ def render_file(
         InvalidInput: Not audio, or too long; or a cue is due after its end.
     """
     if not audio.is_file():
-        raise NotFound(f"{audio} does not exist")
+        is_what = "is no file" if audio.exists() else "does not exist"
+        raise NotFound(f"{audio} {is_what}")
+    _check_writable(out, audio)
     content = audio.read_bytes()
     sound = decode(content, SOUND_RATE, MAX_RENDER_SECONDS, MAX_RENDER_BYTES)
     speech = resample(sound, SOUND_RATE, SPEECH_RATE)
@@ -187,6 +190,18 @@ def render_file(
         raise Unavailable(f"{out} cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_writable(out: Path, audio: Path) -> None:
+    """Before the work, not after it."""
+    if out.exists() and out.samefile(audio):
+        raise InvalidInput(f"{out} is the recording itself; give another file to write")
+    if out.is_dir():
+        raise Unavailable(f"{out} cannot be written: it is a folder")
+    if not out.parent.is_dir():
+        raise Unavailable(f"{out} cannot be written: there is no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise Unavailable(f"{out} cannot be written: {out.parent} may not be changed")
 
 
 def _check_cues(cues: Sequence[TimedCue], length_s: float) -> None:

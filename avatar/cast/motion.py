@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.cast.characters import Temperament
-from avatar.cast.noise import Floats
 
 MOTION_FPS = 25
 
@@ -48,12 +47,12 @@ def rest_controls(temperament: Temperament) -> NDArray[np.float32]:
     return controls_at_rest
 
 
-def further(controls: Floats, head_gain: float) -> NDArray[np.float32]:
+def further(controls: NDArray[np.floating], head_gain: float) -> NDArray[np.float32]:
     """(F, N) controls whose head turns and shifts `head_gain` times as far."""
     gains = np.where(np.isin(CONTROL_NAMES[: controls.shape[1]], HEAD), head_gain, 1.0)
     return in_range(controls * gains)
 
 
-def in_range(controls: Floats) -> NDArray[np.float32]:
+def in_range(controls: NDArray[np.floating]) -> NDArray[np.float32]:
     """(F, N) controls, the first N of `CONTROL_NAMES`, clipped to what they may be."""
     return np.clip(controls, _LOWEST[: controls.shape[1]], 1.0).astype(np.float32)

@@ -13,6 +13,7 @@ pytest.importorskip("numba", reason="numba is needed to draw")
 from avatar.cast.characters import character_of
 from avatar.errors import InvalidInput, NotFound
 from training.data.engines import load_engines
+from training.data.footage.__main__ import main
 from training.data.footage.pipeline import make_footage, video_id
 from training.data.footage.rehearsal import (
     Take,
@@ -172,8 +173,37 @@ def test_a_second_run_does_only_what_is_missing(made: Path, films: Path) -> None
 
 
 def test_other_settings_need_another_folder(made: Path, films: Path) -> None:
-    with pytest.raises(InvalidInput, match="min_face"):
+    with pytest.raises(InvalidInput, match="--min-face"):
         make_footage(films, made, Settings(held_out_share=0.0, min_face=70.0), "")
+
+
+def test_what_is_no_folder_or_no_detector_is_told_of_once(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="does not exist"):
+        make_footage(tmp_path / "nowhere", tmp_path / "out", SETTINGS, "")
+    with pytest.raises(NotFound, match="is no folder"):
+        make_footage(films / "speaker.mp4", tmp_path / "out", SETTINGS, "")
+    with pytest.raises(NotFound, match="face_detection_yunet"):
+        make_footage(films, tmp_path / "out", Settings(detector=str(tmp_path / "no.onnx")), "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--jobs", "0"),
+        ("--min-score", "5"),
+        ("--max-lag", "99"),
+        ("--min-face", "-4"),
+        ("--max-seconds", "nan"),
+    ],
+)
+def test_numbers_without_sense_are_refused(
+    arguments: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--videos", str(tmp_path), "--out", str(tmp_path / "out"), *arguments]
+    with pytest.raises(SystemExit):
+        main(given)
+    assert f"'{arguments[1]}' is not between" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_said_to_be_empty(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from avatar.__main__ import main
 from avatar.audio.files import encode_wav
 from avatar.audio.video import SOUND_RATE, Mp4Writer
-from avatar.errors import InvalidInput, NotFound
+from avatar.errors import InvalidInput, NotFound, Unavailable
 from avatar.media import SPEECH_RATE, TimedCue
 from avatar.render import Mode, Pipeline, render_chunks, render_file, speech_chunks
 from avatar.timebase import ChunkClock
@@ -88,6 +88,23 @@ def test_a_missing_recording_and_a_text_file_are_refused(tmp_path: Path) -> None
     with pytest.raises(InvalidInput):
         render_file(text, "mira", out)
     assert list(tmp_path.iterdir()) == [text]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    sound = tmp_path / "a.wav"
+    content = encode_wav(np.zeros(SPEECH_RATE, np.float32), SPEECH_RATE)
+    sound.write_bytes(content)
+    for out, told in [
+        (sound, "is the recording itself"),
+        (tmp_path, "it is a folder"),
+        (tmp_path / "none" / "x.mp4", "there is no folder"),
+    ]:
+        with pytest.raises((InvalidInput, Unavailable), match=told):
+            render_file(sound, "mira", out)
+    with pytest.raises(NotFound, match="is no file"):
+        render_file(tmp_path, "mira", tmp_path / "x.mp4")
+    assert sound.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [sound]
 
 
 def test_an_unknown_avatar_is_named_and_nothing_is_left(tmp_path: Path) -> None:

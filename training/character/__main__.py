@@ -1,11 +1,13 @@
 """One's own character: `python -m training.character new|check|portrait|train|fields`."""
 
 import argparse
+import fcntl
 import logging
 import re
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +16,13 @@ from avatar.cast.avatars import FOLDER, is_shipped
 from avatar.cast.description import ID
 from avatar.errors import AvatarError, InvalidInput, NotFound
 from avatar.telemetry.logging import configure
-from training.character.description import KINDS, Kind, field_rows, read_description
+from training.character.description import (
+    KINDS,
+    Description,
+    Kind,
+    field_rows,
+    read_description,
+)
 from training.character.progress import Progress
 from training.character.template import template
 from training.data.speech import SpeechEngine
@@ -34,7 +42,7 @@ def main() -> int:
             return fields()
         path = description_path(args.description)
         if args.command == "check":
-            read_description(path)
+            read(path)
             sys.stdout.write(f"{path} is right\n")
             return 0
         return make(path, args)
@@ -106,7 +114,37 @@ def description_path(given: str) -> Path:
 
 
 def make(path: Path, args: argparse.Namespace) -> int:
-    described = read_description(path)  # before anything slow is loaded
+    described = read(path)  # before anything slow is loaded
+    with alone(args.runs, described.character.id):
+        return _make(described, args)
+
+
+def read(path: Path) -> Description:
+    """Raises InvalidInput also where the file is named otherwise than the avatar."""
+    described = read_description(path)
+    if described.character.id != path.stem:
+        raise InvalidInput(
+            f"{path}: id: {described.character.id!r} was given, but the file is called "
+            f"{path.name}; they must be the same, or one avatar would replace another"
+        )
+    return described
+
+
+@contextmanager
+def alone(runs: Path, name: str) -> Iterator[None]:
+    """Raises InvalidInput while another process makes the same avatar."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidInput(
+                f"{name} is being made by another process; wait for it, or end it first"
+            ) from error
+        yield
+
+
+def _make(described: Description, args: argparse.Namespace) -> int:
     from training.character.run import Run
 
     progress = Progress(sys.stdout)

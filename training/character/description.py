@@ -14,7 +14,7 @@ from avatar.cast.characters import Character
 from avatar.cast.description import CharacterFields, checked, read_fields
 from avatar.errors import InvalidInput
 from training.data.looks import LOOKS
-from training.portrait.look import Look
+from training.portrait.look import BeardLook, FurLook, HairLook, Look, RobotLook
 
 Kind = Literal["human", "fox", "robot"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -24,6 +24,12 @@ BEYOND = 0.35
 """How far a number may lie outside what the cast spans, as a share of that span."""
 LEAST = 0.08
 """And at least, as a share of the number itself."""
+FREE = 3.0
+"""How far numbers that give the face no form may lie outside, as a share of the largest seen: what
+is drawn is still a picture, and drawn in seconds."""
+
+AT_LEAST = {"look.hair.locks.steps": 2.0}
+"""A line has two ends; of everything else there may be nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,28 +68,59 @@ def read_description(path: Path) -> Description:
 
 
 def check_ranges(look: Look, path: Path) -> None:
-    """Raises InvalidInput where a form is beyond what the model can be expected to know."""
-    for table in MEASURED:
-        for field in dataclasses.fields(getattr(look, table)):
-            value = getattr(getattr(look, table), field.name)
-            low, high = allowed(table, field.name)
-            if not low <= value <= high:
-                raise InvalidInput(
-                    f"{path}: look.{table}.{field.name}: {value:g} was given, "
-                    f"allowed is {low:g} to {high:g}"
-                )
+    """Raises InvalidInput where a form is beyond what the model can be expected to know, and
+    where another number is beyond what can be drawn.
+    """
+    for name, value in _numbers("look", look):
+        span = allowed(name)
+        if span is not None and not span[0] <= value <= span[1]:  # nor is nan
+            raise InvalidInput(
+                f"{path}: {name}: {value:g} was given, allowed is {span[0]:g} to {span[1]:g}"
+            )
 
 
 @cache
-def allowed(table: str, field: str) -> tuple[float, float]:
-    """What a number of the face's form may be: what the cast has, and somewhat beyond.
+def allowed(name: str) -> tuple[float, float] | None:
+    """What a number may be: what the cast has, and somewhat beyond; None where any will do.
 
     The model knows faces by the cast's: eyes and mouth are where it looks for them.
     """
-    seen = [float(getattr(getattr(look, table), field)) for look in LOOKS.values()]
-    low, high = min(seen), max(seen)
-    margin = max(BEYOND * (high - low), LEAST * max(abs(low), abs(high)))
-    return round(low - margin, 3), round(high + margin, 3)
+    found = _seen().get(name)
+    if found is None or name == "look.seed":
+        return None
+    low, high = min(found), max(found)
+    if name.split(".")[1] in MEASURED:
+        margin = max(BEYOND * (high - low), LEAST * max(abs(low), abs(high)))
+        return round(low - margin, 3), round(high + margin, 3)
+    high += FREE * max(abs(low), abs(high), 1.0)
+    if low < 0.0:
+        low -= FREE * max(abs(low), 1.0)
+    else:
+        low = AT_LEAST.get(name, 0.0)
+    return float(f"{low:.3g}"), float(f"{high:.3g}")
+
+
+@cache
+def _seen() -> dict[str, list[float]]:
+    """Every number of the looks of the cast, and of a look that is all usual values."""
+    seen: dict[str, list[float]] = {}
+    usual = Look(hair=HairLook(), beard=BeardLook(), robot=RobotLook(), fur=FurLook())
+    for look in (*LOOKS.values(), usual):
+        for name, value in _numbers("look", look):
+            seen.setdefault(name, []).append(value)
+    return seen
+
+
+def _numbers(name: str, value: object) -> Iterator[tuple[str, float]]:
+    """Name and value of every number; those of a list all have the list's name."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _numbers(name, each)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _numbers(f"{name}.{field.name}", getattr(value, field.name))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, value
 
 
 def field_rows() -> Iterator[tuple[str, str, str]]:
@@ -114,10 +151,10 @@ def _rows(under: str, kind: Any) -> Iterator[tuple[str, str, str]]:
         if (table := _table(field.type)) is not None:
             yield from _rows(name, table)
             continue
-        allows = _allows(field.type)
-        if (table_name := under.removeprefix("look.")) in MEASURED:
-            low, high = allowed(table_name, field.name)
-            allows = f"{low:g} to {high:g}"
+        allows, span = _allows(field.type), allowed(name)
+        if span is not None:
+            what = "" if allows == "a number" else f"{allows}, "
+            allows = f"{what}{span[0]:g} to {span[1]:g}"
         needed = field.default is dataclasses.MISSING
         yield name, "needed" if needed else _shown(field.default), allows
 

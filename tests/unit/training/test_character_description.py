@@ -9,7 +9,14 @@ import pytest
 pytest.importorskip("numba", reason="numba is needed to draw")
 
 from avatar.errors import InvalidInput, NotFound
-from training.character.description import KINDS, Kind, allowed, field_rows, read_description
+from training.character.description import (
+    KINDS,
+    Kind,
+    allowed,
+    check_ranges,
+    field_rows,
+    read_description,
+)
 from training.character.template import template
 from training.data.looks import LOOKS
 
@@ -56,6 +63,9 @@ def test_a_file_to_begin_with_is_right_and_of_its_kind(kind: Kind, tmp_path: Pat
         ('id = "nova"', 'id = "otto"', "id", "choose another"),
         ('"#c9946e"', '"c9946e"', "look.skin.colour", "#rrggbb"),
         ('"lights"', '"moon"', "look.backdrop.scene", "'stars'"),
+        ("count = 120", "count = -5", "look.hair.locks.count", "-5 was given"),
+        ("count = 120", "count = 100000000", "look.hair.locks.count", "1e+08 was given"),
+        ("wrinkles = 0.25", "wrinkles = nan", "look.skin.wrinkles", "nan was given"),
         ("count = 120", "cuont = 120", "look.hair.locks.0.cuont", "did you mean count?"),
         ("jaw = 4.6", "jaw = 9.0", "look.head.jaw", "9 was given, allowed is 4.0"),
         ('kind = "human"', 'kind = "cat"', "look.kind", "'human', 'fox', 'robot'"),
@@ -78,9 +88,17 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_the_whole_cast_is_within_what_is_allowed() -> None:
-    for look in LOOKS.values():
-        low, high = allowed("head", "jaw")
-        assert low < look.head.jaw < high
+    for name, look in LOOKS.items():
+        check_ranges(look, Path(name))
+    assert allowed("look.head.jaw") == (4.076, 5.724)
+
+
+def test_what_gives_the_face_no_form_may_be_much_or_nothing() -> None:
+    assert allowed("look.hair.locks.steps") == (2, 88)
+    assert allowed("look.beard.moustache") == (0, 520)
+    assert allowed("look.skin.freckles") == (0, 240)
+    assert allowed("look.ears") == (0, 4)
+    assert allowed("look.seed") is None
 
 
 def test_the_document_has_every_field_as_the_code_has_it() -> None:

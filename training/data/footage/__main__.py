@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +13,7 @@ from avatar.errors import AvatarError
 from avatar.telemetry.logging import configure, get_logger
 from training.data.footage.pipeline import make_footage
 from training.data.footage.settings import Settings
-from training.data.footage.speakers import Kind, SyncRules
+from training.data.footage.speakers import SEARCHED_LAG, Kind, SyncRules
 from training.data.footage.video import Limits
 
 log = get_logger("training.data.footage")
@@ -25,16 +27,25 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.data.footage", description=__doc__)
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--jobs", type=_number(int, 1, 64), default=1, help="processes")
     parser.add_argument("--rights", default="", help="licence and consent, noted with every clip")
     parser.add_argument("--no-silence", action="store_true", help="only clips of seen speakers")
     parser.add_argument(
         "--keep-unsynced", action="store_true", help="other faces too, to learn motion from"
     )
-    parser.add_argument("--min-face", type=float, default=defaults.min_face, help="pixels")
-    parser.add_argument("--min-score", type=float, default=defaults.sync.min_score)
-    parser.add_argument("--max-lag", type=int, default=defaults.sync.max_lag, help="frames")
-    parser.add_argument("--max-seconds", type=float, default=defaults.limits.seconds)
+    parser.add_argument(
+        "--min-face", type=_number(float, 16, 2000), default=defaults.min_face, help="pixels"
+    )
+    parser.add_argument("--min-score", type=_number(float, 0, 1), default=defaults.sync.min_score)
+    parser.add_argument(
+        "--max-lag",
+        type=_number(int, 0, SEARCHED_LAG),
+        default=defaults.sync.max_lag,
+        help="frames",
+    )
+    parser.add_argument(
+        "--max-seconds", type=_number(float, 1, 86_400), default=defaults.limits.seconds
+    )
     parser.add_argument("--detector", default="", metavar="YUNET.onnx", help="for photographs")
     parser.add_argument("--mouth", choices=["net", "pixels"], default=defaults.mouth)
     args = parser.parse_args(arguments)
@@ -55,8 +66,26 @@ def main(arguments: list[str]) -> int:
     except AvatarError as error:
         log.error("failed", reason=str(error))  # noqa: TRY400  the user's mistake, not ours
         return 1
+    except KeyboardInterrupt:
+        log.warning("stopped", hint="the same command goes on from here")
+        return 130
     log.info("done", report=str(report))
     return 0
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """An argument between two bounds, both allowed."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not between {low:g} and {high:g}")
+        return value
+
+    return read
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A folder of videos through all stages, by several processes, with a report of what came out."""
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ from training.data.footage.yunet import YuNetDetector
 log = get_logger("training.data.footage")
 RIGHTS_SUFFIX = ".rights.txt"
 _SETTINGS = "settings.json"
+OPTIONS = {
+    "keep": "--no-silence or --keep-unsynced",
+    "min_face": "--min-face",
+    "sync": "--min-score or --max-lag",
+    "limits": "--max-seconds",
+    "detector": "--detector",
+    "mouth": "--mouth",
+}
+"""Settings as the command line calls them."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +70,16 @@ def make_footage(videos: Path, out: Path, settings: Settings, rights: str, jobs:
         NotFound: No videos.
         InvalidInput: `out` holds clips that were made with other settings.
     """
+    if not videos.is_dir():
+        raise NotFound(f"{videos} {'is no folder' if videos.exists() else 'does not exist'}")
     found = find_videos(videos)
     if not found:
         raise NotFound(f"{videos} holds no video; known are {' '.join(sorted(SUFFIXES))}")
-    out.mkdir(parents=True, exist_ok=True)
+    _tools(settings)  # a detector that is none is told of once, not for each video
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{out} cannot be made: {error.strerror}") from error
     _agree_on_settings(out / _SETTINGS, settings)
     began = time.perf_counter()
     encoders_name = _encoders(settings.profile).name
@@ -182,11 +198,18 @@ _Work = tuple[Path, str, Path, Settings, str]
 def _pooled(work: Sequence[_Work], jobs: int) -> Iterator[tuple[Path, VideoReport]]:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin) as pool:
         waiting = {pool.submit(_process, *each): each[0] for each in work}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        except KeyboardInterrupt:  # at once: what is half done is not kept anyhow
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
+            raise
 
 
 def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, the parent decides
     torch.set_num_threads(1)
 
 
@@ -222,5 +245,6 @@ def _agree_on_settings(path: Path, settings: Settings) -> None:
     other = sorted(key for key in wanted if before.get(key) != wanted[key])
     if other:
         raise InvalidInput(
-            f"{path.parent} was made with another {', '.join(other)}: give another --out"
+            f"{path.parent} was made with another {', '.join(OPTIONS.get(o, o) for o in other)}: "
+            "give another --out"
         )
