@@ -93,8 +93,11 @@ export function judge(reading, server, fps) {
     }),
   );
   if (server?.reason) {
-    const level = levelOfFrames(server.fps, fps) === "poor" ? "poor" : "fair";
-    found.push({ level, reason: `${server.reason}, ${round(server.fps)} fps` });
+    const made = levelOfFrames(server.fps, fps);
+    found.push({
+      level: made === "poor" ? "poor" : "fair",
+      reason: made === "good" ? server.reason : `${server.reason}, ${round(server.fps)} fps`,
+    });
   }
   const verdict = worst(found);
   const frames = reading.fps === null ? "good" : levelOfFrames(reading.fps, fps);

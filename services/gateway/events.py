@@ -120,5 +120,6 @@ def parse(message: str | bytes) -> ClientEvent:
         return _CLIENT_EVENT.validate_python(json.loads(message))
     except (ValueError, RecursionError) as error:
         first: Any = error.errors()[0] if isinstance(error, ValidationError) else None
-        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else "no JSON"
+        where = [".".join(map(str, first["loc"]))] if first and first["loc"] else []
+        detail = ": ".join([*where, first["msg"]]) if first else "no JSON"
         raise InvalidInput(f"this event is not understood: {detail[:300]}") from error
