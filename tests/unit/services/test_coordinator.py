@@ -13,7 +13,9 @@ from avatar.errors import Busy, Fenced, NotFound, SessionLost, Unavailable
 from avatar.media import STAGES, SessionId, StageName, WorkerId
 from avatar.transport import Hop, Inbound, OpenRequest
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
+from services.gateway.admission import Place
 from services.gateway.coordinator import Coordinator
+from tests.fakes.graph import until
 
 pytestmark = pytest.mark.unit
 
@@ -281,3 +283,53 @@ async def test_a_session_ends_though_its_bus_swallows_the_cancellation() -> None
             async with d.coordinator.session("mira"):
                 await is_renewing.wait()
         assert await d.loads() == 0
+
+
+async def test_of_many_who_open_at_once_exactly_as_many_get_in_as_there_are_slots() -> None:
+    slots = 4
+    async with desk(slots=slots) as d:
+        for stage in UPSTREAM:
+            await d.add(stage, slots=slots)
+        end = asyncio.Event()
+        admitted: list[SessionId] = []
+        refused: list[Busy] = []
+
+        async def caller() -> None:
+            try:
+                async with d.coordinator.session("mira") as session:
+                    admitted.append(session.id)
+                    await end.wait()
+            except Busy as error:
+                refused.append(error)
+
+        callers = [asyncio.create_task(caller()) for _ in range(slots + 50)]
+        await until(lambda: len(admitted) + len(refused) == slots + 50)
+        assert len(admitted) == slots
+        assert all(each.position and each.retry_after_s > 0 for each in refused)
+        assert await d.loads() == 5 * slots
+        end.set()
+        await asyncio.gather(*callers)
+        assert await d.loads() == 0
+
+
+async def test_opens_that_are_cancelled_leave_no_lease_and_no_place_in_line() -> None:
+    async def tell(place: Place) -> None:
+        pass
+
+    async with desk(slots=2) as d:
+        for stage in UPSTREAM:
+            await d.add(stage)
+
+        async def caller() -> None:
+            async with d.coordinator.session("mira", tell=tell):
+                await asyncio.Event().wait()
+
+        callers = [asyncio.create_task(caller()) for _ in range(100)]
+        for number, task in enumerate(callers):  # each at another point of its way
+            for _ in range(number % 23):
+                await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+        assert await d.loads() == 0
+        assert await d.bus.line_length() == 0
+        assert d.coordinator.sessions == {}
