@@ -122,9 +122,12 @@ def _declared_seconds(content: bytes, container: str) -> float:
 def _decode(content: bytes, container: str, max_seconds: float) -> tuple[NDArray[np.float32], int]:
     if container == "wav" or has_ffmpeg():
         try:
-            return _decode_with_pydub(content, container, max_seconds)
+            with warnings.catch_warnings():
+                # of a WAV that it cannot read pydub asks ffprobe, and warns where there is none
+                warnings.simplefilter("error", RuntimeWarning)
+                return _decode_with_pydub(content, container, max_seconds)
         # pydub trusts headers and ffprobe's answer, so a damaged file fails in any of these ways
-        except (CouldntDecodeError, LookupError, ValueError, OSError, wave.Error):
+        except (CouldntDecodeError, LookupError, ValueError, OSError, RuntimeWarning, wave.Error):
             pass  # PyAV has the last word: it knows more WAVs than pydub, and names what is wrong
     return _decode_with_av(content, container, max_seconds)
 
