@@ -83,6 +83,15 @@ def audio_encoder(recipe: TinyRecipe, run: Path) -> None:
     train(task, recipe.audio_encoder, run, "audio_encoder", task.validate)
 
 
+def audio_rest(recipe: TinyRecipe, run: Path) -> None:
+    """The encoder that ships: what it says of speech is held, so it may come before or after."""
+    from training.tasks.audio_rest import AudioRestTask, make_sounds, sounds_beside
+
+    make_sounds(sounds_beside(run / "speech.npz"), recipe.sound_hours, recipe.seed)
+    task = AudioRestTask(run / "speech.npz", trained_encoder(run))
+    train(task, recipe.audio_rest, run, "audio_rest", task.validate)
+
+
 def audio_projection(recipe: TinyRecipe, run: Path) -> None:
     from training.tasks.audio_projection import AudioProjectionTask
 
@@ -237,8 +246,9 @@ def decoder(recipe: TinyRecipe, run: Path) -> None:
 def export(recipe: TinyRecipe, run: Path) -> None:
     from training.export import export_assets
 
+    encoder = trained_encoder(run, "audio_rest")
     dit = trained_dit(run, recipe.shipped)
-    export_assets(run, trained_encoder(run), dit, restored(VAE(VAEConfig()), run, "decoder"))
+    export_assets(run, encoder, dit, restored(VAE(VAEConfig()), run, "decoder"))
 
 
 def cpu(recipe: TinyRecipe, run: Path) -> None:
@@ -251,6 +261,7 @@ def cpu(recipe: TinyRecipe, run: Path) -> None:
 STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "speech": speech,
     "audio_encoder": audio_encoder,
+    "audio_rest": audio_rest,
     "audio_projection": audio_projection,
     "clips": clips,
     "mouth_reader": mouth_reader,
@@ -269,6 +280,7 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
 
 LEARNED = (
     "audio_encoder",
+    "audio_rest",
     "audio_projection",
     "mouth_reader",
     "vae",
@@ -342,8 +354,8 @@ def stored_latents(run: Path) -> tuple[LatentClips, LatentReader]:
 CONTROLS = "control_embedder.linear_1.weight"
 
 
-def trained_encoder(run: Path) -> AudioEncoder:
-    return restored(AudioEncoder(AudioEncoderConfig()), run, "audio_encoder")
+def trained_encoder(run: Path, name: str = "audio_encoder") -> AudioEncoder:
+    return restored(AudioEncoder(AudioEncoderConfig()), run, name)
 
 
 if __name__ == "__main__":

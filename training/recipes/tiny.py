@@ -15,10 +15,15 @@ class TinyRecipe:
     seed: int = 0
     engines: tuple[str, ...] = ("hibari", "hibari", "espeak")
     speech_hours: float = 1.5
+    sound_hours: float = 0.75
+    """Of what no mouth makes."""
     clips_per_character: int = 60
     clip_seconds: float = 5.76
     audio_encoder: Schedule = field(
         default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3)
+    )
+    audio_rest: Schedule = field(
+        default_factory=lambda: Schedule(steps=2500, learning_rate=2e-3, ema_decay=0.995)
     )
     audio_projection: Schedule = field(
         default_factory=lambda: Schedule(steps=1200, learning_rate=1.5e-3)

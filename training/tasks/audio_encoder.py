@@ -43,7 +43,7 @@ def make_speech(path: Path, hours: float, seed: int, engines: tuple[str, ...]) -
         sounds.append((samples * 32767).astype(np.int16))
         curves.append(mouth_curves(spoken.phonemes, num_frames / FPS)[:num_frames])
         seconds += num_frames / FPS
-    _save(path, samples=np.concatenate(sounds), curves=np.concatenate(curves))
+    save_arrays(path, samples=np.concatenate(sounds), curves=np.concatenate(curves))
     log.info("speech_made", hours=round(seconds / 3600, 3))
 
 
@@ -61,20 +61,20 @@ def make_songs(path: Path, hours: float, seed: int) -> None:
         rng = np.random.default_rng((seed, number))
         style = styles[number % len(styles)]
         songs.append(make_song(rng, style, SONG_S, choir, acoustics=EVERYDAY))
-    _save(
+    save_arrays(
         path,
-        voice=np.concatenate([_whole(song.voice) for song in songs]),
-        backing=np.concatenate([_whole(song.backing) for song in songs]),
+        voice=np.concatenate([whole(song.voice) for song in songs]),
+        backing=np.concatenate([whole(song.backing) for song in songs]),
         curves=np.concatenate([song.curves for song in songs]),
     )
     log.info("songs_made", count=len(songs), seconds=len(songs) * SONG_S)
 
 
-def _whole(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+def whole(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     return (np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16)
 
 
-def _save(path: Path, **arrays: NDArray[np.generic]) -> None:
+def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
     np.savez(partial, **arrays)  # type: ignore[arg-type]  # the stubs take the flag for an array
