@@ -81,12 +81,37 @@ class TooManyAttempts(Busy):
     reason = "TOO_MANY_ATTEMPTS"
 
 
+class QuotaExceeded(Busy):
+    """The key has used up what it may; try again after `retry_after_s` seconds.
+
+    `quota` names what: sessions, minutes_a_day, opens_a_minute.
+    """
+
+    http_status = 429
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, message: str, retry_after_s: float = 60.0, quota: str = "") -> None:
+        super().__init__(message, retry_after_s)
+        self.quota = quota
+
+    def __reduce__(self) -> tuple[type["QuotaExceeded"], tuple[str, float, str]]:  # type: ignore[override]
+        return type(self), (str(self), self.retry_after_s, self.quota)
+
+
 class Unauthenticated(AvatarError):
-    """Who asks has not shown the token that goes with the thing asked for."""
+    """Who asks has not shown the key or token that goes with the thing asked for."""
 
     grpc_status = "UNAUTHENTICATED"
     http_status = 401
     reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(AvatarError):
+    """Who asks is known, and may not have this."""
+
+    grpc_status = "PERMISSION_DENIED"
+    http_status = 403
+    reason = "PERMISSION_DENIED"
 
 
 class Unavailable(AvatarError):

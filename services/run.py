@@ -24,6 +24,7 @@ from avatar.cast.avatars import damaged
 from avatar.errors import AvatarError, InvalidInput, Unavailable
 from avatar.media import STAGES, WorkerId
 from avatar.telemetry import logging
+from services.gateway.guard import keyring_for
 from services.ports import check_free
 from services.processes import SIGNALS, adopt_orphans, end_descendants
 from services.replica import launcher_id
@@ -77,6 +78,7 @@ def run(path: Path) -> int:
     _let_go_of_the_terminal()
     deployed, config = read_config(path)
     environment = Environment.read()
+    keyring_for(config.host, environment.key_file)  # refused here, where somebody reads it
     check_machine(config)
     _interrupt_on_signals()
     with run_folder() as folder:

@@ -209,6 +209,10 @@ class Environment(_Frozen):
         default="", description="PROMETHEUS_MULTIPROC_DIR, shared by all processes"
     )
     log_file: str = Field(default="", description="LOG_FILE; empty: standard error")
+    key_file: str = Field(
+        default="",
+        description="API_KEYS_FILE; who may use this server; needed where BIND_HOST lets others in",
+    )
     chat: Chat = Chat()
     ice_servers: tuple[IceServer, ...] = Field(
         default=(),
@@ -249,6 +253,7 @@ class Environment(_Frozen):
             runtime=runtime,
             metrics_dir=os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
             log_file=os.environ.get("LOG_FILE", ""),
+            key_file=os.environ.get("API_KEYS_FILE", ""),
             chat=chat,
             ice_servers=_ice_servers(os.environ.get("ICE_SERVERS") or "[]"),
         )

@@ -127,6 +127,26 @@ class Bus(Protocol):
         """How many wait."""
         ...
 
+    async def take_share(
+        self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S
+    ) -> bool:
+        """Be one of at most `most` holders of a quota, or stay one for `ttl_s` seconds more.
+
+        False, and it is none, where so many others are already.
+        """
+        ...
+
+    async def give_share(self, quota: str, holder: str, /) -> None:
+        """Be a holder no more; idempotent."""
+        ...
+
+    async def spend(self, quota: str, holder: str, amount: float, /, ttl_s: float) -> float:
+        """Say that `holder` has spent `amount` of a quota in all; answers what everybody has.
+
+        A holder's amount never falls. The account is kept for `ttl_s` seconds after the last word.
+        """
+        ...
+
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         """Append chunk `seq` to the ledger under the lease's fence.
 

@@ -90,6 +90,17 @@ class FaultyBus:
     async def line_length(self) -> int:
         return await self._call(lambda: self._bus.line_length())
 
+    async def take_share(
+        self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S
+    ) -> bool:
+        return await self._call(lambda: self._bus.take_share(quota, holder, most, ttl_s))
+
+    async def give_share(self, quota: str, holder: str, /) -> None:
+        await self._call(lambda: self._bus.give_share(quota, holder))
+
+    async def spend(self, quota: str, holder: str, amount: float, /, ttl_s: float) -> float:
+        return await self._call(lambda: self._bus.spend(quota, holder, amount, ttl_s))
+
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         return await self._call(lambda: self._bus.commit(lease, seq, payload))
 

@@ -41,6 +41,8 @@ class MemoryBus:
         self._workers: dict[WorkerId, tuple[WorkerInfo, float]] = {}
         self._sessions: dict[SessionId, _Session] = {}
         self._line: dict[str, float] = {}
+        self._shares: dict[str, dict[str, float]] = {}
+        self._spent: dict[str, tuple[dict[str, float], float]] = {}
         self._num_posted = 0
         self._posted = asyncio.Event()
         self._is_closed = False
@@ -110,6 +112,28 @@ class MemoryBus:
 
     async def line_length(self) -> int:
         return len(self._waiting())
+
+    async def take_share(
+        self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S
+    ) -> bool:
+        now = self._clock()
+        held = {each: end for each, end in self._shares.get(quota, {}).items() if end > now}
+        self._shares[quota] = held
+        if holder not in held and len(held) >= most:
+            return False
+        held[holder] = now + ttl_s
+        return True
+
+    async def give_share(self, quota: str, holder: str, /) -> None:
+        self._shares.get(quota, {}).pop(holder, None)
+
+    async def spend(self, quota: str, holder: str, amount: float, /, ttl_s: float) -> float:
+        now = self._clock()
+        self._spent = {name: each for name, each in self._spent.items() if each[1] > now}
+        spent = self._spent.get(quota, ({}, 0.0))[0]
+        spent[holder] = max(amount, spent.get(holder, 0.0))
+        self._spent[quota] = spent, now + ttl_s
+        return sum(spent.values())
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         if len(payload) > MAX_LEDGER_ENTRY_BYTES:

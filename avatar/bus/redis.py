@@ -57,7 +57,8 @@ class RedisBus:
     Keys name the session in a hash tag and no script touches two tags, so that a cluster may
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
     ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
-    (sorted set of leases by expiry); line:{open}:… (who waits, in order and by expiry).
+    (sorted set of leases by expiry); line:{open}:… (who waits, in order and by expiry);
+    share:<quota> (sorted set of holders by expiry), spent:<quota> (hash: what each holder spent).
     """
 
     def __init__(self, url: str) -> None:
@@ -97,6 +98,7 @@ class RedisBus:
         self._commit, self._post = register(scripts.COMMIT), register(scripts.POST)
         self._forget = register(scripts.FORGET)
         self._stand_in_line = register(scripts.STAND_IN_LINE)
+        self._spend = register(scripts.SPEND)
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
         with self._reachable():
@@ -197,6 +199,26 @@ class RedisBus:
     async def line_length(self) -> int:
         with self._reachable():
             return int(await self._count_live(keys=LINE_KEYS[1:2]))
+
+    async def take_share(
+        self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S
+    ) -> bool:
+        with self._reachable():
+            taken = await self._reserve_slot(
+                keys=[f"share:{quota}"], args=[holder, most, _ms(ttl_s), SESSION_TTL_S]
+            )
+        return bool(taken)
+
+    async def give_share(self, quota: str, holder: str, /) -> None:
+        with self._reachable():
+            await self._redis.zrem(f"share:{quota}", holder)
+
+    async def spend(self, quota: str, holder: str, amount: float, /, ttl_s: float) -> float:
+        with self._reachable():
+            spent = await self._spend(
+                keys=[f"spent:{quota}"], args=[holder, amount, max(1, _ms(ttl_s))]
+            )
+        return float(spent)
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         if len(payload) > MAX_LEDGER_ENTRY_BYTES:

@@ -117,6 +117,16 @@ return redis.call('ZRANK', KEYS[1], ARGV[1])
 """
 )
 
+# KEYS: what a quota's holders have spent. ARGV: holder, its amount in all, ttl. Answers the sum.
+SPEND = """
+local before = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
+if tonumber(ARGV[2]) >= before then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+local sum = 0
+for _, amount in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + tonumber(amount) end
+return tostring(sum)
+"""
+
 # KEYS: the lease, its ledger. ARGV: session ttl, fence, seq, entry id, length, payload.
 #
 # The entry id is "<fence>-<seq + 1>". Redis refuses any id that is not above the highest it has

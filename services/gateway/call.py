@@ -138,6 +138,11 @@ class Call:
 
     # What the caller asks for over HTTP
 
+    @property
+    def longest_s(self) -> float:
+        """How long the call may be, in all."""
+        return self._limits.session_s
+
     def attempt(self) -> None:
         """Count an offer.
 

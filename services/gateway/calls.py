@@ -15,9 +15,11 @@ from aiortc import RTCIceServer
 from avatar.errors import AvatarError, NotFound, Unauthenticated, Unavailable
 from avatar.telemetry.logging import bound, get_logger
 from services.garbage import sweep
+from services.gateway.accounts import Accounts
 from services.gateway.admission import Tell
 from services.gateway.call import Call, Live, TokenHash
 from services.gateway.coordinator import Session
+from services.gateway.keyring import ANYBODY, Caller
 from services.gateway.live import LiveSession
 from services.gateway.peer import WebRtcPeer
 from services.gateway.reach import Reach
@@ -53,12 +55,14 @@ class Calls:
     def __init__(
         self,
         sessions: Sessions,
+        accounts: Accounts,
         config: AppConfig,
         ice_servers: Sequence[IceServer] = (),
         clock: Callable[[], float] = time.monotonic,
         make_live: MakeLive = LiveSession,
     ) -> None:
         self._sessions = sessions
+        self._accounts = accounts
         self._config = config
         self._reach = Reach(config.host)
         self._ice_servers = [_for_aiortc(server) for server in ice_servers]
@@ -103,13 +107,16 @@ class Calls:
             await asyncio.wait({self._watching})
         await asyncio.to_thread(self._executor.shutdown)
 
-    async def open(self, avatar: str, tell: Tell | None = None) -> tuple[Call, str]:
+    async def open(
+        self, avatar: str, tell: Tell | None = None, caller: Caller = ANYBODY
+    ) -> tuple[Call, str]:
         """A new call and the token of its caller; it ends by itself if nobody connects.
 
         `tell` hears of the caller's place in line; without it nobody waits.
 
         Raises:
             NotFound: There is no such avatar.
+            QuotaExceeded: The caller's key may have no more.
             Busy: All slots are taken, or stay so for too long.
             Unavailable: The graph, or this gateway, is not there.
         """
@@ -118,7 +125,7 @@ class Calls:
             raise Unavailable("this gateway is shutting down; try again in a few seconds")
         token = secrets.token_urlsafe(32)
         opened: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._run(character.id, token, tell, opened))
+        task = asyncio.create_task(self._run(character.id, token, tell, caller, opened))
         self._running[task] = None
         task.add_done_callback(self._running.pop)
         try:
@@ -208,13 +215,23 @@ class Calls:
             self.check()
 
     async def _run(
-        self, avatar: str, token: str, tell: Tell | None, opened: "asyncio.Future[Call]"
+        self,
+        avatar: str,
+        token: str,
+        tell: Tell | None,
+        caller: Caller,
+        opened: "asyncio.Future[Call]",
     ) -> None:
         """One call, as long as it lasts."""
         try:
-            async with self._sessions.session(avatar, live=True, tell=tell) as session:
-                live = self._make_live(session, self._config, self._clock)
-                call = Call(live, TokenHash(token), self._config.limits, self._let_go, self._clock)
+            async with (
+                self._accounts.place(caller),
+                self._sessions.session(avatar, live=True, tell=tell) as session,
+                self._accounts.metered(caller) as left_s,
+            ):
+                config = _with_time(self._config, left_s)
+                live = self._make_live(session, config, self._clock)
+                call = Call(live, TokenHash(token), config.limits, self._let_go, self._clock)
                 with bound(session=call.id):
                     await self._live(call, opened)
         except AvatarError as error:
@@ -262,6 +279,14 @@ def _fail(
     if not opened.done():
         error.__cause__ = cause
         opened.set_exception(error)
+
+
+def _with_time(config: AppConfig, left_s: float) -> AppConfig:
+    """A call is as long as its key has time left, if that is shorter than calls may be."""
+    if left_s >= config.limits.session_s:
+        return config
+    limits = config.limits.model_copy(update={"session_s": left_s})
+    return config.model_copy(update={"limits": limits})
 
 
 def _for_aiortc(server: IceServer) -> RTCIceServer:

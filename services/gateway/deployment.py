@@ -9,7 +9,9 @@ from avatar.media import StageName
 from avatar.telemetry.logging import get_logger
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Coordinator
+from services.gateway.accounts import Accounts
 from services.gateway.forward import Forwarder
+from services.gateway.guard import Guard, keyring_for
 from services.gateway.http import HttpServer, make_app
 from services.gateway.http_calls import add_call_routes
 from services.gateway.talk import TalkServer
@@ -44,10 +46,12 @@ class Gateway:
             line_s=config.limits.line_s,
         )
         self.talker = Talker(self.coordinator, config)
-        self.calls = Calls(self.coordinator, config, environment.ice_servers)
+        accounts = Accounts(wiring.bus)
+        self.guard = Guard(keyring_for(config.host, environment.key_file), accounts)
+        self.calls = Calls(self.coordinator, accounts, config, environment.ice_servers)
         self.waiting_for: list[str] = ["the gateway"]
         self.grpc_port = 0
-        self._talk = TalkServer(self.talker, config.limits)
+        self._talk = TalkServer(self.talker, config.limits, self.guard)
         self._forwarder = Forwarder(wiring.bus, worker, config.limits)
         self._http: HttpServer | None = None
         self._is_closed = False
@@ -56,8 +60,11 @@ class Gateway:
     async def start(self) -> None:
         """Listen at once; readiness follows when the other stages are there."""
         config = self._config
-        app = make_app(self.talker, config, self._environment, lambda: self.waiting_for)
-        add_call_routes(app, self.calls, config, self._forwarder, self._environment.ice_servers)
+        environment, guard = self._environment, self.guard
+        app = make_app(self.talker, config, environment, lambda: self.waiting_for, guard)
+        add_call_routes(
+            app, self.calls, config, guard, self._forwarder, environment.ice_servers
+        )
         private = listen_private(config.stage_host)
         self._http = HttpServer(app, listen_shared(config.host, config.port), private)
         self._http.start()

@@ -28,6 +28,7 @@ from avatar.errors import (
 )
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
+from services.gateway.guard import Guard
 from services.gateway.talker import (
     ChunkReady,
     Emit,
@@ -81,6 +82,7 @@ def make_app(
     config: AppConfig,
     environment: Environment,
     waiting_for: Callable[[], list[str]],
+    guard: Guard,
 ) -> FastAPI:
     """The application; `waiting_for` says what it is not ready without."""
     app = FastAPI(title="TalkingMachines", docs_url=None, redoc_url=None)
@@ -100,7 +102,8 @@ def make_app(
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics")
-    async def prometheus() -> Response:
+    async def prometheus(request: Request) -> Response:
+        guard.operator(request.headers)
         text = await asyncio.to_thread(metrics.exposition, environment.metrics_dir)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
@@ -138,8 +141,15 @@ def make_app(
     async def preview(name: str) -> FileResponse:
         return picture_of(name, "preview.mp4", config)
 
+    @app.post("/v1/tokens")
+    async def token(request: Request) -> Response:
+        made, seconds = guard.token(guard.caller(request.headers))
+        body = {"token": made, "expires_in_s": seconds}
+        return JSONResponse(body, 201, {"cache-control": "no-store"})
+
     @app.post("/v1/say")
     async def say(request: Request) -> Response:
+        caller = guard.caller(request.headers)
         expect_type(request, "application/json")
         try:
             body = SayBody.model_validate_json(
@@ -147,14 +157,17 @@ def make_app(
             )
         except ValidationError as error:
             raise InvalidInput(f"send JSON with text and avatar: {first_error(error)}") from error
-        return await _video(request, lambda emit: talker.say(body.avatar, body.text, emit))
+        async with guard.using(caller):
+            return await _video(request, lambda emit: talker.say(body.avatar, body.text, emit))
 
     @app.post("/v1/ask")
     async def ask(request: Request, avatar: str = "") -> Response:
+        caller = guard.caller(request.headers)
         expect_type(request, "audio/", "video/", "application/octet-stream")
         find_avatar(avatar, config.avatars_dir)  # before 16 MiB are read
         question = await read_body(request, config.limits.question_bytes, config.limits)
-        return await _video(request, lambda emit: talker.ask(avatar, question, emit))
+        async with guard.using(caller):
+            return await _video(request, lambda emit: talker.ask(avatar, question, emit))
 
     return app
 

@@ -15,7 +15,9 @@ from avatar.errors import InvalidInput, NotFound
 from services.gateway.call import Call
 from services.gateway.calls import Calls
 from services.gateway.http import MAX_JSON_BYTES, PORTRAITS, expect_type, first_error, read_body
+from services.gateway.guard import Guard
 from services.gateway.http_line import in_line, wants_events
+from services.gateway.keyring import bearer
 from services.settings import AppConfig, IceServer
 
 NO_STORE = {"cache-control": "no-store"}
@@ -40,6 +42,7 @@ def add_call_routes(
     app: FastAPI,
     calls: Calls,
     config: AppConfig,
+    guard: Guard,
     elsewhere: Elsewhere | None = None,
     ice_servers: tuple[IceServer, ...] = (),
 ) -> None:
@@ -48,6 +51,7 @@ def add_call_routes(
     @app.post("/v1/sessions")
     async def open_session(request: Request) -> Response:
         _refuse_other_sites(request)
+        caller = guard.caller(request.headers)
         body = await read_body(request, MAX_JSON_BYTES, config.limits)
         if body:
             expect_type(request, "application/json")
@@ -58,8 +62,8 @@ def add_call_routes(
                 f"send JSON with avatar, or nothing: {first_error(error)}"
             ) from error
         if wants_events(request):
-            return await in_line(lambda tell: calls.open(asked.avatar, tell), opened)
-        call, token = await calls.open(asked.avatar)
+            return await in_line(lambda tell: calls.open(asked.avatar, tell, caller), opened)
+        call, token = await calls.open(asked.avatar, caller=caller)
         headers = {**NO_STORE, "location": f"/v1/sessions/{call.id}"}
         return JSONResponse(opened(call, token), 201, headers)
 
@@ -75,7 +79,7 @@ def add_call_routes(
             "limits": {
                 "idle_s": config.limits.idle_s,
                 "grace_s": config.limits.grace_s,
-                "session_s": config.limits.session_s,
+                "session_s": call.longest_s,
             },
             "profile": _profile(config, avatar),
         }
@@ -120,9 +124,7 @@ def add_call_routes(
             theirs = await elsewhere.forward(request, id)
             if theirs is not None:
                 return theirs
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        call = calls.find(id, token.strip() if scheme.lower() == "bearer" else "")
-        return await answer(call)
+        return await answer(calls.find(id, bearer(request.headers)))
 
 
 def _refuse_other_sites(request: Request) -> None:

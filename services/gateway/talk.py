@@ -13,6 +13,7 @@ from avatar.cast.avatars import everyone
 from avatar.errors import AvatarError, DeadlineExceeded, InvalidInput, TooLarge, Unavailable
 from avatar.telemetry.logging import get_logger
 from avatar.transport.status import status_of
+from services.gateway.guard import Guard
 from services.gateway.malformed import MalformedRequests
 from services.gateway.talker import (
     ChunkReady,
@@ -41,9 +42,10 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
     stand when a caller goes away, and their `finally` clauses run at once.
     """
 
-    def __init__(self, talker: Talker, limits: Limits) -> None:
+    def __init__(self, talker: Talker, limits: Limits, guard: Guard) -> None:
         self._talker = talker
         self._limits = limits
+        self._guard = guard
 
     async def Say(  # type: ignore[override]  # noqa: N802  a coroutine that writes
         self, request: talk_pb2.SayRequest, context: Any
@@ -51,7 +53,11 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
         async def emit(step: TalkStep) -> None:
             await context.write(talk_pb2.SayResponse(event=event_of(step)))
 
-        await _answered(context, lambda: self._talker.say(request.avatar_id, request.text, emit))
+        async def say() -> None:
+            async with self._guard.using(self._guard.caller(headers_of(context))):
+                await self._talker.say(request.avatar_id, request.text, emit)
+
+        await _answered(context, say)
 
     async def Ask(  # type: ignore[override]  # noqa: N802  a coroutine that writes
         self, request_iterator: AsyncIterator[talk_pb2.AskRequest], context: Any
@@ -60,8 +66,10 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
             await context.write(talk_pb2.AskResponse(event=event_of(step)))
 
         async def ask() -> None:
+            caller = self._guard.caller(headers_of(context))
             avatar, question = await self._read(request_iterator)
-            await self._talker.ask(avatar, question, emit)
+            async with self._guard.using(caller):
+                await self._talker.ask(avatar, question, emit)
 
         await _answered(context, ask)
 
@@ -111,7 +119,7 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
 class TalkServer:
     """The gRPC server of a gateway: talk service, health and reflection."""
 
-    def __init__(self, talker: Talker, limits: Limits) -> None:
+    def __init__(self, talker: Talker, limits: Limits, guard: Guard) -> None:
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # stubs lack aio
         self._server = grpc.aio.server(
             interceptors=[MalformedRequests(SERVICE, abort)],
@@ -124,7 +132,8 @@ class TalkServer:
             # a question is held in memory before it is known whether a slot is free
             maximum_concurrent_rpcs=MAX_CALLS,
         )
-        talk_pb2_grpc.add_TalkServiceServicer_to_server(TalkService(talker, limits), self._server)
+        service = TalkService(talker, limits, guard)
+        talk_pb2_grpc.add_TalkServiceServicer_to_server(service, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -150,6 +159,13 @@ class TalkServer:
         """Idempotent."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace=None)
+
+
+def headers_of(context: Any) -> dict[str, str]:
+    """The call's metadata, without what is binary."""
+    return {
+        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+    }
 
 
 async def abort(context: Any, error: AvatarError) -> None:

@@ -16,10 +16,12 @@ from avatar.errors import AvatarError, Busy
 from avatar.media import SessionId
 from avatar.timebase import TICKS_PER_SECOND
 from bench.receiver import Booking
+from services.gateway.accounts import Accounts
 from services.gateway.admission import Admission, Tell
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Session
 from services.gateway.events import CallState, ClientEvent
+from services.gateway.guard import Guard
 from services.gateway.http import HttpServer, make_app
 from services.gateway.http_calls import Elsewhere, add_call_routes
 from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
@@ -200,20 +202,25 @@ class CallDesk:
 
 @asynccontextmanager
 async def call_desk(
-    limits: Limits | None = None, slots: int = 2, elsewhere: Elsewhere | None = None, **options: Any
+    limits: Limits | None = None,
+    slots: int = 2,
+    elsewhere: Elsewhere | None = None,
+    guard: Guard | None = None,
+    **options: Any,
 ) -> AsyncIterator[CallDesk]:
     """Until the block ends; `options` are those of `Calls`."""
     config = AppConfig(limits=limits or Limits(), slots=slots)
     sessions = FakeSessions(slots)
+    guard = guard or Guard(None, Accounts(MemoryBus()))
     lives: list[FakeLive] = []
 
     def make_live(session: Session, config: AppConfig, clock: Callable[[], float]) -> FakeLive:
         lives.append(FakeLive(session, config, clock))
         return lives[-1]
 
-    calls = Calls(sessions, config, make_live=make_live, **options)
-    app = make_app(cast(Talker, None), config, Environment(), list)
-    add_call_routes(app, calls, config, elsewhere, options.get("ice_servers", ()))
+    calls = Calls(sessions, guard.accounts, config, make_live=make_live, **options)
+    app = make_app(cast(Talker, None), config, Environment(), list, guard)
+    add_call_routes(app, calls, config, guard, elsewhere, options.get("ice_servers", ()))
     await calls.start()
     try:
         transport = httpx.ASGITransport(app=app)

@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from avatar.bus.memory import MemoryBus
 from avatar.media import SessionId
+from services.gateway.accounts import Accounts
 from services.gateway.admission import Tell
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Session
+from services.gateway.guard import Guard
 from services.gateway.http import HttpServer
 from services.gateway.http_calls import add_call_routes
 from services.ports import free_port, listen_shared
@@ -36,8 +39,9 @@ async def marker_calls() -> AsyncIterator[str]:
     """The server's URL."""
     config = AppConfig(profile="marker", port=free_port())
     app = FastAPI()
-    calls = Calls(MarkerSessions(), config)
-    add_call_routes(app, calls, config)
+    accounts = Accounts(MemoryBus())
+    calls = Calls(MarkerSessions(), accounts, config)
+    add_call_routes(app, calls, config, Guard(None, accounts))
     server = HttpServer(app, listen_shared(config.host, config.port))
     server.start()
     await calls.start()

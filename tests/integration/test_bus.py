@@ -324,6 +324,35 @@ async def test_who_is_not_heard_of_is_in_line_no_more(bus: Bus) -> None:
     assert await bus.stand_in_line("a", 2) == 1
 
 
+# Quotas
+
+
+async def test_a_quota_has_no_more_holders_than_it_may_have(bus: Bus) -> None:
+    taken = await asyncio.gather(*(bus.take_share("q", str(i), 3) for i in range(9)))
+    assert sum(taken) == 3
+    holder = str(taken.index(True))
+    assert await bus.take_share("q", holder, 3)
+    assert await bus.take_share("other", "new", 1)
+    await bus.give_share("q", holder)
+    await bus.give_share("q", holder)
+    assert await bus.take_share("q", "new", 3)
+    assert not await bus.take_share("q", holder, 3)
+
+
+async def test_a_share_that_nobody_keeps_becomes_free(bus: Bus) -> None:
+    assert await bus.take_share("q", "gone", 1, 0)
+    assert await bus.take_share("q", "new", 1)
+
+
+async def test_what_is_spent_is_the_sum_of_what_each_said_last(bus: Bus) -> None:
+    assert await bus.spend("q", "", 0, ttl_s=60) == 0
+    assert await bus.spend("q", "a", 2.5, ttl_s=60) == 2.5
+    assert await bus.spend("q", "b", 1, ttl_s=60) == 3.5
+    assert await bus.spend("q", "a", 4, ttl_s=60) == 5
+    assert await bus.spend("q", "a", 1, ttl_s=60) == 5  # a word that was late
+    assert await bus.spend("other", "", 0, ttl_s=60) == 0
+
+
 # The ledger
 
 
