@@ -9,7 +9,7 @@ import secrets
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +51,8 @@ class Caller:
     minutes_a_day: float = 0.0
     opens_a_minute: int = 0
     is_operator: bool = False
+    has_token: bool = False
+    """It showed a token instead of the key."""
 
 
 ANYBODY: Final = Caller(is_operator=True)
@@ -106,7 +108,14 @@ class Keyring:
         return found
 
     def token(self, caller: Caller) -> str:
-        """A token that opens sessions on the caller's account for `TOKEN_S` seconds."""
+        """A token that opens sessions on the caller's account for `TOKEN_S` seconds.
+
+        Raises:
+            PermissionDenied: The caller has a token already: tokens end, and so make no others.
+            Unauthenticated: The key was taken back.
+        """
+        if caller.has_token:
+            raise PermissionDenied("a token makes no tokens; ask with the key")
         self._refresh()
         entry = self._entries.get(caller.key)
         if entry is None:
@@ -131,11 +140,8 @@ class Keyring:
             raise refused
         if runs_out <= self._now():
             raise Unauthenticated("this token has run out; ask for a new one: POST /v1/tokens")
-        caller = _caller(name, entry)
         # a token is for one who opens a session, in a browser perhaps: never for operators' things
-        return Caller(
-            caller.key, caller.sessions, caller.minutes_a_day, caller.opens_a_minute, False
-        )
+        return replace(_caller(name, entry), is_operator=False, has_token=True)
 
     def _refresh(self) -> None:
         if self._clock() - self._checked_at < _CHECK_S:

@@ -66,7 +66,9 @@ def test_a_token_stands_for_its_key_until_it_runs_out(
     token = ring.token(ring.caller(key))
     assert token.startswith(TOKEN_PREFIX)
     # another gateway, which knows the file only
-    assert Keyring(path, now=clock).caller(token) == replace(ring.caller(key), is_operator=False)
+    assert Keyring(path, now=clock).caller(token) == replace(
+        ring.caller(key), is_operator=False, has_token=True
+    )
     clock.now += TOKEN_S + 1
     with pytest.raises(Unauthenticated, match="run out"):
         ring.caller(token)
