@@ -64,6 +64,7 @@ manifests: ready-dev ## Render k8s/base/rayservice.yaml from ray_config.yaml
 images: ## Build the container image (needs Docker)
 	@docker build -f deploy/Dockerfile -t talkingmachines:dev .
 up: ## Start the container image with its Valkey (needs Docker)
+	@test -f deploy/keys.toml || { $(BIN)/python -m services.keys add me --file deploy/keys.toml && chmod 644 deploy/keys.toml; } # the container's user reads it too
 	@docker compose -f deploy/compose.yaml up --build --detach
 down: ## Stop what `make up` started
 	@docker compose -f deploy/compose.yaml down

@@ -92,6 +92,7 @@ def worker_group(deployment: dict[str, Any], serve_port: int) -> dict[str, Any]:
         ports |= GATEWAY_PORTS
     template = pod(stage, POOLS[stage], ports)
     if stage == "gateway":
+        _mount_keys(template["spec"])
         template["spec"]["containers"][0]["readinessProbe"] = {
             "httpGet": {"path": "/readyz", "port": "http"},
             "periodSeconds": 5,
@@ -106,6 +107,14 @@ def worker_group(deployment: dict[str, Any], serve_port: int) -> dict[str, Any]:
         "rayStartParams": {},
         "template": template,
     }
+
+
+def _mount_keys(spec: dict[str, Any]) -> None:
+    """The folder of API_KEYS_FILE, see settings.yaml; a changed Secret shows within a minute."""
+    secret = {"secretName": "talkingmachines-keys", "defaultMode": 0o440}
+    spec["volumes"].append({"name": "keys", "secret": secret})
+    mount = {"name": "keys", "mountPath": "/etc/talkingmachines", "readOnly": True}
+    spec["containers"][0]["volumeMounts"].append(mount)
 
 
 def pool_of(stage: str) -> str:

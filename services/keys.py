@@ -91,9 +91,7 @@ def _write(path: Path, keys: dict[str, Entry]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--file", type=Path, help=f"default: $API_KEYS_FILE, else {DEFAULT_FILE}"
-    )
+    common.add_argument("--file", type=Path, help=f"default: $API_KEYS_FILE, else {DEFAULT_FILE}")
     parser = argparse.ArgumentParser(prog="python -m services.keys", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add = commands.add_parser("add", parents=[common], help="make a key and print it, once")

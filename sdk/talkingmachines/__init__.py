@@ -22,10 +22,13 @@ from talkingmachines._errors import (
     ModelServerUnreachable,
     NoSpeech,
     NotFound,
+    PermissionDenied,
+    QuotaExceeded,
     ServerError,
     SessionLost,
     TalkError,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 from talkingmachines._events import (
@@ -54,6 +57,8 @@ __all__ = [
     "ModelServerUnreachable",
     "NoSpeech",
     "NotFound",
+    "PermissionDenied",
+    "QuotaExceeded",
     "ReplySentence",
     "SavedAnswer",
     "ServerError",
@@ -62,6 +67,7 @@ __all__ = [
     "TalkError",
     "TooLarge",
     "Transcript",
+    "Unauthenticated",
     "Unavailable",
     "VideoPiece",
 ]

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from talkingmachines._answer import Answer
 from talkingmachines._client import Client
-from talkingmachines._connection import DEFAULT_SERVER, SERVER_VARIABLE
+from talkingmachines._connection import DEFAULT_SERVER, KEY_VARIABLE, SERVER_VARIABLE
 from talkingmachines._errors import (
     Busy,
     DeadlineExceeded,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     TalkError,
+    Unauthenticated,
     Unavailable,
 )
 from talkingmachines._events import ChunkReady, Event, ReplySentence, SavedAnswer, Transcript
@@ -32,8 +34,9 @@ exit codes:
   1    the server failed
   2    refused: usage, text, audio, name of the avatar, a file that cannot be read or written
   3    no server answers, it is not ready, or the connection was lost
-  4    every slot of the server is taken
+  4    every slot of the server is taken, or the key has used up its quota
   5    not done within --deadline
+  6    the server wants a key, or another one
   130  Ctrl-C (143: SIGTERM); the call is cancelled and no file is left
 """
 
@@ -62,7 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _client(options: argparse.Namespace) -> Client:
-    return Client(options.server, deadline_s=options.deadline, retry_busy_s=options.retry)
+    # no option for the key itself: others on this machine can read command lines
+    key = options.key_file.read_text().strip() if options.key_file else ""
+    return Client(
+        options.server,
+        key=key,
+        tls=options.tls,
+        deadline_s=options.deadline,
+        retry_busy_s=options.retry,
+    )
 
 
 def _say(client: Client, options: argparse.Namespace, terminal: Terminal) -> None:
@@ -147,6 +158,8 @@ def _exit_code(error: TalkError) -> int:
             return 4
         case DeadlineExceeded():
             return 5
+        case Unauthenticated() | PermissionDenied():
+            return 6
         case _:
             return 1
 
@@ -174,6 +187,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help=f"gRPC address (default: ${SERVER_VARIABLE}, else {DEFAULT_SERVER})",
     )
+    group.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds the key that the server asks for (default: ${KEY_VARIABLE})",
+    )
+    group.add_argument("--tls", action="store_true", help="encrypt, through the server's proxy")
     for name, default, purpose in (
         ("--wait", 0.0, "wait so long for a server that is starting"),
         ("--retry", 0.0, "keep trying so long while every slot is taken"),

@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from talkingmachines._answer import Answer, Call
-from talkingmachines._connection import channel_options, server_address
+from talkingmachines._connection import channel_options, metadata_of, server_address
 from talkingmachines._events import Avatar
 from talkingmachines._exchange import Exchange, Readiness
 from talkingmachines._input import AudioSource, check_avatar, check_text, read_audio
@@ -33,22 +33,38 @@ class Client:
     Args:
         server: host:port of the server's gRPC address; empty for TALKINGMACHINES_SERVER, or else
             127.0.0.1:9000.
+        key: Who asks, where the server wants to know; empty for TALKINGMACHINES_KEY, or else
+            nobody.
+        tls: Encrypt; needs something before the server that does. Without it the key travels in
+            the clear: let it cross no network that others share.
         deadline_s: Time for one whole answer.
         retry_busy_s: How long `say` and `ask` keep trying while every slot of the server is
             taken, at the intervals the server asks for; 0 for no second try.
 
     Raises:
-        InvalidInput: If `server` is not host:port.
+        InvalidInput: If `server` is not host:port, or `key` cannot be sent.
     """
 
     def __init__(
-        self, server: str = "", *, deadline_s: float = 300.0, retry_busy_s: float = 0.0
+        self,
+        server: str = "",
+        *,
+        key: str = "",
+        tls: bool = False,
+        deadline_s: float = 300.0,
+        retry_busy_s: float = 0.0,
     ) -> None:
         self._server = server_address(server)
+        self._metadata = metadata_of(key)
         self._deadline_s = deadline_s
         self._retry_busy_s = retry_busy_s
         self._closed = threading.Event()
-        self._channel = grpc.insecure_channel(self._server, channel_options(self._server))
+        options = channel_options(self._server)
+        self._channel = (
+            grpc.secure_channel(self._server, grpc.ssl_channel_credentials(), options)
+            if tls
+            else grpc.insecure_channel(self._server, options)
+        )
 
     @property
     def server(self) -> str:
@@ -84,7 +100,7 @@ class Client:
         request = say_request(check_text(text), check_avatar(avatar))
 
         def begin() -> Call:
-            return self._talk().Say(request, timeout=self._deadline_s)
+            return self._talk().Say(request, timeout=self._deadline_s, metadata=self._metadata)
 
         return Answer(begin, self._exchange())
 
@@ -103,14 +119,18 @@ class Client:
 
         def begin() -> Call:
             requests = ask_requests(read_audio(audio), avatar)
-            return self._talk().Ask(requests, timeout=self._deadline_s)
+            return self._talk().Ask(requests, timeout=self._deadline_s, metadata=self._metadata)
 
         return Answer(begin, self._exchange())
 
     def avatars(self) -> list[Avatar]:
         """The characters this server can show; the first is its default."""
         try:
-            return avatars_of(self._talk().ListAvatars(LIST_AVATARS, timeout=self._deadline_s))
+            return avatars_of(
+                self._talk().ListAvatars(
+                    LIST_AVATARS, timeout=self._deadline_s, metadata=self._metadata
+                )
+            )
         except grpc.RpcError as error:
             raise error_of(error, CallContext(self._server, self._deadline_s)) from error
 

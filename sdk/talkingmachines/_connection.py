@@ -7,9 +7,11 @@ from talkingmachines._errors import InvalidInput
 
 DEFAULT_SERVER = "127.0.0.1:9000"
 SERVER_VARIABLE = "TALKINGMACHINES_SERVER"
+KEY_VARIABLE = "TALKINGMACHINES_KEY"
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 ChannelOptions = list[tuple[str, int]]
+Metadata = tuple[tuple[str, str], ...]
 
 
 def server_address(server: str) -> str:
@@ -23,6 +25,20 @@ def server_address(server: str) -> str:
     if not host or not port.isdecimal() or "/" in address:
         raise InvalidInput(f"{address!r} is no server address: give host:port, as {DEFAULT_SERVER}")
     return address
+
+
+def metadata_of(key: str) -> Metadata:
+    """What each call carries of `key`, or of the one in TALKINGMACHINES_KEY; nothing without one.
+
+    Raises:
+        InvalidInput: If it is nothing that a header can carry.
+    """
+    credential = (key or os.getenv(KEY_VARIABLE) or "").strip()
+    if not credential:
+        return ()
+    if not (credential.isascii() and credential.isprintable()) or " " in credential:
+        raise InvalidInput("The key has characters that no key has: copy it whole, and once.")
+    return (("authorization", f"Bearer {credential}"),)
 
 
 def channel_options(address: str) -> ChannelOptions:

@@ -54,6 +54,24 @@ class Busy(TalkError):
         super().__init__(message, reason=reason, retry_after_s=retry_after_s)
 
 
+class QuotaExceeded(Busy):
+    """The key has used up what it may: sessions at once, or minutes of the day."""
+
+    default_reason = "QUOTA_EXCEEDED"
+
+
+class Unauthenticated(TalkError):
+    """The server asks for a key, and got none, or one that it does not know."""
+
+    default_reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(TalkError):
+    """The server knows the key, which may not have this."""
+
+    default_reason = "PERMISSION_DENIED"
+
+
 class Unavailable(TalkError):
     """No server answers there, or it is not ready yet."""
 

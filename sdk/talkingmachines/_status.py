@@ -16,10 +16,13 @@ from talkingmachines._errors import (
     ModelServerUnreachable,
     NoSpeech,
     NotFound,
+    PermissionDenied,
+    QuotaExceeded,
     ServerError,
     SessionLost,
     TalkError,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -29,6 +32,9 @@ _BY_REASON: dict[str, type[TalkError]] = {
     "NO_SPEECH": NoSpeech,
     "NOT_FOUND": NotFound,
     "NO_FREE_SLOT": Busy,
+    "QUOTA_EXCEEDED": QuotaExceeded,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
     "UNAVAILABLE": Unavailable,
     "MODEL_SERVER_UNREACHABLE": ModelServerUnreachable,
     "CHANNEL_CLOSED": Unavailable,
@@ -43,6 +49,8 @@ _BY_CODE: dict[grpc.StatusCode, type[TalkError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Busy,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.ABORTED: SessionLost,
 }

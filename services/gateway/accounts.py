@@ -11,7 +11,7 @@ from typing import Final
 from avatar.bus import Bus
 from avatar.errors import AvatarError, QuotaExceeded
 from avatar.telemetry.logging import get_logger
-from services.gateway.keyring import Caller
+from services.gateway.keyring import Caller, utc_s
 
 log = get_logger(__name__)
 
@@ -30,7 +30,7 @@ class Accounts:
         self,
         bus: Bus,
         *,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = utc_s,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

@@ -7,9 +7,9 @@ from avatar.cast.characters import CAST
 from avatar.errors import AvatarError
 from avatar.media import StageName
 from avatar.telemetry.logging import get_logger
+from services.gateway.accounts import Accounts
 from services.gateway.calls import Calls
 from services.gateway.coordinator import Coordinator
-from services.gateway.accounts import Accounts
 from services.gateway.forward import Forwarder
 from services.gateway.guard import Guard, keyring_for
 from services.gateway.http import HttpServer, make_app
@@ -62,9 +62,7 @@ class Gateway:
         config = self._config
         environment, guard = self._environment, self.guard
         app = make_app(self.talker, config, environment, lambda: self.waiting_for, guard)
-        add_call_routes(
-            app, self.calls, config, guard, self._forwarder, environment.ice_servers
-        )
+        add_call_routes(app, self.calls, config, guard, self._forwarder, environment.ice_servers)
         private = listen_private(config.stage_host)
         self._http = HttpServer(app, listen_shared(config.host, config.port), private)
         self._http.start()

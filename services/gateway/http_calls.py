@@ -14,8 +14,8 @@ from avatar.cast.avatars import is_shipped, own_file
 from avatar.errors import InvalidInput, NotFound
 from services.gateway.call import Call
 from services.gateway.calls import Calls
-from services.gateway.http import MAX_JSON_BYTES, PORTRAITS, expect_type, first_error, read_body
 from services.gateway.guard import Guard
+from services.gateway.http import MAX_JSON_BYTES, PORTRAITS, expect_type, first_error, read_body
 from services.gateway.http_line import in_line, wants_events
 from services.gateway.keyring import bearer
 from services.settings import AppConfig, IceServer

@@ -10,6 +10,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,11 @@ MAX_CREDENTIAL_CHARACTERS: Final = 512
 MAX_KEYS: Final = 10_000
 _CHECK_S: Final = 2.0
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,39}$"
+
+
+def utc_s() -> float:
+    """Seconds since 1970 by the wall clock: tokens and days are the same on all gateways."""
+    return datetime.now(UTC).timestamp()
 
 
 class Entry(BaseModel):
@@ -70,7 +76,7 @@ class Keyring:
         path: Path,
         *,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = utc_s,
     ) -> None:
         """Read the file.
 
@@ -218,9 +224,7 @@ def bearer(headers: Mapping[str, str]) -> str:
 
 
 def _caller(name: str, entry: Entry) -> Caller:
-    return Caller(
-        name, entry.sessions, entry.minutes_a_day, entry.opens_a_minute, entry.operator
-    )
+    return Caller(name, entry.sessions, entry.minutes_a_day, entry.opens_a_minute, entry.operator)
 
 
 def _signature(said: str, entry: Entry) -> str:

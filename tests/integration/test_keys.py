@@ -1,17 +1,27 @@
 """Every route of HTTP and gRPC: what needs a key, a token or an operator works without none."""
 
+import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import grpc
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from fastapi.routing import APIRoute
 from grpc_status import rpc_status
 from starlette.routing import Route
 
+import talkingmachines as tm
 from avatar import errors
 from avatar.bus.memory import MemoryBus
 from avatar.cast.avatars import FOLDER
@@ -22,7 +32,7 @@ from services.gateway.accounts import Accounts
 from services.gateway.guard import Guard
 from services.gateway.http import make_app
 from services.gateway.keyring import TOKEN_S, Keyring
-from services.gateway.talk import TalkServer
+from services.gateway.talk import TalkServer, TalkService
 from services.gateway.talker import Emit, Summary, Talker
 from services.settings import AppConfig, Environment, Limits
 from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
@@ -192,12 +202,12 @@ async def test_a_server_without_keys_makes_no_tokens() -> None:
 
 
 @asynccontextmanager
-async def served(guard: Guard) -> AsyncIterator[grpc.aio.Channel]:
+async def served(guard: Guard) -> AsyncIterator[tuple[str, grpc.aio.Channel]]:
     server = TalkServer(cast(Talker, QuietTalker()), Limits(), guard)
     port = await server.start("127.0.0.1", 0)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel
+            yield f"127.0.0.1:{port}", channel
     finally:
         await server.close()
 
@@ -225,7 +235,7 @@ async def call(channel: grpc.aio.Channel, name: str, credential: str) -> None:
 async def test_every_method_of_grpc(shown: Credentials) -> None:
     service = talk_pb2.DESCRIPTOR.services_by_name["TalkService"]
     assert {method.name for method in service.methods} == RPCS.keys()
-    async with served(shown.guard) as channel:
+    async with served(shown.guard) as (_, channel):
         for name, needs_key in RPCS.items():
             for credential in ("", "tm_guessed", shown.expired):
                 if needs_key:
@@ -239,8 +249,95 @@ async def test_every_method_of_grpc(shown: Credentials) -> None:
 
 async def test_a_quota_is_refused_over_grpc_by_its_name(shown: Credentials) -> None:
     caller = shown.guard.caller(with_credential(shown.key))
-    async with shown.guard.using(caller), shown.guard.using(caller), served(shown.guard) as channel:
+    async with (
+        shown.guard.using(caller),
+        shown.guard.using(caller),
+        served(shown.guard) as (_, channel),
+    ):
         with pytest.raises(errors.QuotaExceeded) as refused:
             await call(channel, "Say", shown.key)
     assert refused.value.quota == "sessions"
     assert refused.value.retry_after_s > 0
+
+
+async def test_the_sdk_shows_its_key(shown: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(shown.guard) as (address, _):
+        for key, refusal in (("", tm.Unauthenticated), ("tm_guessed", tm.Unauthenticated)):
+            async with tm.AsyncClient(address, key=key) as client:
+                with pytest.raises(refusal):
+                    [step async for step in client.say("Hello.")]
+        async with tm.AsyncClient(address, key=shown.key) as client:
+            assert [step async for step in client.say("Hello.")]
+        monkeypatch.setenv("TALKINGMACHINES_KEY", shown.key)
+        with tm.Client(address) as client:
+            assert await asyncio.to_thread(lambda: list(client.say("Hello.")))
+        caller = shown.guard.caller(with_credential(shown.key))
+        async with shown.guard.using(caller), shown.guard.using(caller):
+            async with tm.AsyncClient(address) as client:
+                with pytest.raises(tm.QuotaExceeded, match="2 sessions"):
+                    [step async for step in client.say("Hello.")]
+
+
+@pytest.mark.parametrize("key", ["two words", "zwölf", "tab\tbed"])
+def test_the_sdk_refuses_what_can_be_no_key(key: str) -> None:
+    with pytest.raises(tm.InvalidInput, match="copy it whole"):
+        tm.Client(key=key)
+
+
+async def test_the_command_line_has_the_key_from_a_file_and_speaks_tls(
+    shown: Credentials, tmp_path: Path
+) -> None:
+    certificate, private = self_signed(tmp_path)
+    credentials = grpc.ssl_server_credentials([(private.read_bytes(), certificate.read_bytes())])
+    server = grpc.aio.server()
+    service = TalkService(cast(Talker, QuietTalker()), Limits(), shown.guard)
+    talk_pb2_grpc.add_TalkServiceServicer_to_server(service, server)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    key_file = tmp_path / "key"
+
+    async def run(*options: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "talkingmachines", "say", "Hello.", "--json",
+            "--out", str(tmp_path / "out.mp4"), "--server", f"localhost:{port}", *options,
+            env={"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, noted = await process.communicate()
+        return process.returncode, said.decode() or noted.decode()
+
+    try:
+        status, said = await run("--tls")
+        assert (status, json.loads(said)["error"]["reason"]) == (6, "UNAUTHENTICATED")
+        key_file.write_text(shown.key + "\n")
+        status, said = await run("--tls", "--key-file", str(key_file))
+        assert status == 0, said
+        status, _ = await run("--key-file", str(key_file))
+        assert status == 3  # in the clear nobody answers there
+        status, said = await run("--key-file", str(tmp_path / "none"))
+        assert status == 2
+        assert "none" in said
+    finally:
+        await server.stop(grace=None)
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate of localhost and its private key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    begin = datetime.now(UTC) - timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "private.pem"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths

@@ -65,7 +65,7 @@ class SyncAnswerView:
 class SyncClientView:
     """A Client with the awaitable methods of an AsyncClient."""
 
-    def __init__(self, server: str = "", **options: float) -> None:
+    def __init__(self, server: str = "", **options: Any) -> None:
         self._client = tm.Client(server, **options)
 
     async def __aenter__(self) -> "SyncClientView":

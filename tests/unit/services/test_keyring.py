@@ -146,7 +146,7 @@ def test_the_command_says_what_is_wrong(path: Path, capsys: pytest.CaptureFixtur
 def test_other_machines_are_not_let_in_without_keys(
     host: str, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InvalidInput, match="services.keys add"):
+    with pytest.raises(InvalidInput, match=r"services\.keys add"):
         keyring_for(host, "")
     with pytest.raises(InvalidInput, match="No such file"):
         keyring_for(host, str(path))
