@@ -1,5 +1,7 @@
 // The gateway's HTTP API: problems become errors with their reason.
 
+import { entrance } from "./access.js";
+
 const ANSWER_MS = 15000;
 
 /** An answer that is none: `status` is 0 where the server did not answer at all. */
@@ -59,7 +61,7 @@ export async function createSession(avatar, placed, signal) {
   let silence = setTimeout(() => giveUp.abort(), ANSWER_MS);
   const response = await ask("/v1/sessions", {
     method: "POST",
-    headers: { "content-type": "application/json", accept: "text/event-stream" },
+    headers: { ...entrance(), "content-type": "application/json", accept: "text/event-stream" },
     body: JSON.stringify({ avatar }),
     signal: giveUp.signal,
   });
@@ -70,7 +72,8 @@ export async function createSession(avatar, placed, signal) {
       if (event.type === "session.created") return event.session;
       if (event.type === "avatar.queue") placed(event);
       if (event.type === "error") {
-        throw new ApiError(503, event.error.code.toUpperCase(), event.error.message);
+        const status = event.error.code === "quota_exceeded" ? 429 : 503;
+        throw new ApiError(status, event.error.code.toUpperCase(), event.error.message);
       }
     }
   } catch (error) {

@@ -1,5 +1,6 @@
 // The quiet way: a text or a recorded question becomes a video file, without a call.
 
+import { askForKey, entrance } from "./access.js";
 import { byId, element, setText, show } from "./ui.js";
 
 export function prepareFiles(avatars) {
@@ -60,8 +61,12 @@ async function request(path, body, contentType) {
     const response = await fetch(path, {
       method: "POST",
       body,
-      headers: { "content-type": contentType },
+      headers: { ...entrance(), "content-type": contentType },
     });
+    if (response.status === 401 && (await askForKey())) {
+      await request(path, body, contentType);
+      return;
+    }
     if (!response.ok) {
       const problem = await response.json().catch(() => ({ detail: response.statusText }));
       showProgress(problem.detail, true);

@@ -2,6 +2,7 @@
 
 const CHOICES = "talkingmachines.choices";
 const CALL = "talkingmachines.call";
+const KEY = "talkingmachines.key";
 
 function read(storage, key) {
   try {
@@ -36,9 +37,18 @@ export function keepCall(changed) {
   write(sessionStorage, CALL, { ...read(sessionStorage, CALL), ...changed });
 }
 
-export function forgetCall() {
+export const forgetCall = () => forget(CALL);
+
+/** What opens calls at a server that asks for keys; of this tab, too. */
+export const keptKey = () => read(sessionStorage, KEY).key ?? "";
+
+export const keepKey = (key) => write(sessionStorage, KEY, { key });
+
+export const forgetKey = () => forget(KEY);
+
+function forget(key) {
   try {
-    sessionStorage.removeItem(CALL);
+    sessionStorage.removeItem(key);
   } catch {
     // nothing was kept
   }

@@ -1,5 +1,6 @@
 // The page of the gateway: from choosing a character through the call to its transcript.
 
+import { askForKey, takeKeyFromAddress } from "./access.js";
 import { ApiError, createSession, deleteSession } from "./api.js";
 import {
   Devices,
@@ -101,6 +102,11 @@ async function call(avatar) {
     closeMicrophone(microphone.stream);
     if (mine !== attempt) return;
     if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401) {
+      showLobby();
+      if (await askForKey()) call(avatar);
+      return;
+    }
     notTaken(avatar, error);
   }
 }
@@ -219,6 +225,7 @@ function prepareCaptionSize() {
 }
 
 async function boot() {
+  takeKeyFromAddress();
   prepareDialogs();
   prepareButtons();
   prepareCaptionSize();

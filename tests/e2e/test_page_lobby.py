@@ -99,3 +99,44 @@ async def test_the_page_asks_nobody_but_its_server(visit: Visit, server: PageSer
     await visitor.call()
     foreign = [url for url in asked if not url.startswith((server.url, "blob:"))]
     assert foreign == []
+
+
+async def test_a_server_that_asks_for_a_key_is_given_one(visit: Visit, server: PageServer) -> None:
+    server.key = "tm_good"
+    visitor = await visit()
+    visitor.permitted.add("401")
+    page = visitor.page
+    await page.locator("#call-button:enabled").click()
+    await visitor.sees("#access-title", "This server asks for a key")
+    await expect(page.locator("#access-problem")).to_be_hidden()
+    assert await visitor.axe() == []
+    await page.locator("#access-key").fill("tm_bad")
+    await page.keyboard.press("Enter")
+    await visitor.sees("#access-problem", "The server does not know this key, or it has run out.")
+    await page.locator("#access-key").fill(" tm_good ")
+    await page.locator("#access-form button").click()
+    await visitor.is_live()
+    kept = "JSON.stringify({ ...localStorage }).includes('tm_good')"
+    assert not await page.evaluate(kept)
+    await page.locator("#hang-up").click()
+    await page.locator("#again").click()  # it is asked for once a tab
+    await visitor.is_live()
+
+
+async def test_who_has_no_key_is_back_in_the_lobby(visit: Visit, server: PageServer) -> None:
+    server.key = "tm_good"
+    visitor = await visit()
+    visitor.permitted.add("401")
+    await visitor.page.locator("#call-button:enabled").click()
+    await visitor.page.locator("#access [data-close]").click()
+    await visitor.sees("#lobby-title", "Who would you like to call?")
+    assert server.sessions == []
+
+
+async def test_a_key_in_the_address_is_used_and_taken_out_of_it(
+    visit: Visit, server: PageServer
+) -> None:
+    server.key = "tmt_token.of_somebody"
+    visitor = await visit(path=f"/#key={server.key}")
+    await visitor.call()
+    assert visitor.page.url == f"{server.url}/"

@@ -164,6 +164,7 @@ class PageServer:
 
     url: str = ""
     waiting_for: list[str] = field(default_factory=list)
+    key: str = ""  # not "": nobody calls without it
     busy_for_s: int = 0  # > 0: full, with this Retry-After
     line: list[int] = field(default_factory=list)  # places told one after the other
     num_gone: int = 0
@@ -273,6 +274,8 @@ def make_app(server: PageServer) -> FastAPI:
 
     @app.post("/v1/sessions")
     async def create(request: Request) -> Response:
+        if server.key and request.headers.get("authorization") != f"Bearer {server.key}":
+            return problem(401, "UNAUTHENTICATED", "this server asks for a key")
         if server.busy_for_s:
             server.num_refused += 1
             async with server.changed:

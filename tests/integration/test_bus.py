@@ -51,10 +51,10 @@ class PatientBus:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._bus, name)
 
-        async def call(*args: Any) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
             while True:
                 try:
-                    return await method(*args)
+                    return await method(*args, **kwargs)
                 except errors.Unavailable:
                     continue
 

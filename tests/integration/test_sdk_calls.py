@@ -186,7 +186,11 @@ CATALOGUE = [
     (grpc.StatusCode.FAILED_PRECONDITION, "SESSION_LOST", tm.SessionLost),
     (grpc.StatusCode.INTERNAL, "INTERNAL", tm.ServerError),
     (grpc.StatusCode.NOT_FOUND, "A_REASON_OF_TOMORROW", tm.NotFound),
-    (grpc.StatusCode.UNAUTHENTICATED, "A_REASON_OF_TOMORROW", tm.ServerError),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", tm.QuotaExceeded),
+    (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", tm.Unauthenticated),
+    (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", tm.PermissionDenied),
+    (grpc.StatusCode.UNAUTHENTICATED, "A_REASON_OF_TOMORROW", tm.Unauthenticated),
+    (grpc.StatusCode.OUT_OF_RANGE, "A_REASON_OF_TOMORROW", tm.ServerError),
 ]
 
 

@@ -4,14 +4,14 @@ import shutil
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]  # has no types
 import pytest
 import yaml
 
-from services.settings import AppConfig
+from services.settings import AppConfig, Environment
 from tests.manifests.crd import validator
 from tests.manifests.mutants import misspelt
 
@@ -168,14 +168,11 @@ def test_the_settings_of_the_cluster_are_settings_of_the_app() -> None:
     (settings,) = of_kind("base", "ConfigMap")
     described = {
         field.description.split(";")[0]
-        for field in AppConfig.model_fields.values()
+        for settings_of in (AppConfig, Environment)
+        for field in settings_of.model_fields.values()
         if field.description
     }
-    ours = {
-        name
-        for name in settings["data"]
-        if not name.startswith(("RAY_", "OMP_")) and name != "REDIS_URL"
-    }
+    ours = {name for name in settings["data"] if not name.startswith(("RAY_", "OMP_"))}
     assert ours <= described
 
 
@@ -185,3 +182,22 @@ def test_the_gateways_ports_are_the_settings() -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports["http"] == int(settings["data"]["PORT"]) == AppConfig().port
     assert ports["grpc"] == int(settings["data"]["GRPC_PORT"]) == AppConfig().grpc_port
+
+
+def test_the_gateway_alone_has_the_keys_where_its_setting_says() -> None:
+    (settings,) = of_kind("base", "ConfigMap")
+    file = PurePosixPath(settings["data"]["API_KEYS_FILE"])
+    holders = set()
+    for name, pod in pods("base").items():
+        for volume in pod["spec"].get("volumes", []):
+            if "secret" in volume:
+                holders.add(name)
+                (mount,) = [
+                    mount
+                    for mount in pod["spec"]["containers"][0]["volumeMounts"]
+                    if mount["name"] == volume["name"]
+                ]
+                assert mount["mountPath"] == str(file.parent)
+                assert mount["readOnly"]
+                assert not volume["secret"].get("optional")
+    assert holders == {"gateway"}
