@@ -33,7 +33,7 @@ from services.gateway.guard import Guard
 from services.gateway.http import make_app
 from services.gateway.keyring import TOKEN_S, Keyring
 from services.gateway.talk import TalkServer, TalkService
-from services.gateway.talker import Emit, Summary, Talker
+from services.gateway.talker import Emit, Summary, Talker, VideoPiece
 from services.settings import AppConfig, Environment, Limits
 from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
 from tests.fakes.calls import CallDesk, ManualClock, call_desk
@@ -56,7 +56,7 @@ RPCS = {"Say": True, "Ask": True, "ListAvatars": False}
 
 
 class QuietTalker:
-    """Answers everybody at once with nothing."""
+    """Answers everybody at once, with next to nothing."""
 
     avatars = FOLDER
 
@@ -64,6 +64,7 @@ class QuietTalker:
         return CAST[0]
 
     async def say(self, avatar: str, text: str, emit: Emit) -> None:
+        await emit(VideoPiece(b"video"))
         await emit(Summary(0, 25.0, 0.0, 0.0, 0.0, ()))
 
     async def ask(self, avatar: str, question: bytes, emit: Emit) -> None:
