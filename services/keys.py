@@ -19,14 +19,14 @@ DEFAULT_FILE = Path("keys.toml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    path: Path = options.file or Path(Environment.read().key_file or DEFAULT_FILE)
     try:
+        path: Path = options.file or Path(Environment.read().key_file or DEFAULT_FILE)
         options.run(path, options)
     except AvatarError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"error: {path}: {error.strerror}\n")
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n")
         return 2
     return 0
 
@@ -50,7 +50,8 @@ def _add(path: Path, options: argparse.Namespace) -> None:
         raise InvalidInput(f"{first['loc'][0]}: {first['msg']}") from error
     _write(path, keys)
     sys.stdout.write(f"{key}\n")
-    sys.stderr.write(f"This is shown once: {path} has its digest only. Set API_KEYS_FILE={path}\n")
+    sys.stderr.write(f"This is shown once: {path} has its digest only.\n")
+    sys.stderr.write(f"The server takes it with API_KEYS_FILE={path.resolve()}\n")
 
 
 def _list(path: Path, options: argparse.Namespace) -> None:

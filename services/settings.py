@@ -224,8 +224,8 @@ class Environment(_Frozen):
         """Read the environment.
 
         Raises:
-            InvalidInput: RUNTIME names no runtime, a model server is named without a model, or
-                ICE_SERVERS is no list of servers.
+            InvalidInput: RUNTIME names no runtime, a model server is named without a model,
+                ICE_SERVERS is no list of servers, or API_KEYS_FILE no whole path.
         """
         runtime = RUNTIMES.get(os.environ.get("RUNTIME") or "ray")
         if runtime is None:
@@ -248,12 +248,17 @@ class Environment(_Frozen):
                 "OPENAI_ASR_MODEL, OPENAI_TTS_MODEL or OPENAI_REALTIME_MODEL, or unset "
                 "OPENAI_BASE_URL"
             )
+        key_file = os.environ.get("API_KEYS_FILE", "")
+        if key_file and not Path(key_file).is_absolute():  # the gateway runs in another folder
+            raise InvalidInput(
+                f"API_KEYS_FILE={key_file}: give the whole path, API_KEYS_FILE=$PWD/{key_file}"
+            )
         return cls(
             redis_url=os.environ.get("REDIS_URL", ""),
             runtime=runtime,
             metrics_dir=os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""),
             log_file=os.environ.get("LOG_FILE", ""),
-            key_file=os.environ.get("API_KEYS_FILE", ""),
+            key_file=key_file,
             chat=chat,
             ice_servers=_ice_servers(os.environ.get("ICE_SERVERS") or "[]"),
         )

@@ -75,5 +75,5 @@ def keyring_for(host: str, key_file: str) -> Keyring | None:
         return None
     raise InvalidInput(
         f"BIND_HOST={host} lets other machines in, and nobody is asked for a key: make one with "
-        "`python -m services.keys add NAME --file keys.toml` and set API_KEYS_FILE=keys.toml"
+        "`python -m services.keys add NAME --file keys.toml` and set API_KEYS_FILE=$PWD/keys.toml"
     )

@@ -130,3 +130,11 @@ def test_what_the_operator_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_chunks_are_those_of_the_model() -> None:
     assert PROFILES == {"tiny": load_profile("tiny").clock, "marker": marker.CLOCK}
+
+
+def test_the_key_file_is_named_by_its_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS_FILE", "keys.toml")
+    with pytest.raises(InvalidInput, match=r"\$PWD/keys\.toml"):
+        Environment.read()
+    monkeypatch.setenv("API_KEYS_FILE", "/etc/keys.toml")
+    assert Environment.read().key_file == "/etc/keys.toml"
