@@ -99,10 +99,12 @@ class Call:
         limits: Limits,
         let_go: Callable[[WebRtcPeer], None],
         clock: Callable[[], float],
+        key: str = "",
     ) -> None:
-        """`let_go` closes a connection in its own time."""
+        """`let_go` closes a connection in its own time; `key` names on whose account it is."""
         self.live = live
         self.token = token
+        self.key = key
         self._limits = limits
         self._let_go = let_go
         self._clock = clock
@@ -135,6 +137,18 @@ class Call:
     def describe(self) -> dict[str, object]:
         connection = self._peer.stats if self._peer is not None else None
         return {**self.live.describe(), "connection": connection}
+
+    def summary(self) -> dict[str, object]:
+        """What operators see of it: no word of what is said, and nothing to join it with."""
+        about = self.live.describe()
+        return {
+            "id": self.id,
+            "key": self.key,
+            "avatar": about["avatar"],
+            "state": about["state"],
+            "age_s": round(self._clock() - self._opened_at, 1),
+            "is_connected": self._peer is not None,
+        }
 
     # What the caller asks for over HTTP
 

@@ -134,6 +134,10 @@ class Calls:
             task.cancel()  # nobody will ever have the token
             raise
 
+    def all(self) -> list[Call]:
+        """Those that go on, the oldest first."""
+        return [call for call in self._calls.values() if not call.is_over]
+
     def has(self, id: str) -> bool:
         """Whether this gateway knows the call, or remembers it."""
         return id in self._calls or id in self._ended
@@ -231,7 +235,14 @@ class Calls:
             ):
                 config = _with_time(self._config, left_s)
                 live = self._make_live(session, config, self._clock)
-                call = Call(live, TokenHash(token), config.limits, self._let_go, self._clock)
+                call = Call(
+                    live,
+                    TokenHash(token),
+                    config.limits,
+                    self._let_go,
+                    self._clock,
+                    caller.key,
+                )
                 with bound(session=call.id):
                     await self._live(call, opened)
         except AvatarError as error:

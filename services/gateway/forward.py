@@ -1,12 +1,13 @@
-"""Requests about a session of another gateway: sent on to it, and its answer sent back."""
+"""Requests that other gateways must answer: about a session of one, or about all sessions."""
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
 import httpx2
 from fastapi import Request
 from fastapi.responses import Response
 
-from avatar.bus import Bus
+from avatar.bus import Bus, WorkerInfo
 from avatar.errors import Unavailable
 from avatar.media import SessionId, WorkerId
 from avatar.telemetry.logging import get_logger
@@ -20,6 +21,8 @@ FORWARDED: Final = "talkingmachines-forwarded"
 ASKED: Final = ("authorization", "content-type", "accept")
 ANSWERED: Final = ("content-type", "location", "retry-after", "www-authenticate", "cache-control")
 ANSWER_S: Final = 20.0
+GATHER_S: Final = 3.0
+"""Who looks at all sessions does not wait for a gateway that hangs."""
 
 
 class Forwarder:
@@ -58,6 +61,37 @@ class Forwarder:
             ) from error
         kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
         return Response(answer.content, answer.status_code, kept)
+
+    async def gather(self, request: Request) -> tuple[list[Any], list[WorkerId]]:
+        """What all other gateways answer to the same question, and who did not.
+
+        Nobody is asked by one who was asked.
+        """
+        if FORWARDED in request.headers:
+            return [], []
+        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
+        headers[FORWARDED] = self._worker
+        others = [
+            worker
+            for worker in await self._bus.workers("gateway")
+            if worker.http and worker.worker != self._worker
+        ]
+
+        async def ask(worker: WorkerInfo) -> Any:
+            answer = await self._http.get(
+                worker.http + request.url.path, headers=headers, timeout=GATHER_S
+            )
+            return answer.raise_for_status().json()
+
+        answers = await asyncio.gather(*map(ask, others), return_exceptions=True)
+        told, silent = [], []
+        for worker, answer in zip(others, answers, strict=True):
+            if isinstance(answer, BaseException):
+                log.warning("gateway_silent", worker=worker.worker, error=repr(answer))
+                silent.append(worker.worker)
+            else:
+                told.append(answer)
+        return told, silent
 
     async def close(self) -> None:
         """Idempotent."""

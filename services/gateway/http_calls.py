@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from avatar.cast.avatars import is_shipped, own_file
 from avatar.errors import InvalidInput, NotFound
+from avatar.media import WorkerId
 from services.gateway.call import Call
 from services.gateway.calls import Calls
 from services.gateway.guard import Guard
@@ -33,9 +34,11 @@ class OpenBody(BaseModel):
 
 
 class Elsewhere(Protocol):
-    """Asks the gateway that owns a session; a `Forwarder` is one."""
+    """Asks the gateway that owns a session, or all of them; a `Forwarder` is one."""
 
     async def forward(self, request: Request, session: str, /) -> Response | None: ...
+
+    async def gather(self, request: Request, /) -> tuple[list[Any], list[WorkerId]]: ...
 
 
 def add_call_routes(
@@ -83,6 +86,18 @@ def add_call_routes(
             },
             "profile": _profile(config, avatar),
         }
+
+    @app.get("/v1/sessions")
+    async def list_sessions(request: Request) -> Response:
+        guard.operator(request.headers)
+        sessions: list[object] = [call.summary() for call in calls.all()]
+        silent: list[WorkerId] = []
+        if elsewhere is not None:
+            told, silent = await elsewhere.gather(request)
+            for answer in told:
+                sessions += answer["sessions"]
+        # a list that is not whole says so: who counts on it would count wrong
+        return JSONResponse({"sessions": sessions, "silent_gateways": silent}, headers=NO_STORE)
 
     @app.get("/v1/sessions/{id}")
     async def describe_session(request: Request, id: str) -> Response:

@@ -46,7 +46,7 @@ PUBLIC = {
     "GET /openapi.json", "HEAD /openapi.json",
 }  # fmt: skip
 KEY = {"POST /v1/say", "POST /v1/ask", "POST /v1/sessions", "POST /v1/tokens"}
-OPERATOR = {"GET /metrics"}
+OPERATOR = {"GET /metrics", "GET /v1/sessions"}
 SESSION = {
     "GET /v1/sessions/{id}", "DELETE /v1/sessions/{id}", "POST /v1/sessions/{id}/call",
     "DELETE /v1/sessions/{id}/call",
@@ -172,6 +172,21 @@ async def test_operators_things_are_for_operators(
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/v1/avatars", "/openapi.json"])
 async def test_what_is_public_asks_nobody(path: str, desk: CallDesk) -> None:
     assert (await desk.http.get(path)).status_code == 200
+
+
+async def test_operators_see_whose_sessions_go_on(desk: CallDesk, shown: Credentials) -> None:
+    first, second = await opened(desk, shown.key), await opened(desk, shown.operator)
+    answer = await ask(desk, "GET /v1/sessions", shown.operator)
+    assert [(each["id"], each["key"]) for each in answer.json()["sessions"]] == [
+        (first["id"], "kiosk"),
+        (second["id"], "ops"),
+    ]
+    assert answer.headers["cache-control"] == "no-store"
+    for secret in (first["token"], second["token"], shown.key):
+        assert secret not in answer.text
+    await ask(desk, "DELETE /v1/sessions/{id}", first["token"], first["id"])
+    answer = await ask(desk, "GET /v1/sessions", shown.operator)
+    assert [each["key"] for each in answer.json()["sessions"]] == ["ops"]
 
 
 async def test_a_key_opens_sessions_and_so_does_its_token(

@@ -119,3 +119,19 @@ async def test_each_gateway_answers_for_its_own_without_asking() -> None:
         own = await two.other.booking()
         assert (await own.describe()).status_code == 200
         assert two.owner.lives == []
+
+
+async def test_the_list_of_sessions_is_that_of_both() -> None:
+    async with pair() as two:
+        theirs, own = await two.booking(), await two.other.booking()
+        listed = (await two.other.http.get("/v1/sessions")).json()
+        assert [each["id"] for each in listed["sessions"]] == [
+            own.created["id"],
+            theirs.created["id"],
+        ]
+        assert listed["silent_gateways"] == []
+        dead = WorkerInfo(WorkerId("gateway-3"), "gateway", "", 9, http="http://127.0.0.1:1")
+        await two.bus.advertise(dead, 60)
+        listed = (await two.other.http.get("/v1/sessions")).json()
+        assert len(listed["sessions"]) == 2
+        assert listed["silent_gateways"] == ["gateway-3"]
