@@ -81,8 +81,8 @@ class Bus(Protocol):
         """Live workers of a stage, in a stable order."""
         ...
 
-    async def load(self, worker: WorkerId, /) -> int:
-        """How many unexpired leases the worker holds."""
+    async def loads(self, *workers: WorkerId) -> list[int]:
+        """How many unexpired leases each of the workers holds."""
         ...
 
     async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:

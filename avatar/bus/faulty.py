@@ -62,8 +62,8 @@ class FaultyBus:
     async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
         return await self._call(lambda: self._bus.workers(stage))
 
-    async def load(self, worker: WorkerId, /) -> int:
-        return await self._call(lambda: self._bus.load(worker))
+    async def loads(self, *workers: WorkerId) -> list[int]:
+        return await self._call(lambda: self._bus.loads(*workers))
 
     async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
         return await self._call(lambda: self._bus.holder(session, stage))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
@@ -58,13 +58,15 @@ class MemoryBus:
         live = [info for info, expiry in self._workers.values() if expiry > now]
         return sorted((info for info in live if info.stage == stage), key=lambda info: info.worker)
 
-    async def load(self, worker: WorkerId, /) -> int:
+    async def loads(self, *workers: WorkerId) -> list[int]:
         now = self._clock()
-        return sum(
-            lease.worker == worker and expiry > now
+        counts = Counter(
+            lease.worker
             for session in self._sessions.values()
             for lease, expiry in session.leases.values()
+            if expiry > now
         )
+        return [counts[worker] for worker in workers]
 
     async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
         lease, expiry = self._peek(session).leases.get(stage, (None, 0.0))
@@ -77,7 +79,8 @@ class MemoryBus:
         held = state.leases.get(worker.stage)
         if held and held[0].worker == worker.worker and await self.renew(held[0], ttl_s):
             return held[0]
-        if await self.load(worker.worker) >= worker.slots:
+        [load] = await self.loads(worker.worker)
+        if load >= worker.slots:
             return None
         fence = state.fences.get(worker.stage, 0) + 1
         lease = Lease(session, worker.stage, worker.worker, fence)

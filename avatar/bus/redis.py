@@ -114,16 +114,25 @@ class RedisBus:
     async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
         with self._reachable():
             ids = sorted(await self._redis.smembers(f"wks:{stage}"))
-            found = [await self._redis.get(_worker_key(worker.decode())) for worker in ids]
+            async with self._redis.pipeline(transaction=False) as asking:
+                for worker in ids:
+                    asking.get(_worker_key(worker.decode()))
+                found = await asking.execute()
             dead = [worker for worker, content in zip(ids, found, strict=True) if content is None]
             if dead:  # one that comes back this very moment is listed from its next heartbeat on
                 await self._redis.srem(f"wks:{stage}", *dead)
         infos = [_worker(content) for content in found if content is not None]
         return [info for info in infos if info.stage == stage]
 
-    async def load(self, worker: WorkerId, /) -> int:
+    async def loads(self, *workers: WorkerId) -> list[int]:
+        if not workers:
+            return []
+        # one trip however many there are; each script has its own key, as a cluster wants it
         with self._reachable():
-            return int(await self._count_live(keys=[_slots_key(worker)]))
+            async with self._redis.pipeline(transaction=False) as asking:
+                for worker in workers:
+                    await self._count_live(keys=[_slots_key(worker)], client=asking)
+                return [int(count) for count in await asking.execute()]
 
     async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
         with self._reachable():

@@ -1,6 +1,7 @@
 """Sessions, as the gateway that owns them sees them: leases, edges, deadlines, release."""
 
 import asyncio
+import random
 import secrets
 import time
 import uuid
@@ -302,8 +303,14 @@ class Coordinator:
         workers = [worker for worker in await self._bus.workers(stage) if not worker.draining]
         if stage == "gateway":  # a session stays with the gateway that was asked
             workers = [worker for worker in workers if worker.worker == self._worker]
-        loads = {worker.worker: await self._bus.load(worker.worker) for worker in workers}
-        return sorted(workers, key=lambda worker: loads[worker.worker] - worker.slots)
+        loads = await self._bus.loads(*(worker.worker for worker in workers))
+        # of equals any: gateways that open sessions at the same moment do not all ask the same one
+        drawn = [
+            (load - worker.slots, random.random())
+            for worker, load in zip(workers, loads, strict=True)
+        ]
+        order = sorted(range(len(workers)), key=drawn.__getitem__)
+        return [workers[index] for index in order]
 
     async def _keep(self, session: Session, owned: Owned) -> None:
         """Renew the leases until the session is over.

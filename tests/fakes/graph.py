@@ -106,7 +106,7 @@ class FakeGraph:
         }
         for stage in STAGES:
             workers = await bus.workers(stage)
-            left[f"leases of {stage}"] = sum([await bus.load(each.worker) for each in workers])
+            left[f"leases of {stage}"] = sum(await bus.loads(*(each.worker for each in workers)))
         return {name: count for name, count in left.items() if count}
 
 

@@ -183,33 +183,33 @@ async def test_a_worker_without_heartbeat_is_listed_no_more(bus: Bus) -> None:
 async def test_the_first_lease_has_fence_1_and_takes_a_slot(bus: Bus) -> None:
     lease = await bus.acquire(S1, worker())
     assert lease == Lease(S1, STAGE, WorkerId("w1"), fence=1)
-    assert await bus.load(WorkerId("w1")) == 1
+    assert await bus.loads(WorkerId("w1")) == [1]
 
 
 async def test_a_worker_without_free_slot_leases_nothing(bus: Bus) -> None:
     await acquired(bus, S1, worker(slots=1))
     assert await bus.acquire(S2, worker(slots=1)) is None
-    assert await bus.load(WorkerId("w1")) == 1
+    assert await bus.loads(WorkerId("w1")) == [1]
 
 
 async def test_slots_are_never_overbooked(bus: Bus) -> None:
     sessions = [SessionId(f"s{number}") for number in range(20)]
     leases = await asyncio.gather(*(bus.acquire(session, worker(slots=3)) for session in sessions))
     assert sum(lease is not None for lease in leases) == 3
-    assert await bus.load(WorkerId("w1")) == 3
+    assert await bus.loads(WorkerId("w1")) == [3]
 
 
 async def test_the_present_owner_acquires_again_with_the_same_fence(bus: Bus) -> None:
     first = await acquired(bus, S1, worker(slots=1))
     assert await bus.acquire(S1, worker(slots=1)) == first
-    assert await bus.load(WorkerId("w1")) == 1
+    assert await bus.loads(WorkerId("w1")) == [1]
 
 
 async def test_a_take_over_raises_the_fence_and_frees_the_old_slot(bus: Bus) -> None:
     old = await acquired(bus, S1, worker("w1"))
     new = await acquired(bus, S1, worker("w2"))
     assert new.fence == old.fence + 1
-    assert [await bus.load(WorkerId(name)) for name in ("w1", "w2")] == [0, 1]
+    assert await bus.loads(WorkerId("w1"), WorkerId("w2")) == [0, 1]
 
 
 async def test_the_owner_before_can_neither_renew_nor_release(bus: Bus) -> None:
@@ -218,7 +218,7 @@ async def test_the_owner_before_can_neither_renew_nor_release(bus: Bus) -> None:
     assert not await bus.renew(old)
     await bus.release(old)
     assert await bus.renew(new)
-    assert await bus.load(WorkerId("w2")) == 1
+    assert await bus.loads(WorkerId("w2")) == [1]
 
 
 async def test_a_lease_that_went_there_and_back_is_a_new_one(bus: Bus) -> None:
@@ -229,13 +229,13 @@ async def test_a_lease_that_went_there_and_back_is_a_new_one(bus: Bus) -> None:
     assert not await bus.renew(first)
     await bus.release(first)
     assert await bus.renew(third)
-    assert await bus.load(WorkerId("w1")) == 1
+    assert await bus.loads(WorkerId("w1")) == [1]
 
 
 async def test_a_lease_that_ran_out_frees_its_slot(bus: Bus) -> None:
     old = await acquired(bus, S1, worker(slots=1), ttl_s=0)
     assert not await bus.renew(old)
-    assert await bus.load(WorkerId("w1")) == 0
+    assert await bus.loads(WorkerId("w1")) == [0]
     assert (await acquired(bus, S2, worker(slots=1))).fence == 1
 
 
@@ -256,7 +256,7 @@ async def test_a_released_slot_is_free_and_the_fence_rises_after(bus: Bus) -> No
     lease = await acquired(bus, S1, worker())
     await bus.release(lease)
     await bus.release(lease)
-    assert await bus.load(WorkerId("w1")) == 0
+    assert await bus.loads(WorkerId("w1")) == [0]
     assert not await bus.renew(lease)
     assert (await acquired(bus, S1, worker())).fence == lease.fence + 1
 
@@ -474,7 +474,7 @@ async def test_a_forgotten_session_leaves_nothing(bus: Bus) -> None:
     await bus.forget(S1)
     await bus.forget(S1)
     assert await bus.replay(S1, STAGE) == []
-    assert [await bus.load(WorkerId(name)) for name in ("w1", "w2")] == [0, 0]
+    assert await bus.loads(WorkerId("w1"), WorkerId("w2")) == [0, 0]
     assert not await bus.renew(lease)
     assert await bus.commit(lease, 8, b"zombie") == "fenced"
     assert await bus.replay(S1, STAGE) == []
@@ -536,8 +536,8 @@ async def test_a_disconnect_lasts_some_calls() -> None:
     bus, _ = await faulty("disconnect")
     for _ in range(1 + OUTAGE_CALLS):
         with pytest.raises(errors.Unavailable):
-            await bus.load(WorkerId("w1"))
-    assert await bus.load(WorkerId("w1")) == 0
+            await bus.loads(WorkerId("w1"))
+    assert await bus.loads(WorkerId("w1")) == [0]
 
 
 async def test_a_reordered_commit_is_overtaken() -> None:
@@ -612,7 +612,7 @@ async def test_a_server_that_is_gone_is_unavailable_by_its_name() -> None:
         lease = await acquired(bus, S1, worker())
         reading = asyncio.create_task(read(bus, S1, 1))
         await bus.workers(STAGE)
-    for call in (bus.load(WorkerId("w1")), bus.commit(lease, 0, b"a"), bus.renew(lease), reading):
+    for call in (bus.loads(WorkerId("w1")), bus.commit(lease, 0, b"a"), bus.renew(lease), reading):
         with pytest.raises(errors.Unavailable, match=r"REDIS_URL"):
             await call
     await bus.close()
@@ -624,7 +624,7 @@ async def test_a_bus_finds_its_server_again() -> None:
         await acquired(bus, S1, worker())
         with redis.Redis.from_url(url) as client:
             client.client_kill_filter(_type="normal", skipme=True)
-        assert await bus.load(WorkerId("w1")) == 1
+        assert await bus.loads(WorkerId("w1")) == [1]
         await bus.close()
 
 
@@ -638,7 +638,7 @@ def test_an_address_that_is_none_is_refused_by_the_name_of_its_variable(url: str
 async def test_no_error_shows_the_password() -> None:
     bus = RedisBus("redis://user:s3cret@127.0.0.1:1/0")
     with pytest.raises(errors.Unavailable, match=r"redis://127\.0\.0\.1:1/0") as caught:
-        await bus.load(WorkerId("w1"))
+        await bus.loads(WorkerId("w1"))
     assert "s3cret" not in str(caught.value)
     await bus.close()
 
@@ -759,7 +759,8 @@ class BusMachine(RuleBasedStateMachine):
     @invariant()
     def slots_are_those_of_the_living_leases(self) -> None:
         for name in ("w1", "w2"):
-            assert self.call(None, self.bus.load, WorkerId(name)) == self.num_leases(name) <= 1
+            [load] = self.call(None, self.bus.loads, WorkerId(name))
+            assert load == self.num_leases(name) <= 1
 
     def any_lease(self, data: st.DataObject) -> Lease | None:
         return data.draw(st.sampled_from(self.leases)) if self.leases else None

@@ -78,7 +78,7 @@ class Desk:
 
     async def loads(self) -> int:
         workers = [worker for stage in STAGES for worker in await self.bus.workers(stage)]
-        return sum([await self.bus.load(worker.worker) for worker in workers])
+        return sum(await self.bus.loads(*(worker.worker for worker in workers)))
 
 
 @asynccontextmanager
