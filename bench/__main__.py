@@ -21,7 +21,7 @@ FAILURES = (
     PlaywrightError,
 )  # fmt: skip
 BENCHMARKS = (
-    "stages", "hops", "graph", "quality", "footage", "music", "install", "contact",
+    "stages", "hops", "graph", "capacity", "quality", "footage", "music", "install", "contact",
     "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "live_soak", "ablations",
 )  # fmt: skip
 USUAL = BENCHMARKS[:-1]

@@ -32,6 +32,10 @@ log = get_logger(__name__)
 BUS_GRACE_S = 10.0
 """How long sessions go on while the bus is unreachable."""
 
+LISTED_S = 0.5
+"""A worker that comes or goes is noticed so late by those who open sessions."""
+DRAWN = 8
+
 Owned = dict[StageName, tuple[WorkerInfo, Lease]]
 
 
@@ -193,6 +197,7 @@ class Coordinator:
         renew_interval_s: float = LEASE_TTL_S / 5,
     ) -> None:
         self.sessions: dict[SessionId, Session] = {}
+        self._lists: dict[StageName, tuple[list[WorkerInfo], float]] = {}
         self._bus = bus
         self._transport = transport
         self._worker = worker
@@ -227,7 +232,7 @@ class Coordinator:
 
     async def missing(self) -> list[StageName]:
         """Stages that have no worker to take a session."""
-        return [stage for stage in STAGES if not await self._candidates(stage)]
+        return [stage for stage in STAGES if not await self._listed(stage)]
 
     async def serve(self, inbound: Inbound) -> None:
         """Handler of the gateway's own edges: the frames of its sessions come in here."""
@@ -288,29 +293,38 @@ class Coordinator:
         return owned
 
     async def _acquire(self, session: SessionId, stage: StageName) -> tuple[WorkerInfo, Lease]:
-        candidates = await self._candidates(stage)
-        if not candidates:
+        workers = await self._listed(stage)
+        if not workers:
             raise Unavailable(f"no live {stage} worker; try again when /readyz says 200")
-        for worker in candidates:
-            lease = await self._bus.acquire(session, worker)
-            if lease is not None:
-                return worker, lease
-        slots = sum(worker.slots for worker in candidates)
+        # Of a few drawn ones that with most free: nearly as even as asking all, at a cost that does
+        # not grow with the pool (Mitzenmacher 2001), and gateways do not all run to the same one.
+        random.shuffle(workers)
+        start, count = 0, DRAWN
+        while some := workers[start : start + count]:
+            start, count = start + count, 4 * count  # a full pool is told in few questions
+            loads = await self._bus.loads(*(worker.worker for worker in some))
+            free = {
+                worker: worker.slots - load
+                for worker, load in zip(some, loads, strict=True)
+                if load < worker.slots
+            }
+            for worker in sorted(free, key=free.__getitem__, reverse=True):
+                lease = await self._bus.acquire(session, worker)
+                if lease is not None:
+                    return worker, lease
+        slots = sum(worker.slots for worker in workers)
         raise Busy(f"all {slots} slots of {stage} are taken")
 
-    async def _candidates(self, stage: StageName) -> list[WorkerInfo]:
-        """Workers to ask for a slot, the one with most free first."""
-        workers = [worker for worker in await self._bus.workers(stage) if not worker.draining]
-        if stage == "gateway":  # a session stays with the gateway that was asked
-            workers = [worker for worker in workers if worker.worker == self._worker]
-        loads = await self._bus.loads(*(worker.worker for worker in workers))
-        # of equals any: gateways that open sessions at the same moment do not all ask the same one
-        drawn = [
-            (load - worker.slots, random.random())
-            for worker, load in zip(workers, loads, strict=True)
-        ]
-        order = sorted(range(len(workers)), key=drawn.__getitem__)
-        return [workers[index] for index in order]
+    async def _listed(self, stage: StageName) -> list[WorkerInfo]:
+        """Workers that take sessions, as the bus had them less than `LISTED_S` ago."""
+        listed, until = self._lists.get(stage, ([], 0.0))
+        if self._clock() >= until:
+            listed = [worker for worker in await self._bus.workers(stage) if not worker.draining]
+            if stage == "gateway":  # a session stays with the gateway that was asked
+                listed = [worker for worker in listed if worker.worker == self._worker]
+            # nobody there is looked for again at once
+            self._lists[stage] = listed, self._clock() + (LISTED_S if listed else 0.0)
+        return list(listed)
 
     async def _keep(self, session: Session, owned: Owned) -> None:
         """Renew the leases until the session is over.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +14,8 @@ from avatar.media import STAGES, SessionId, StageName, WorkerId
 from avatar.transport import Hop, Inbound, OpenRequest
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 from services.gateway.admission import Place
-from services.gateway.coordinator import Coordinator
+from services.gateway.coordinator import DRAWN, LISTED_S, Coordinator
+from tests.fakes.calls import ManualClock
 from tests.fakes.graph import until
 
 pytestmark = pytest.mark.unit
@@ -51,6 +52,7 @@ class Desk:
     coordinator: Coordinator
     network: MemoryNetwork
     transports: list[MemoryTransport]
+    clock: ManualClock
     opened: list[OpenRequest] = field(default_factory=list)
 
     async def add(self, stage: StageName, number: int = 1, slots: int = 2) -> WorkerInfo:
@@ -83,18 +85,19 @@ class Desk:
 
 @asynccontextmanager
 async def desk(slots: int = 2, renew_interval_s: float = 1.0) -> AsyncIterator[Desk]:
-    bus, network = CountingBus(), MemoryNetwork()
+    bus, network, clock = CountingBus(), MemoryNetwork(), ManualClock()
     coordinator = Coordinator(
         bus,
         MemoryTransport(network),
         WorkerId("gateway-1"),
         slots=slots,
         chunk_deadline_s=5.0,
+        clock=clock,
         new_seed=lambda: 42,
         renew_interval_s=renew_interval_s,
     )
     await coordinator.start()
-    made = Desk(bus, coordinator, network, [])
+    made = Desk(bus, coordinator, network, [], clock)
     try:
         yield made
     finally:
@@ -157,10 +160,38 @@ async def test_sessions_go_to_the_worker_with_most_free_slots() -> None:
         big = await d.add("score_worker", number=2, slots=10)
         async with d.coordinator.session("mira"):
             await d.add("score_worker", number=3, slots=20)
+            d.clock.now += LISTED_S
             async with d.coordinator.session("mira"):
                 pass
         chosen = [worker for stage, worker in d.bus.acquired if stage == "score_worker"]
         assert chosen == [big.worker, "score_worker-3"]
+
+
+async def test_every_slot_of_a_large_pool_is_found_and_no_other() -> None:
+    async with desk(slots=999) as d:
+        for stage in UPSTREAM:
+            for number in range(3 * DRAWN):
+                await d.add(stage, number, slots=2)
+        async with AsyncExitStack() as stack:
+            for _ in range(6 * DRAWN):
+                await stack.enter_async_context(d.coordinator.session("mira"))
+            with pytest.raises(Busy, match=f"all {6 * DRAWN} slots"):
+                await stack.enter_async_context(d.coordinator.session("mira"))
+
+
+async def test_a_large_pool_is_filled_evenly() -> None:
+    async with desk(slots=999) as d:
+        for stage in UPSTREAM:
+            for number in range(3 * DRAWN):
+                await d.add(stage, number, slots=20)
+        async with AsyncExitStack() as stack:
+            for _ in range(5 * 3 * DRAWN):
+                await stack.enter_async_context(d.coordinator.session("mira"))
+            workers = await d.bus.workers("score_worker")
+            loads = await d.bus.loads(*(worker.worker for worker in workers))
+        assert sum(loads) == 5 * 3 * DRAWN
+        assert max(loads) <= 8
+        assert min(loads) >= 2
 
 
 async def test_a_draining_worker_gets_no_new_session() -> None:
