@@ -21,6 +21,7 @@ from services.gateway.events import (
     parse,
 )
 from services.gateway.media import Peer
+from services.gateway.outward import outward
 from services.gateway.peer import WebRtcPeer
 from services.settings import Limits
 
@@ -229,7 +230,7 @@ class Call:
             about = {
                 "type": "invalid_request_error",
                 "code": error.reason.lower(),
-                "message": str(error),
+                "message": str(outward(error)),
             }
             peer.tell({"type": "error", "error": about})
         except Exception:  # the border: aiortc would close the connection without a word of ours

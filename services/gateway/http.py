@@ -29,6 +29,7 @@ from avatar.errors import (
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway.guard import Guard
+from services.gateway.outward import outward
 from services.gateway.talker import (
     ChunkReady,
     Emit,
@@ -254,6 +255,7 @@ def problem(
 
 async def _problem_of_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AvatarError)
+    error = outward(error)
     position = error.position if isinstance(error, Busy) else None
     response = problem(error.http_status, error.reason, str(error), position=position)
     if isinstance(error, Busy):

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from avatar.errors import AvatarError
 from services.gateway.admission import Place, Tell
 from services.gateway.call import Call
+from services.gateway.outward import outward
 
 EVENT_STREAM: Final = "text/event-stream"
 HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -90,7 +91,8 @@ class _Line(StreamingResponse):
             place = await self._opening.next()
         try:
             call, token = self._opening.call()
-        except AvatarError as error:
+        except AvatarError as failed:
+            error = outward(failed)
             about = {"code": error.reason.lower(), "message": str(error)}
             yield _event("error", {"error": about})
             return

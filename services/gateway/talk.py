@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from avatar.telemetry.logging import get_logger
 from avatar.transport.status import status_of
 from services.gateway.guard import Guard
 from services.gateway.malformed import MalformedRequests
+from services.gateway.outward import outward
 from services.gateway.talker import (
     ChunkReady,
     ReplySentence,
@@ -33,6 +35,8 @@ SERVICE = talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name
 MAX_CALLS = 64
 MAX_REQUEST_BYTES = 4 << 20
 """Of one message; a question comes in pieces."""
+HEAR_OUT_S = 0.25
+HEAR_OUT_BYTES = 1 << 20
 
 
 class TalkService(talk_pb2_grpc.TalkServiceServicer):
@@ -66,8 +70,12 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
             await context.write(talk_pb2.AskResponse(event=event_of(step)))
 
         async def ask() -> None:
-            caller = self._guard.caller(headers_of(context))
-            avatar, question = await self._read(request_iterator)
+            try:
+                caller = self._guard.caller(headers_of(context))
+                avatar, question = await self._read(request_iterator)
+            except AvatarError:
+                await _hear_out(request_iterator)
+                raise
             async with self._guard.using(caller):
                 await self._talker.ask(avatar, question, emit)
 
@@ -170,7 +178,7 @@ def headers_of(context: Any) -> dict[str, str]:
 
 async def abort(context: Any, error: AvatarError) -> None:
     """End the call with the error's status, its reason, and how long to wait where that helps."""
-    await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    await context.abort_with_status(rpc_status.to_status(status_of(outward(error))))
 
 
 def event_of(step: TalkStep) -> talk_pb2.TalkEvent:
@@ -199,6 +207,19 @@ def event_of(step: TalkStep) -> talk_pb2.TalkEvent:
                 models=step.models,
             )
             return talk_pb2.TalkEvent(summary=summary)
+
+
+async def _hear_out(requests: AsyncIterator[talk_pb2.AskRequest]) -> None:
+    """Read on a little before a refusal: grpc.aio tells who is cut off in the middle of a message
+    now and then of an "Internal error from Core", and not of what was wrong.
+    """
+    num_bytes = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEAR_OUT_S):
+            async for request in requests:
+                num_bytes += len(request.audio)
+                if num_bytes > HEAR_OUT_BYTES:
+                    return
 
 
 async def _answered(context: Any, answer: Callable[[], Awaitable[None]]) -> None:

@@ -37,7 +37,7 @@ async def test_a_damaged_avatar_says_so_and_the_others_go_on(tmp_path: Path) -> 
         refused = await graph.http.post("/v1/say", json={"text": "Hello.", "avatar": "nova"})
         assert refused.status_code == 500
         assert refused.json()["reason"] == "CORRUPT_FILE"
-        assert str(path) in refused.json()["detail"]
-        assert "make train-character NAME=nova" in refused.json()["detail"]
+        assert "log" in refused.json()["detail"]
+        assert str(tmp_path) not in refused.text
         said = await graph.http.post("/v1/say", json={"text": "Hello.", "avatar": "ada"})
         assert said.status_code == 200
