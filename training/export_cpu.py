@@ -191,10 +191,12 @@ def float_in_dit(model: openvino.Model, dit: DiT) -> InFloat:
 
 
 def float_in_vae(model: openvino.Model, vae: VAE) -> InFloat:
-    """Where the motion is read, refined and enlarged, and the two ways to pixels."""
-    layers = (vae.decoder8_in, vae.refine_motion, vae.to_pixels, vae.linear_decode)
+    """What reads, refines or enlarges the motion, and the linear way to pixels."""
+    layers = (vae.decoder8_in, vae.refine_motion, vae.linear_decode)
     names = [name for each in layers for name in _using(model, tuple(each.weight.shape))]
-    return InFloat(names, ["Interpolate"])
+    learned = {tuple(each.shape) for each in vae.parameters()}
+    grown = [name for name, (shape, _) in _products(model).items() if shape not in learned]
+    return InFloat(names + grown, ["Interpolate"])
 
 
 def _using(model: openvino.Model, shape: tuple[int, ...]) -> list[str]:

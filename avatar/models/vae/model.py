@@ -262,7 +262,9 @@ class VAE(nn.Module):
         linear = rearrange(
             blocks, "n h w (t c p q) -> n t c (h p) (w q)", t=GROUP, c=3, p=STRIDE, q=STRIDE
         )
-        x = rearrange(x, "(n t) (c p q) h w -> n t c (h p) (w q)", t=GROUP, p=2, q=2)
+        # channels are last in memory: to planes from there, in one step
+        x = rearrange(x, "n c h w -> n h w c")
+        x = rearrange(x, "(n t) h w (c p q) -> n t c (h p) (w q)", t=GROUP, p=2, q=2)
         detail, more = x.split([3, 1], 2)
         still = warp(reference.pixels, flow).unflatten(0, (-1, GROUP))
         # a lid or a tooth hides what the reference shows there: more is -1
@@ -304,14 +306,35 @@ def warp(still: Tensor, flow: Tensor) -> Tensor:
     -> (4 N, C, H, W); bilinear, the border repeated.
     """
     H, W = still.shape[-2:]
-    way = grown(flow, H, W)
-    y = (torch.arange(H, dtype=way.dtype, device=way.device) + 0.5) * (2 / H) - 1
-    x = (torch.arange(W, dtype=way.dtype, device=way.device) + 0.5) * (2 / W) - 1
+    y = (torch.arange(H, dtype=flow.dtype, device=flow.device) + 0.5) * (2 / H) - 1
+    x = (torch.arange(W, dtype=flow.dtype, device=flow.device) + 0.5) * (2 / W) - 1
     here = torch.stack(torch.broadcast_tensors(x, y[:, None]), -1)
-    # both ways interleave x and y; a transposition does it faster than a stack
-    grid = way.permute(0, 2, 3, 1) + here
-    each = still.repeat_interleave(GROUP, 0).to(way.dtype)
-    return F.grid_sample(each, grid, "bilinear", "border", align_corners=False)
+    each = still.repeat_interleave(GROUP, 0).to(flow.dtype)
+    return F.grid_sample(each, grown_pairs(flow, H, W) + here, "bilinear", "border", False)
+
+
+def grown_pairs(flow: Tensor, height: int, width: int) -> Tensor:
+    """A flow (N, 2, h, w) at another resolution, x and y side by side: (N, height, width, 2).
+
+    As two products with matrices: on CPU, growing it as a picture and then transposing it took
+    three times as long.
+    """
+    N, _, h, w = flow.shape
+    if (h, w) == (height, width):
+        return flow.permute(0, 2, 3, 1)
+    rows = spread_matrix(h, height, flow) @ flow  # (N, 2, height, w)
+    pairs = rearrange(rows, "n c h w -> n h (w c)")
+    both = torch.eye(2, dtype=flow.dtype, device=flow.device)
+    columns = torch.kron(spread_matrix(w, width, flow), both)
+    return F.linear(pairs, columns).view(N, height, width, 2)
+
+
+def spread_matrix(length: int, wanted: int, like: Tensor) -> Tensor:
+    """(wanted, length): linear interpolation along one side, as `grown` does it."""
+    at = (torch.arange(wanted, dtype=like.dtype, device=like.device) + 0.5) * (length / wanted)
+    at = (at - 0.5).clamp(0, length - 1)
+    cells = torch.arange(length, dtype=like.dtype, device=like.device)
+    return (1 - (at[:, None] - cells).abs()).clamp(min=0)
 
 
 def grown(flow: Tensor, height: int, width: int) -> Tensor:
@@ -328,8 +351,9 @@ def channels_last(x: Tensor) -> Tensor:
 
 def shuffle(x: Tensor, frames: int) -> Tensor:
     """(N, h, w, frames * 4 C) -> (N * frames, C, 2h, 2w), channels last in memory."""
-    pixels = rearrange(x, "n h w (t p q c) -> (n t) (h p) (w q) c", t=frames, p=2, q=2)
-    return pixels.permute(0, 3, 1, 2)
+    # q and c stay side by side: fewer axes to exchange
+    rows = rearrange(x, "n h w (t p row) -> (n t) (h p) w row", t=frames, p=2)
+    return rearrange(rows, "n h w (q c) -> n c h (w q)", q=2)
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
