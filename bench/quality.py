@@ -111,11 +111,16 @@ def lip_bars(lips: Values) -> Iterable[Row]:
 
 
 def movement_bars(values: Values) -> Iterable[Row]:
-    """Ratios to the sampler's, the worst avatar of each."""
-    ratios = [each["movement_ratio"] for each in values["rollouts"].values()]
+    """Ratios to the sampler's, the worst avatar of each; spreads as the reader sees them drawn."""
+    rollouts = values["rollouts"].values()
     for name in MOVED:
-        furthest = max((each[name] for each in ratios), key=lambda ratio: abs(ratio - 1))
-        yield between(f"{name.replace('_', ' ')} over the sampler's", furthest, 0.75, 1.25)
+        ratios = [
+            each["movement_ratio"][name] / each["reader_ratio"].get(name, 1.0) for each in rollouts
+        ]
+        furthest = max(ratios, key=lambda ratio: abs(ratio - 1))
+        drawn = " when drawn and read alike" if name.endswith("spread") else ""
+        label = f"{name.replace('_', ' ')} over the sampler's{drawn}"
+        yield between(label, furthest, 0.75, 1.25)
 
 
 def drift_bars(rollouts: Values) -> Iterable[Row]:
@@ -178,6 +183,8 @@ def movement_table(values: Values) -> str:
     for name, each in values["rollouts"].items():
         for title, key in (("asked for", "movement_true"), ("seen", "movement")):
             rows.append([f"{name}, {title}", *(each[key][figure] for figure in MOVED)])
+        read = [each["reader_ratio"].get(figure, "") for figure in MOVED]
+        rows.append([f"{name}, drawn and read, over asked for", *read])
     head = ["", *(name.replace("_", " ") for name in MOVED)]
     followed = [
         [title, *values[key].values()]

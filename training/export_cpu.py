@@ -191,8 +191,8 @@ def float_in_dit(model: openvino.Model, dit: DiT) -> InFloat:
 
 
 def float_in_vae(model: openvino.Model, vae: VAE) -> InFloat:
-    """What reads, refines or enlarges the motion, and the linear way to pixels."""
-    layers = (vae.decoder8_in, vae.refine_motion, vae.linear_decode)
+    """What reads or enlarges the motion, and the linear way to pixels."""
+    layers = (vae.decoder8_in, vae.linear_decode)
     names = [name for each in layers for name in _using(model, tuple(each.weight.shape))]
     learned = {tuple(each.shape) for each in vae.parameters()}
     grown = [name for name, (shape, _) in _products(model).items() if shape not in learned]

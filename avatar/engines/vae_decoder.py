@@ -59,6 +59,6 @@ class VaeDecoderEngine:
         num_frames, _, height, width = decoded[0].shape
         frames = torch.empty(num_frames, height, width, 3, dtype=torch.uint8)
         for frame, picture in zip(frames, decoded[0], strict=True):  # one fits into the cache
-            levels = picture.add(1).mul_(127.5).round_().clamp_(0, 255).byte()
-            frame.copy_(levels.permute(1, 2, 0))
+            levels = torch.add(128.0, picture, alpha=127.5).clamp_(0, 255).byte()
+            torch.stack(tuple(levels), -1, out=frame)
         return FrameChunk(chunk.stamp, frames.numpy(), chunk.last), following

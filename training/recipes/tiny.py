@@ -54,7 +54,7 @@ class TinyRecipe:
         )
     )
     decoder: Schedule = field(
-        default_factory=lambda: Schedule(steps=900, learning_rate=5e-4, ema_decay=0.995)
+        default_factory=lambda: Schedule(steps=3000, learning_rate=5e-4, ema_decay=0.995)
     )
     shipped: str = "self_forcing"
     """`self_forcing` or `student`: which the meters prefer."""

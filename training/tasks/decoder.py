@@ -104,11 +104,11 @@ class DecoderTask:
         batch_size: int = 4,
         true_share: float = 0.5,
         eyes: float = 5.0,
-        sharpness: float = 6.0,
+        sharpness: float = 8.0,
         bfloat16: bool | None = None,
     ) -> None:
         self.clips, self.made, self.true = clips, made, true
-        self.weights = weights or VAELoss()
+        self.weights = weights or VAELoss(mouth=8.0)
         self.batch_size, self.true_share = batch_size, true_share
         self.eyes, self.sharpness = eyes, sharpness
         self.bfloat16 = has_bfloat16() if bfloat16 is None else bfloat16

@@ -199,16 +199,14 @@ class VAE(nn.Module):
         """
         first = state.last_latent is None
         previous = latents[:, 0] if state.last_latent is None else state.last_latent
-        groups, last = [], state.last_frame
+        parts, last = [], state.last_frame
         # one latent at a time: a group's features stay in the processor's cache
         for latent in latents.unbind(1):
             group = self.decode_group(latent, previous, state.reference)
-            if last is not None:
-                begun = torch.lerp(group[:, :1], last, HELD)
-                group = torch.cat([begun, group[:, 1:]], 1)
-            groups.append(group)
+            begun = group[:, :1]
+            parts += [begun if last is None else torch.lerp(begun, last, HELD), group[:, 1:]]
             previous, last = latent, group[:, -1:]
-        frames = torch.cat(groups, 1)
+        frames = torch.cat(parts, 1)
         following = DecoderState(previous, state.reference, last)
         return frames[:, GROUP - 1 :] if first else frames, following
 

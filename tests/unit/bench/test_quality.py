@@ -44,7 +44,8 @@ def values(**changed: Any) -> dict[str, Any]:
     ratio = dict.fromkeys(MOVED, 0.75)
     told: dict[str, dict[str, Any]] = {
         "lips": dict(GOOD_LIPS), "look": dict(GOOD_LOOK), "drift": dict(GOOD_DRIFT),
-        "ratio": ratio, "following": {"blink": 1.0, "head": 1.0, "gaze": 1.0, "wobble": 0.15},
+        "ratio": ratio, "reader": {"head_spread": 1.0, "gaze_spread": 1.0},
+        "following": {"blink": 1.0, "head": 1.0, "gaze": 1.0, "wobble": 0.15},
         "speed": {
             "score": spread([0.1], 1000), "vae": spread([0.05], 1000),
             "together": spread([0.15], 1000), "score_rss_mb": 600.0, "vae_rss_mb": 400.0,
@@ -57,7 +58,7 @@ def values(**changed: Any) -> dict[str, Any]:
         told[group][figure] = value
     rollout = {
         "drift": told["drift"], "movement": moved, "movement_true": moved,
-        "movement_ratio": told["ratio"],
+        "movement_ratio": told["ratio"], "reader_ratio": told["reader"],
     }  # fmt: skip
     return {
         "lips": dict.fromkeys(("hibari", "piper", "flite", "trained", "real"), told["lips"]),
@@ -95,6 +96,7 @@ def test_everything_at_its_bar_holds() -> None:
         ({"lips__rest_share": math.nan}, "at rest"),
         ({"ratio__blinks_a_minute": 0.74}, "blinks"),
         ({"ratio__gaze_spread": 1.26}, "gaze spread"),
+        ({"reader__gaze_spread": 1.3}, "gaze spread"),
         ({"look__eyes": 0.91}, "eyes over real"),
         ({"look__mouth": 1.09}, "mouth over real"),
         ({"look__seam": 1.16}, "borders"),
@@ -114,6 +116,10 @@ def test_each_bar_can_be_missed(changed: dict[str, Any], part: str) -> None:
     found = missed(values(**changed))
     assert found
     assert all(part in name for name in found)
+
+
+def test_a_face_is_held_against_a_drawn_one_that_is_read_alike() -> None:
+    assert missed(values(ratio__gaze_spread=1.3, reader__gaze_spread=1.3)) == []
 
 
 def test_a_voice_that_was_not_measured_holds_no_bar() -> None:
