@@ -30,6 +30,13 @@ class TooLarge(InvalidInput):
     reason = "TOO_LARGE"
 
 
+class KeyReused(InvalidInput):
+    """An idempotency key came before with another request."""
+
+    http_status = 422
+    reason = "KEY_REUSED"
+
+
 class NoSpeech(InvalidInput):
     """The audio is readable but nobody speaks in it."""
 

@@ -147,6 +147,14 @@ class Bus(Protocol):
         """
         ...
 
+    async def claim(self, name: str, value: str, /, ttl_s: float) -> str:
+        """Give a name its value where it has none, for `ttl_s` seconds; answers the one it has."""
+        ...
+
+    async def disclaim(self, name: str, value: str, /) -> None:
+        """The name has no value any more, where it had this one; idempotent."""
+        ...
+
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         """Append chunk `seq` to the ledger under the lease's fence.
 

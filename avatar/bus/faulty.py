@@ -101,6 +101,12 @@ class FaultyBus:
     async def spend(self, quota: str, holder: str, amount: float, /, ttl_s: float) -> float:
         return await self._call(lambda: self._bus.spend(quota, holder, amount, ttl_s))
 
+    async def claim(self, name: str, value: str, /, ttl_s: float) -> str:
+        return await self._call(lambda: self._bus.claim(name, value, ttl_s))
+
+    async def disclaim(self, name: str, value: str, /) -> None:
+        await self._call(lambda: self._bus.disclaim(name, value))
+
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         return await self._call(lambda: self._bus.commit(lease, seq, payload))
 

@@ -43,6 +43,7 @@ class MemoryBus:
         self._line: dict[str, float] = {}
         self._shares: dict[str, dict[str, float]] = {}
         self._spent: dict[str, tuple[dict[str, float], float]] = {}
+        self._claimed: dict[str, tuple[str, float]] = {}
         self._num_posted = 0
         self._posted = asyncio.Event()
         self._is_closed = False
@@ -137,6 +138,15 @@ class MemoryBus:
         spent[holder] = max(amount, spent.get(holder, 0.0))
         self._spent[quota] = spent, now + ttl_s
         return sum(spent.values())
+
+    async def claim(self, name: str, value: str, /, ttl_s: float) -> str:
+        now = self._clock()
+        self._claimed = {each: held for each, held in self._claimed.items() if held[1] > now}
+        return self._claimed.setdefault(name, (value, now + ttl_s))[0]
+
+    async def disclaim(self, name: str, value: str, /) -> None:
+        if self._claimed.get(name, ("", 0.0))[0] == value:
+            del self._claimed[name]
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         if len(payload) > MAX_LEDGER_ENTRY_BYTES:

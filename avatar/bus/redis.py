@@ -58,7 +58,8 @@ class RedisBus:
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
     ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
     (sorted set of leases by expiry); line:{open}:… (who waits, in order and by expiry);
-    share:<quota> (sorted set of holders by expiry), spent:<quota> (hash: what each holder spent).
+    share:<quota> (sorted set of holders by expiry), spent:<quota> (hash: what each holder spent);
+    claim:<name>.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,6 +100,7 @@ class RedisBus:
         self._forget = register(scripts.FORGET)
         self._stand_in_line = register(scripts.STAND_IN_LINE)
         self._spend = register(scripts.SPEND)
+        self._disclaim = register(scripts.DISCLAIM)
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
         with self._reachable():
@@ -228,6 +230,17 @@ class RedisBus:
                 keys=[f"spent:{quota}"], args=[holder, amount, max(1, _ms(ttl_s))]
             )
         return float(spent)
+
+    async def claim(self, name: str, value: str, /, ttl_s: float) -> str:
+        with self._reachable():
+            held = await self._redis.set(
+                f"claim:{name}", value, nx=True, get=True, px=max(1, _ms(ttl_s))
+            )
+        return value if held is None else str(held.decode())
+
+    async def disclaim(self, name: str, value: str, /) -> None:
+        with self._reachable():
+            await self._disclaim(keys=[f"claim:{name}"], args=[value])
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
         if len(payload) > MAX_LEDGER_ENTRY_BYTES:

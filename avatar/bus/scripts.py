@@ -127,6 +127,12 @@ for _, amount in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + tonumber(am
 return tostring(sum)
 """
 
+# KEYS: a name. ARGV: the value that it loses, where it has it.
+DISCLAIM = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+
 # KEYS: the lease, its ledger. ARGV: session ttl, fence, seq, entry id, length, payload.
 #
 # The entry id is "<fence>-<seq + 1>". Redis refuses any id that is not above the highest it has

@@ -105,6 +105,7 @@ class Call:
         """`let_go` closes a connection in its own time; `key` names on whose account it is."""
         self.live = live
         self.token = token
+        self.was_connected = False
         self.key = key
         self._limits = limits
         self._let_go = let_go
@@ -206,6 +207,7 @@ class Call:
         if peer is not self._pending or self.is_over:
             self._let_go(peer)
             return
+        self.was_connected = True
         replaced, self._peer = self._peer, peer
         self._pending = self._heartbeat_at = None
         self._warned.clear()

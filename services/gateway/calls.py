@@ -134,6 +134,12 @@ class Calls:
             task.cancel()  # nobody will ever have the token
             raise
 
+    def renew_token(self, call: Call) -> str:
+        """A token in place of the one that did not arrive, which is good no more."""
+        token = secrets.token_urlsafe(32)
+        call.token = TokenHash(token)
+        return token
+
     def all(self) -> list[Call]:
         """Those that go on, the oldest first."""
         return [call for call in self._calls.values() if not call.is_over]

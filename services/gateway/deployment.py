@@ -14,6 +14,7 @@ from services.gateway.forward import Forwarder
 from services.gateway.guard import Guard, keyring_for
 from services.gateway.http import HttpServer, make_app
 from services.gateway.http_calls import add_call_routes
+from services.gateway.once import Once
 from services.gateway.talk import TalkServer
 from services.gateway.talker import Talker, TalkStep
 from services.ports import listen_private, listen_shared, url_of
@@ -53,6 +54,7 @@ class Gateway:
         self.grpc_port = 0
         self._talk = TalkServer(self.talker, config.limits, self.guard)
         self._forwarder = Forwarder(wiring.bus, worker, config.limits)
+        self._once = Once(wiring.bus, worker, self.calls.renew_token)
         self._http: HttpServer | None = None
         self._is_closed = False
         self._warming: asyncio.Task[None] | None = None
@@ -62,7 +64,8 @@ class Gateway:
         config = self._config
         environment, guard = self._environment, self.guard
         app = make_app(self.talker, config, environment, lambda: self.waiting_for, guard)
-        add_call_routes(app, self.calls, config, guard, self._forwarder, environment.ice_servers)
+        servers = environment.ice_servers
+        add_call_routes(app, self.calls, config, guard, self._once, self._forwarder, servers)
         private = listen_private(config.stage_host)
         self._http = HttpServer(app, listen_shared(config.host, config.port), private)
         self._http.start()

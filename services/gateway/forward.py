@@ -1,11 +1,12 @@
 """Requests that other gateways must answer: about a session of one, or about all sessions."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx2
 from fastapi import Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from avatar.bus import Bus, WorkerInfo
 from avatar.errors import Unavailable
@@ -18,7 +19,7 @@ log = get_logger(__name__)
 
 FORWARDED: Final = "talkingmachines-forwarded"
 """A header that says that a gateway sent this: no request goes further than once."""
-ASKED: Final = ("authorization", "content-type", "accept")
+ASKED: Final = ("authorization", "content-type", "accept", "idempotency-key")
 ANSWERED: Final = ("content-type", "location", "retry-after", "www-authenticate", "cache-control")
 ANSWER_S: Final = 20.0
 GATHER_S: Final = 3.0
@@ -62,6 +63,43 @@ class Forwarder:
         kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
         return Response(answer.content, answer.status_code, kept)
 
+    async def forward_to(self, request: Request, body: bytes, worker: WorkerId) -> Response | None:
+        """What that gateway answers, piece by piece; None where it is gone, or is this one.
+
+        Raises:
+            Unavailable: It does not answer.
+        """
+        if worker == self._worker or FORWARDED in request.headers:
+            return None
+        url = await self._url(worker)
+        if url is None:
+            return None
+        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
+        asking = self._http.build_request(
+            request.method,
+            url + request.url.path,
+            content=body,
+            headers={**headers, FORWARDED: self._worker},
+            timeout=httpx2.Timeout(ANSWER_S, read=None),  # one who waits in line waits for long
+        )
+        try:
+            answer = await self._http.send(asking, stream=True)
+        except httpx2.HTTPError as error:
+            log.warning("forward_failed", worker=worker, error=repr(error))
+            raise Unavailable(
+                "the gateway that opens this session does not answer; try again"
+            ) from error
+
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                async for piece in answer.aiter_raw():
+                    yield piece
+            finally:
+                await answer.aclose()
+
+        kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
+        return StreamingResponse(pieces(), answer.status_code, kept)
+
     async def gather(self, request: Request) -> tuple[list[Any], list[WorkerId]]:
         """What all other gateways answer to the same question, and who did not.
 
@@ -99,9 +137,10 @@ class Forwarder:
 
     async def _owner(self, session: SessionId) -> str | None:
         holder = await self._bus.holder(session, "gateway")
-        if holder is None or holder == self._worker:
-            return None
+        return None if holder is None or holder == self._worker else await self._url(holder)
+
+    async def _url(self, worker: WorkerId) -> str | None:
         for each in await self._bus.workers("gateway"):
-            if each.worker == holder:
+            if each.worker == worker:
                 return each.http or None
         return None

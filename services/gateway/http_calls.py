@@ -13,12 +13,15 @@ from starlette.exceptions import HTTPException
 from avatar.cast.avatars import is_shipped, own_file
 from avatar.errors import InvalidInput, NotFound
 from avatar.media import WorkerId
+from services.gateway.admission import Tell
 from services.gateway.call import Call
 from services.gateway.calls import Calls
+from services.gateway.forward import FORWARDED
 from services.gateway.guard import Guard
 from services.gateway.http import MAX_JSON_BYTES, PORTRAITS, expect_type, first_error, read_body
 from services.gateway.http_line import in_line, wants_events
 from services.gateway.keyring import bearer
+from services.gateway.once import HEADER, Once, Open, name_of
 from services.settings import AppConfig, IceServer
 
 NO_STORE = {"cache-control": "no-store"}
@@ -38,6 +41,10 @@ class Elsewhere(Protocol):
 
     async def forward(self, request: Request, session: str, /) -> Response | None: ...
 
+    async def forward_to(
+        self, request: Request, body: bytes, worker: WorkerId, /
+    ) -> Response | None: ...
+
     async def gather(self, request: Request, /) -> tuple[list[Any], list[WorkerId]]: ...
 
 
@@ -46,6 +53,7 @@ def add_call_routes(
     calls: Calls,
     config: AppConfig,
     guard: Guard,
+    once: Once,
     elsewhere: Elsewhere | None = None,
     ice_servers: tuple[IceServer, ...] = (),
 ) -> None:
@@ -64,11 +72,33 @@ def add_call_routes(
             raise InvalidInput(
                 f"send JSON with avatar, or nothing: {first_error(error)}"
             ) from error
+
+        async def open_call(tell: Tell | None) -> tuple[Call, str]:
+            return await calls.open(asked.avatar, tell, caller)
+
+        if HEADER not in request.headers:
+            return await answered(request, open_call)
+        name = name_of(caller, request.headers[HEADER])
+        if (theirs := await first_asked(request, body, name)) is not None:
+            return theirs
+        whole = f"{asked.avatar} {wants_events(request)}"
+        return await answered(request, lambda tell: once.open(name, whole, open_call, tell))
+
+    async def answered(request: Request, open_call: Open) -> Response:
         if wants_events(request):
-            return await in_line(lambda tell: calls.open(asked.avatar, tell, caller), opened)
-        call, token = await calls.open(asked.avatar, caller=caller)
+            return await in_line(open_call, opened)
+        call, token = await open_call(None)
         headers = {**NO_STORE, "location": f"/v1/sessions/{call.id}"}
         return JSONResponse(opened(call, token), 201, headers)
+
+    async def first_asked(request: Request, body: bytes, name: str) -> Response | None:
+        """The answer of the gateway that was asked before; None where that is this one."""
+        while (owner := await once.owner(name)) != once.worker and elsewhere is not None:
+            theirs = await elsewhere.forward_to(request, body, owner)
+            if theirs is not None or FORWARDED in request.headers:
+                return theirs
+            await once.forget(name, owner)  # it is gone, and its sessions are
+        return None
 
     def opened(call: Call, token: str) -> dict[str, object]:
         about = call.live.describe()

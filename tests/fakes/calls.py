@@ -11,9 +11,10 @@ import numpy as np
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
+from avatar.bus import Bus
 from avatar.bus.memory import MemoryBus
 from avatar.errors import AvatarError, Busy
-from avatar.media import SessionId
+from avatar.media import SessionId, WorkerId
 from avatar.timebase import TICKS_PER_SECOND
 from bench.receiver import Booking
 from services.gateway.accounts import Accounts
@@ -25,6 +26,7 @@ from services.gateway.guard import Guard
 from services.gateway.http import HttpServer, make_app
 from services.gateway.http_calls import Elsewhere, add_call_routes
 from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
+from services.gateway.once import Once
 from services.gateway.talker import Talker
 from services.ports import free_port, listen_shared
 from services.settings import AppConfig, Environment, Limits
@@ -206,9 +208,13 @@ async def call_desk(
     slots: int = 2,
     elsewhere: Elsewhere | None = None,
     guard: Guard | None = None,
+    bus: Bus | None = None,
+    worker: str = "gateway",
     **options: Any,
 ) -> AsyncIterator[CallDesk]:
-    """Until the block ends; `options` are those of `Calls`."""
+    """Until the block ends; `bus` and `worker` are what other gateways know of it, and `options`
+    those of `Calls`.
+    """
     config = AppConfig(limits=limits or Limits(), slots=slots)
     sessions = FakeSessions(slots)
     guard = guard or Guard(None, Accounts(MemoryBus()))
@@ -220,7 +226,8 @@ async def call_desk(
 
     calls = Calls(sessions, guard.accounts, config, make_live=make_live, **options)
     app = make_app(cast(Talker, None), config, Environment(), list, guard)
-    add_call_routes(app, calls, config, guard, elsewhere, options.get("ice_servers", ()))
+    once = Once(bus or sessions.bus, WorkerId(worker), calls.renew_token)
+    add_call_routes(app, calls, config, guard, once, elsewhere, options.get("ice_servers", ()))
     await calls.start()
     try:
         transport = httpx.ASGITransport(app=app)

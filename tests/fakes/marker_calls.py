@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from avatar.bus.memory import MemoryBus
-from avatar.media import SessionId
+from avatar.media import SessionId, WorkerId
 from services.gateway.accounts import Accounts
 from services.gateway.admission import Tell
 from services.gateway.calls import Calls
@@ -14,6 +14,7 @@ from services.gateway.coordinator import Session
 from services.gateway.guard import Guard
 from services.gateway.http import HttpServer
 from services.gateway.http_calls import add_call_routes
+from services.gateway.once import Once
 from services.ports import free_port, listen_shared
 from services.settings import AppConfig
 from tests.fakes.marker_session import MarkerSession
@@ -39,9 +40,11 @@ async def marker_calls() -> AsyncIterator[str]:
     """The server's URL."""
     config = AppConfig(profile="marker", port=free_port())
     app = FastAPI()
-    accounts = Accounts(MemoryBus())
+    bus = MemoryBus()
+    accounts = Accounts(bus)
     calls = Calls(MarkerSessions(), accounts, config)
-    add_call_routes(app, calls, config, Guard(None, accounts))
+    once = Once(bus, WorkerId("gateway"), calls.renew_token)
+    add_call_routes(app, calls, config, Guard(None, accounts), once)
     server = HttpServer(app, listen_shared(config.host, config.port))
     server.start()
     await calls.start()

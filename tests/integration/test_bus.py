@@ -353,6 +353,31 @@ async def test_what_is_spent_is_the_sum_of_what_each_said_last(bus: Bus) -> None
     assert await bus.spend("other", "", 0, ttl_s=60) == 0
 
 
+# Names
+
+
+async def test_the_first_who_claims_a_name_gives_it_its_value(bus: Bus) -> None:
+    assert await bus.claim("name", "mine", 60) == "mine"
+    assert await bus.claim("name", "yours", 60) == "mine"
+    assert await bus.claim("another", "yours", 60) == "yours"
+
+
+async def test_a_name_is_given_up_by_its_value_alone(bus: Bus) -> None:
+    await bus.claim("name", "mine", 60)
+    await bus.disclaim("name", "yours")
+    assert await bus.claim("name", "yours", 60) == "mine"
+    await bus.disclaim("name", "mine")
+    await bus.disclaim("name", "mine")
+    assert await bus.claim("name", "yours", 60) == "yours"
+
+
+async def test_a_name_is_free_again_after_its_time(bus: Bus) -> None:
+    await bus.claim("name", "mine", 0.001)
+    async with asyncio.timeout(10):
+        while await bus.claim("name", "yours", 60) == "mine":
+            await no_time(0)
+
+
 # The ledger
 
 
