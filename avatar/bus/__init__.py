@@ -110,12 +110,13 @@ class Bus(Protocol):
         ...
 
     async def stand_in_line(
-        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S, *, steps_aside: bool = False
     ) -> int | None:
         """Join the line of those who wait for a session, or stay in it for `ttl_s` seconds more.
 
         Answers how many stand before `ticket`: 0 where it is next. None, and it does not stand
-        there, where `longest` others wait already. There is one line for all gateways.
+        there, where `longest` others wait already. There is one line for all gateways. Who
+        `steps_aside` keeps the place, and those behind do not count it.
         """
         ...
 
@@ -124,7 +125,7 @@ class Bus(Protocol):
         ...
 
     async def line_length(self) -> int:
-        """How many wait."""
+        """How many wait, without those who stand aside."""
         ...
 
     async def take_share(

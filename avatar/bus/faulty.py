@@ -80,9 +80,11 @@ class FaultyBus:
         await self._call(lambda: self._bus.release(lease))
 
     async def stand_in_line(
-        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S, *, steps_aside: bool = False
     ) -> int | None:
-        return await self._call(lambda: self._bus.stand_in_line(ticket, longest, ttl_s))
+        return await self._call(
+            lambda: self._bus.stand_in_line(ticket, longest, ttl_s, steps_aside=steps_aside)
+        )
 
     async def leave_line(self, ticket: str, /) -> None:
         await self._call(lambda: self._bus.leave_line(ticket))

@@ -41,6 +41,7 @@ class MemoryBus:
         self._workers: dict[WorkerId, tuple[WorkerInfo, float]] = {}
         self._sessions: dict[SessionId, _Session] = {}
         self._line: dict[str, float] = {}
+        self._aside: set[str] = set()
         self._shares: dict[str, dict[str, float]] = {}
         self._spent: dict[str, tuple[dict[str, float], float]] = {}
         self._claimed: dict[str, tuple[str, float]] = {}
@@ -104,18 +105,21 @@ class MemoryBus:
             del leases[lease.stage]
 
     async def stand_in_line(
-        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S, *, steps_aside: bool = False
     ) -> int | None:
         if ticket not in self._waiting() and len(self._line) >= longest:
             return None
         self._line[ticket] = self._clock() + ttl_s  # one that stands there keeps its place
-        return list(self._line).index(ticket)
+        (self._aside.add if steps_aside else self._aside.discard)(ticket)
+        self._aside &= self._line.keys()
+        before = list(self._line)
+        return sum(each not in self._aside for each in before[: before.index(ticket)])
 
     async def leave_line(self, ticket: str, /) -> None:
         self._line.pop(ticket, None)
 
     async def line_length(self) -> int:
-        return len(self._waiting())
+        return len(self._waiting().keys() - self._aside)
 
     async def take_share(
         self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S

@@ -36,7 +36,7 @@ MAX_CONNECTIONS = 8
 ANSWER_S = 2.0
 """Longer without an answer, and Redis counts as unreachable."""
 BLOCK_MS = 1000
-LINE_KEYS = ["line:{open}:order", "line:{open}:expiry", "line:{open}:number"]
+LINE_KEYS = ["line:{open}:order", "line:{open}:expiry", "line:{open}:number", "line:{open}:aside"]
 
 UNREACHABLE: Final = (
     exceptions.ConnectionError,
@@ -57,8 +57,8 @@ class RedisBus:
     Keys name the session in a hash tag and no script touches two tags, so that a cluster may
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
     ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
-    (sorted set of leases by expiry); line:{open}:… (who waits, in order and by expiry);
-    share:<quota> (sorted set of holders by expiry), spent:<quota> (hash: what each holder spent);
+    (sorted set of leases by expiry); line:{open}:… (who waits, in order and by
+    expiry, and who stands aside); share:<quota> (sorted set of holders by expiry), spent:<quota> (hash: what each holder spent);
     claim:<name>.
     """
 
@@ -99,6 +99,7 @@ class RedisBus:
         self._commit, self._post = register(scripts.COMMIT), register(scripts.POST)
         self._forget = register(scripts.FORGET)
         self._stand_in_line = register(scripts.STAND_IN_LINE)
+        self._count_line = register(scripts.COUNT_LINE)
         self._spend = register(scripts.SPEND)
         self._disclaim = register(scripts.DISCLAIM)
 
@@ -192,24 +193,22 @@ class RedisBus:
             await self._free_slot(lease)
 
     async def stand_in_line(
-        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S
+        self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S, *, steps_aside: bool = False
     ) -> int | None:
+        args: list[str | int] = [ticket, longest, _ms(ttl_s), SESSION_TTL_S, int(steps_aside)]
         with self._reachable():
-            before = int(
-                await self._stand_in_line(
-                    keys=LINE_KEYS, args=[ticket, longest, _ms(ttl_s), SESSION_TTL_S]
-                )
-            )
+            before = int(await self._stand_in_line(keys=LINE_KEYS, args=args))
         return before if before >= 0 else None
 
     async def leave_line(self, ticket: str, /) -> None:
         with self._reachable():
             for key in LINE_KEYS[:2]:
                 await self._redis.zrem(key, ticket)
+            await self._redis.srem(LINE_KEYS[3], ticket)
 
     async def line_length(self) -> int:
         with self._reachable():
-            return int(await self._count_live(keys=LINE_KEYS[1:2]))
+            return int(await self._count_line(keys=[LINE_KEYS[1], LINE_KEYS[3]]))
 
     async def take_share(
         self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S

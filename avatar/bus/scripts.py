@@ -94,11 +94,12 @@ return 1
 """
 )
 
-# KEYS: a sorted set by expiry: a worker's slots, the line. Answers how many have not run out.
+# KEYS: a worker's slots by expiry. Answers how many have not run out.
 COUNT_LIVE = _NOW + "return redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')"
 
-# KEYS: the line's tickets by number, and by expiry; the last number given out. ARGV: ticket, how
-# many may wait, ttl, ttl of the keys. Answers how many stand before the ticket; -1 when too many.
+# KEYS: the line's tickets by number, and by expiry; the last number given out; those that stand
+# aside. ARGV: ticket, how many may wait, ttl, ttl of the keys, 1 for one that steps aside. Answers
+# how many stand before the ticket, and not aside; -1 when too many.
 STAND_IN_LINE = (
     _NOW
     + """
@@ -106,14 +107,32 @@ local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)
 for _, ticket in ipairs(gone) do
   redis.call('ZREM', KEYS[1], ticket)
   redis.call('ZREM', KEYS[2], ticket)
+  redis.call('SREM', KEYS[4], ticket)
 end
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return -1 end
   redis.call('ZADD', KEYS[1], redis.call('INCR', KEYS[3]), ARGV[1])
 end
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+redis.call(ARGV[5] == '1' and 'SADD' or 'SREM', KEYS[4], ARGV[1])
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
-return redis.call('ZRANK', KEYS[1], ARGV[1])
+local before = 0
+for _, ticket in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if ticket == ARGV[1] then return before end
+  if redis.call('SISMEMBER', KEYS[4], ticket) == 0 then before = before + 1 end
+end
+"""
+)
+
+# KEYS: the line's tickets by expiry; those that stand aside. Answers how many wait and do not.
+COUNT_LINE = (
+    _NOW
+    + """
+local waiting = 0
+for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
+  if redis.call('SISMEMBER', KEYS[2], ticket) == 0 then waiting = waiting + 1 end
+end
+return waiting
 """
 )
 

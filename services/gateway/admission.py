@@ -24,6 +24,10 @@ _LEARN: Final = 0.3
 T = TypeVar("T")
 
 
+class GatewayFull(Busy):
+    """The gateway that was asked has no free slot; another one may have."""
+
+
 @dataclass(frozen=True)
 class Place:
     """In line. `position` 1 is next; `estimate_s` is a guess from how fast the line moved."""
@@ -87,10 +91,13 @@ class Admission:
         ticket, began = uuid.uuid4().hex, self._clock()
         told: Place | None = None
         told_at = moved_at = began
+        steps_aside = False
         metrics.waiting.inc()
         try:
             while True:
-                before = await self._bus.stand_in_line(ticket, self._longest)
+                before = await self._bus.stand_in_line(
+                    ticket, self._longest, steps_aside=steps_aside
+                )
                 if before is None:
                     raise self._refusal(
                         f"{self._longest} callers wait for a free slot already", self._longest
@@ -100,8 +107,12 @@ class Admission:
                     self._learn((now - moved_at) / (told.position - before - 1))
                     moved_at = now
                 if before == 0:
-                    with suppress(Busy):
+                    try:
                         acquired = await acquire()
+                    except Busy as error:
+                        # those behind, at other gateways, need not wait for ours
+                        steps_aside = isinstance(error, GatewayFull)
+                    else:
                         if told is not None:
                             self._learn(self._clock() - moved_at)
                         return acquired

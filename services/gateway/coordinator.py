@@ -24,7 +24,7 @@ from avatar.media import STAGES, AudioChunk, Chunk, FrameChunk, SessionId, Stage
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
-from services.gateway.admission import Admission, Tell
+from services.gateway.admission import Admission, GatewayFull, Tell
 from services.worker import Heartbeat, task_group, until_done
 
 log = get_logger(__name__)
@@ -313,6 +313,8 @@ class Coordinator:
                 if lease is not None:
                     return worker, lease
         slots = sum(worker.slots for worker in workers)
+        if stage == "gateway":
+            raise GatewayFull(f"all {slots} slots of this gateway are taken")
         raise Busy(f"all {slots} slots of {stage} are taken")
 
     async def _listed(self, stage: StageName) -> list[WorkerInfo]:

@@ -324,6 +324,28 @@ async def test_who_is_not_heard_of_is_in_line_no_more(bus: Bus) -> None:
     assert await bus.stand_in_line("a", 2) == 1
 
 
+async def test_who_steps_aside_keeps_the_place_and_is_not_counted(bus: Bus) -> None:
+    assert [await bus.stand_in_line(ticket, 9) for ticket in "abc"] == [0, 1, 2]
+    assert await bus.stand_in_line("a", 9, steps_aside=True) == 0
+    assert [await bus.stand_in_line(ticket, 9) for ticket in "bc"] == [0, 1]
+    assert await bus.line_length() == 2
+    assert await bus.stand_in_line("a", 9) == 0
+    assert [await bus.stand_in_line(ticket, 9) for ticket in "bc"] == [1, 2]
+    assert await bus.line_length() == 3
+
+
+async def test_who_stood_aside_and_left_is_forgotten(bus: Bus) -> None:
+    await bus.stand_in_line("a", 9, steps_aside=True)
+    await bus.stand_in_line("gone", 9, 0, steps_aside=True)
+    await bus.leave_line("a")
+    assert [await bus.stand_in_line(ticket, 9) for ticket in ("b", "a", "gone", "c")] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+
+
 # Quotas
 
 

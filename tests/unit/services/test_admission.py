@@ -9,7 +9,7 @@ import pytest
 from avatar.bus import LINE_TTL_S
 from avatar.bus.memory import MemoryBus
 from avatar.errors import Busy
-from services.gateway.admission import FIRST_GUESS_S, POLL_S, Admission, Place
+from services.gateway.admission import FIRST_GUESS_S, POLL_S, Admission, GatewayFull, Place
 
 pytestmark = pytest.mark.unit
 
@@ -62,10 +62,15 @@ class Door:
     def __init__(self, house: House, admission: Admission) -> None:
         self.house, self.admission = house, admission
         self.told: dict[str, list[Place]] = {}
+        self.slots = 99
+        self.names: set[str] = set()
 
     async def enter(self, name: str, waits: bool = True) -> str:
         async def acquire() -> str:
             await asyncio.sleep(0)
+            if sum(each in self.names for each in self.house.inside) >= self.slots:
+                raise GatewayFull("all slots of this gateway are taken")
+            self.names.add(name)
             return self.house.take(name)
 
         async def tell(place: Place) -> None:
@@ -149,6 +154,37 @@ async def test_freed_slots_go_to_those_who_wait_in_their_order_at_any_gateway() 
                         await time.run(1)
                         assert house.inside == [task.result()]
         assert await bus.line_length() == 0
+
+
+async def test_who_waits_for_its_own_gateway_does_not_hold_up_the_others() -> None:
+    async with doors(slots=2, count=2) as (time, _, house, [full, other]):
+        await full.enter("first")
+        full.slots = 1
+        async with arriving(full, "a") as at_full:
+            await time.run(1)
+            assert not at_full["a"].done()
+            async with arriving(other, "b") as at_other:
+                await time.run(1)
+                assert at_other["b"].result() == "b"
+                house.inside.clear()
+                full.slots = 2
+                await time.run(1)
+                assert at_full["a"].result() == "a"
+
+
+async def test_who_finds_room_at_its_gateway_again_is_first_again() -> None:
+    async with doors(slots=1, count=2) as (time, _, house, [full, other]):
+        await other.enter("first")
+        full.slots = 0
+        async with arriving(full, "a") as at_full:
+            await time.run(1)
+            async with arriving(other, "b") as at_other:
+                full.slots = 9
+                await time.run(1)
+                house.inside.clear()
+                await time.run(1)
+                assert at_full["a"].done()
+                assert not at_other["b"].done()
 
 
 async def test_who_does_not_wait_cannot_overtake_who_does() -> None:
