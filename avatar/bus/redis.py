@@ -58,8 +58,8 @@ class RedisBus:
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
     ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
     (sorted set of leases by expiry); line:{open}:… (who waits, in order and by
-    expiry, and who stands aside); share:<quota> (sorted set of holders by expiry), spent:<quota> (hash: what each holder spent);
-    claim:<name>.
+    expiry, and who stands aside); share:<quota> (sorted set of holders by
+    expiry), spent:<quota> (hash: what each holder spent); claim:<name>.
     """
 
     def __init__(self, url: str) -> None:
