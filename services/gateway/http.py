@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+import avatar
 from avatar.cast.avatars import everyone, is_shipped, own_file
 from avatar.errors import (
     AvatarError,
@@ -28,6 +29,7 @@ from avatar.errors import (
 )
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
+from services.gateway import openapi
 from services.gateway.guard import Guard
 from services.gateway.outward import outward
 from services.gateway.talker import (
@@ -89,30 +91,31 @@ def make_app(
     app = FastAPI(title="TalkingMachines", docs_url=None, redoc_url=None)
     app.add_exception_handler(AvatarError, _problem_of_error)
     app.add_exception_handler(HTTPException, _problem_of_http)
+    openapi.describe(app, avatar.__version__)
     if config.host in LOOPBACK:  # a page elsewhere must not reach it through a name of its own
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "localhost"])
 
-    @app.get("/healthz")
+    @app.get("/healthz", **openapi.HEALTHZ)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", **openapi.READYZ)
     async def readyz() -> Response:
         if missing := waiting_for():
             return problem(503, "NOT_READY", f"waiting for {', '.join(missing)}", missing)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", **openapi.METRICS)
     async def prometheus(request: Request) -> Response:
         guard.operator(request.headers)
         text = await asyncio.to_thread(metrics.exposition, environment.metrics_dir)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/")
+    @app.get("/", **openapi.PAGE)
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html", headers={"cache-control": "no-cache"})
 
-    @app.get("/web/{name}")
+    @app.get("/web/{name}", **openapi.WEB)
     async def web(name: str) -> FileResponse:
         path = WEB / name
         is_plain = len(name) <= 64 and _WEB_NAME.fullmatch(name) and path.suffix in WEB_TYPES
@@ -121,7 +124,7 @@ def make_app(
         # asked again each time, answered 304: files of two versions never meet
         return FileResponse(path, headers={"cache-control": "no-cache"})
 
-    @app.get("/v1/avatars")
+    @app.get("/v1/avatars", **openapi.AVATARS)
     async def avatars() -> list[dict[str, str]]:
         return [
             {
@@ -134,21 +137,21 @@ def make_app(
             for character in everyone(config.avatars_dir)
         ]
 
-    @app.get("/v1/avatars/{name}/portrait.png")
+    @app.get("/v1/avatars/{name}/portrait.png", **openapi.PORTRAIT)
     async def portrait(name: str) -> FileResponse:
         return picture_of(name, "portrait.png", config)
 
-    @app.get("/v1/avatars/{name}/preview.mp4")
+    @app.get("/v1/avatars/{name}/preview.mp4", **openapi.PREVIEW)
     async def preview(name: str) -> FileResponse:
         return picture_of(name, "preview.mp4", config)
 
-    @app.post("/v1/tokens")
+    @app.post("/v1/tokens", **openapi.TOKEN)
     async def token(request: Request) -> Response:
         made, seconds = guard.token(guard.caller(request.headers))
         body = {"token": made, "expires_in_s": seconds}
         return JSONResponse(body, 201, {"cache-control": "no-store"})
 
-    @app.post("/v1/say")
+    @app.post("/v1/say", **openapi.SAY)
     async def say(request: Request) -> Response:
         caller = guard.caller(request.headers)
         expect_type(request, "application/json")
@@ -161,7 +164,7 @@ def make_app(
         async with guard.using(caller):
             return await _video(request, lambda emit: talker.say(body.avatar, body.text, emit))
 
-    @app.post("/v1/ask")
+    @app.post("/v1/ask", **openapi.ASK)
     async def ask(request: Request, avatar: str = "") -> Response:
         caller = guard.caller(request.headers)
         expect_type(request, "audio/", "video/", "application/octet-stream")

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from avatar.cast.avatars import is_shipped, own_file
 from avatar.errors import InvalidInput, NotFound
 from avatar.media import WorkerId
+from services.gateway import openapi
 from services.gateway.admission import Tell
 from services.gateway.call import Call
 from services.gateway.calls import Calls
@@ -59,7 +60,7 @@ def add_call_routes(
 ) -> None:
     """Serve /v1/sessions and what is below it, also for sessions of other gateways."""
 
-    @app.post("/v1/sessions")
+    @app.post("/v1/sessions", **openapi.OPEN_SESSION)
     async def open_session(request: Request) -> Response:
         _refuse_other_sites(request)
         caller = guard.caller(request.headers)
@@ -117,7 +118,7 @@ def add_call_routes(
             "profile": _profile(config, avatar),
         }
 
-    @app.get("/v1/sessions")
+    @app.get("/v1/sessions", **openapi.LIST_SESSIONS)
     async def list_sessions(request: Request) -> Response:
         guard.operator(request.headers)
         sessions: list[object] = [call.summary() for call in calls.all()]
@@ -129,14 +130,14 @@ def add_call_routes(
         # a list that is not whole says so: who counts on it would count wrong
         return JSONResponse({"sessions": sessions, "silent_gateways": silent}, headers=NO_STORE)
 
-    @app.get("/v1/sessions/{id}")
+    @app.get("/v1/sessions/{id}", **openapi.DESCRIBE_SESSION)
     async def describe_session(request: Request, id: str) -> Response:
         async def describe(call: Call) -> Response:
             return JSONResponse(call.describe(), headers=NO_STORE)
 
         return await at_its_owner(request, id, describe)
 
-    @app.delete("/v1/sessions/{id}")
+    @app.delete("/v1/sessions/{id}", **openapi.END_SESSION)
     async def end_session(request: Request, id: str) -> Response:
         async def end(call: Call) -> Response:
             await calls.end(call)
@@ -144,7 +145,7 @@ def add_call_routes(
 
         return await at_its_owner(request, id, end)
 
-    @app.post("/v1/sessions/{id}/call")
+    @app.post("/v1/sessions/{id}/call", **openapi.CONNECT)
     async def connect(request: Request, id: str) -> Response:
         async def answer(call: Call) -> Response:
             expect_type(request, "application/sdp")
@@ -154,7 +155,7 @@ def add_call_routes(
 
         return await at_its_owner(request, id, answer)
 
-    @app.delete("/v1/sessions/{id}/call")
+    @app.delete("/v1/sessions/{id}/call", **openapi.HANG_UP)
     async def hang_up(request: Request, id: str) -> Response:
         async def part(call: Call) -> Response:
             if not call.hang_up():
