@@ -55,10 +55,11 @@ class VaeDecoderEngine:
                 f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected"
             )
         latents = torch.from_numpy(np.ascontiguousarray(chunk.latents))[None]
-        decoded, following = self.model.decode(latents, state)
-        num_frames, _, height, width = decoded[0].shape
-        frames = torch.empty(num_frames, height, width, 3, dtype=torch.uint8)
-        for frame, picture in zip(frames, decoded[0], strict=True):  # one fits into the cache
+        parts, following = self.model.decode_parts(latents, state)
+        pictures = [picture for part in parts for picture in part[0]]
+        _, height, width = pictures[0].shape
+        frames = torch.empty(len(pictures), height, width, 3, dtype=torch.uint8)
+        for frame, picture in zip(frames, pictures, strict=True):  # one fits into the cache
             levels = torch.add(128.0, picture, alpha=127.5).clamp_(0, 255).byte()
             torch.stack(tuple(levels), -1, out=frame)
         return FrameChunk(chunk.stamp, frames.numpy(), chunk.last), following

@@ -197,6 +197,13 @@ class VAE(nn.Module):
 
         T is 4 F - 3 at the beginning of a stream (its first latent is one frame) and 4 F after it.
         """
+        parts, following = self.decode_parts(latents, state)
+        return torch.cat(parts, 1), following
+
+    def decode_parts(
+        self, latents: Tensor, state: DecoderState
+    ) -> tuple[list[Tensor], DecoderState]:
+        """`decode`, its frames in pieces as they were made: to join them is to copy them."""
         first = state.last_latent is None
         previous = latents[:, 0] if state.last_latent is None else state.last_latent
         parts, last = [], state.last_frame
@@ -206,9 +213,9 @@ class VAE(nn.Module):
             begun = group[:, :1]
             parts += [begun if last is None else torch.lerp(begun, last, HELD), group[:, 1:]]
             previous, last = latent, group[:, -1:]
-        frames = torch.cat(parts, 1)
-        following = DecoderState(previous, state.reference, last)
-        return frames[:, GROUP - 1 :] if first else frames, following
+        if first:  # the first latent is one frame, the last of its group
+            parts = [parts[1][:, GROUP - 2 :], *parts[2:]]
+        return parts, DecoderState(previous, state.reference, last)
 
     # -- one group of 4 frames ----------------------------------------------------------------
 
@@ -320,11 +327,11 @@ def grown_pairs(flow: Tensor, height: int, width: int) -> Tensor:
     N, _, h, w = flow.shape
     if (h, w) == (height, width):
         return flow.permute(0, 2, 3, 1)
-    rows = spread_matrix(h, height, flow) @ flow  # (N, 2, height, w)
-    pairs = rearrange(rows, "n c h w -> n h (w c)")
+    pairs = rearrange(flow, "n c h w -> n h (w c)")
     both = torch.eye(2, dtype=flow.dtype, device=flow.device)
-    columns = torch.kron(spread_matrix(w, width, flow), both)
-    return F.linear(pairs, columns).view(N, height, width, 2)
+    # half of these numbers are 0, hence while there are few rows
+    wide = F.linear(pairs, torch.kron(spread_matrix(w, width, flow), both))
+    return (spread_matrix(h, height, flow) @ wide).view(N, height, width, 2)
 
 
 def spread_matrix(length: int, wanted: int, like: Tensor) -> Tensor:
