@@ -125,6 +125,7 @@ TurnKind = Literal[
     "playback_started",  # live: the answer can be heard from now on
     "playback_finished",  # live: it was heard to its end
     "interrupt",  # live: drop the answer; `text` is what was heard of it
+    "character",  # live: be the character of this name from now on, in the same conversation
     # from audio_llm
     "speech_started",  # live: the caller speaks, since `seconds` ago
     "speech_stopped",  # live: the caller's turn is over; the speech ended `seconds` ago

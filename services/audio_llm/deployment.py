@@ -190,10 +190,16 @@ def load_live_backend(config: AppConfig, environment: Environment, cascade: Casc
     Else the same engines that answer single questions.
     """
     chat = environment.chat
+
+    def find(name: str) -> Character:
+        return character_of(name, config.avatars_dir)
+
     if chat.realtime_model:
         server = ModelServer(chat.base_url, chat.realtime_model, chat.api_key.get_secret_value())
-        return RealtimeLive(server, chat.realtime_voice, chat.asr_model, config.limits.reply_s)
-    return CascadeLive(cascade, config.limits.question_s)
+        return RealtimeLive(
+            server, chat.realtime_voice, chat.asr_model, config.limits.reply_s, find
+        )
+    return CascadeLive(cascade, config.limits.question_s, find=find)
 
 
 def load_cascade(config: AppConfig, environment: Environment, executor: Executor) -> Cascade:

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from avatar.cast.avatars import character_of
 from avatar.cast.characters import Character
 from avatar.errors import AvatarError, InvalidInput
 from avatar.media import SPEECH_RATE, AudioChunk, TurnEvent
@@ -37,9 +38,15 @@ class CascadeLive:
     """Live conversations through voice detection, recognition, chat and voice; a `LiveBackend`."""
 
     def __init__(
-        self, cascade: Cascade, max_turn_s: float, policy: EndOfTurn | None = None
+        self,
+        cascade: Cascade,
+        max_turn_s: float,
+        policy: EndOfTurn | None = None,
+        find: Callable[[str], Character] = character_of,
     ) -> None:
+        """`find` knows the characters by name."""
         self._cascade = cascade
+        self._find = find
         self._max_turn_s = max_turn_s
         self._policy = policy or TextEndOfTurn()
 
@@ -56,6 +63,8 @@ class CascadeLive:
                     match piece:
                         case AudioChunk():
                             call.hear(_window_of(piece))
+                        case TurnEvent(kind="character", text=name):
+                            call.become(self._find(name))
                         case TurnEvent():
                             call.handle(piece)
                         case _:
@@ -130,6 +139,11 @@ class LiveConversation:
                 self._interrupted(event)
             case kind:
                 raise InvalidInput(f"audio_llm says {kind}, it is not told it")
+
+    def become(self, character: Character) -> None:
+        """Answer as this character from the next answer on."""
+        self._character = character
+        self._forget_ahead()
 
     def close(self) -> None:
         """Nobody listens any more."""

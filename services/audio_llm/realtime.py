@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types import realtime as protocol
 from openai.types.realtime import RealtimeClientEventParam, RealtimeServerEvent
 
+from avatar.cast.avatars import character_of
 from avatar.cast.characters import Character
 from avatar.errors import InvalidInput, ModelServerUnreachable
 from avatar.media import SPEECH_RATE, AudioChunk, TurnEvent
@@ -36,7 +38,12 @@ class RealtimeLive:
     """Live conversations in which one model hears, thinks and speaks; a `LiveBackend`."""
 
     def __init__(
-        self, server: ModelServer, voice: str, transcription_model: str, max_reply_s: float
+        self,
+        server: ModelServer,
+        voice: str,
+        transcription_model: str,
+        max_reply_s: float,
+        find: Callable[[str], Character] = character_of,
     ) -> None:
         """Nothing is connected before a conversation begins.
 
@@ -46,19 +53,19 @@ class RealtimeLive:
             transcription_model: Writes down what the caller says, which the other hears by itself;
                 empty: OpenAI's.
             max_reply_s: Longest answer, in seconds.
+            find: Knows the characters by name.
         """
         self._server, self._voice = server, voice
         self._transcription_model = transcription_model or TRANSCRIPTION_MODEL
         self._max_reply_s = max_reply_s
+        self._find = find
 
     async def start(self) -> None:
         """Nothing to load: the model is the server's."""
 
     async def converse(self, inbound: Inbound, out: Outbound, character: Character, /) -> None:
-        voice = self._voice or VOICES.get(character.id, "marin")
-        greeting = settings(character.persona, voice, self._transcription_model)
         call = RealtimeCall(self._server, out, self._max_reply_s)
-        line = _Line(self._server, greeting, call, out)
+        line = _Line(self._server, self._greeting(character), call, out)
         async with task_group() as tasks:
             keeping = tasks.create_task(line.keep())
             try:
@@ -68,6 +75,10 @@ class RealtimeLive:
                             raise InvalidInput(f"{rate} Hz given, {SPEECH_RATE} Hz expected")
                         case AudioChunk():
                             call.hear(piece.samples)
+                        case TurnEvent(kind="character", text=name):
+                            character = self._find(name)
+                            line.greeting = self._greeting(character)
+                            call.become(character.persona)
                         case TurnEvent():
                             line.handle(piece)
                         case _:
@@ -78,6 +89,10 @@ class RealtimeLive:
             finally:
                 call.close()
                 keeping.cancel()
+
+    def _greeting(self, character: Character) -> RealtimeClientEventParam:
+        voice = self._voice or VOICES.get(character.id, "marin")
+        return settings(character.persona, voice, self._transcription_model)
 
     async def close(self) -> None:
         """Every conversation closes its own connection."""
@@ -93,7 +108,8 @@ class _Line:
         call: RealtimeCall,
         out: Outbound,
     ) -> None:
-        self._server, self._greeting, self._call, self._out = server, greeting, call, out
+        self.greeting = greeting
+        self._server, self._call, self._out = server, call, out
         self._is_wanted = asyncio.Event()
         self._deferred: deque[TurnEvent] = deque()
         self._num_sent = 0
@@ -149,7 +165,7 @@ class _Line:
         """Until the connection is lost, which raises ModelServerUnreachable."""
         async with asyncio.timeout(self._server.timeout_s):
             await self._next(connection, "session.created")
-            await self._send(connection, self._greeting)
+            await self._send(connection, self.greeting)
             await self._next(connection, "session.updated")
         unsent: asyncio.Queue[RealtimeClientEventParam] = asyncio.Queue(MAX_UNSENT)
         self._call.connected(unsent.put_nowait)

@@ -17,7 +17,14 @@ from services.audio_llm.backend import Outbound
 from services.audio_llm.realtime_answer import Answer
 from services.audio_llm.realtime_answers import Answers
 from services.audio_llm.realtime_history import History, asked, said
-from services.audio_llm.realtime_protocol import PCM_RATE, PREFIX_MS, SILENCE_MS, detection, encoded
+from services.audio_llm.realtime_protocol import (
+    PCM_RATE,
+    PREFIX_MS,
+    SILENCE_MS,
+    detection,
+    encoded,
+    persona_settings,
+)
 
 log = get_logger(__name__)
 
@@ -84,6 +91,10 @@ class RealtimeCall:
     def close(self) -> None:
         self._send = None
         self._answers.close()
+
+    def become(self, persona: str) -> None:
+        """Answer as somebody else; the voice stays, which the protocol lets nobody change."""
+        self._tell(persona_settings(persona))
 
     # What the gateway says
 

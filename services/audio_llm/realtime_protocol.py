@@ -101,6 +101,11 @@ def settings(persona: str, voice: str, transcription_model: str) -> SessionUpdat
     }
 
 
+def persona_settings(persona: str) -> SessionUpdateEventParam:
+    """Who the model is told to be from now on."""
+    return {"type": "session.update", "session": {"type": "realtime", "instructions": persona}}
+
+
 def detection(is_on: bool) -> SessionUpdateEventParam:
     """Whether the server finds out by itself when a turn is over."""
     turn_detection = DETECTION if is_on else None

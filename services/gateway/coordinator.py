@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from avatar.bus import LEASE_TTL_S, Bus, Lease, WorkerInfo
 from avatar.errors import (
@@ -36,6 +36,14 @@ LISTED_S = 0.5
 """A worker that comes or goes is noticed so late by those who open sessions."""
 DRAWN = 8
 
+CHAIN: Final[tuple[StageName, ...]] = (
+    "audio_encoder",
+    "score_worker",
+    "vae_decoder",
+    "gateway",
+)
+"""Where speech becomes frames, in order."""
+
 Owned = dict[StageName, tuple[WorkerInfo, Lease]]
 
 
@@ -54,10 +62,13 @@ class Session:
         self._chunk_deadline_s = chunk_deadline_s
         loop = asyncio.get_running_loop()
         self._attached: asyncio.Future[Inbound] = loop.create_future()
-        self._closed = asyncio.Event()
+        self._released = asyncio.Event()  # the edge of the frames may end
+        self._drained = asyncio.Event()  # all frames of a chain that ends have come
+        self._connect: Callable[[str], asyncio.Task[Channel]]
         self._llm: asyncio.Task[Channel]
         self._chain: asyncio.Task[Channel]
         self._watching: asyncio.Task[None]
+        self._tasks: asyncio.TaskGroup
         self._patience: asyncio.Timeout | None = None
         self._bus = bus
         self._last_sent = -1
@@ -100,18 +111,13 @@ class Session:
             DeadlineExceeded: A chunk that was sent did not come out in time.
             SessionLost: A chunk is missing.
         """
-        inbound = await asyncio.shield(self._attached)
         try:
-            async with asyncio.timeout(None) as self._patience:
-                self._set_deadline()
-                chunk = await inbound.receive()
+            chunk = await self._next_of_chain()
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"chunk {self._last_received + 1} was not out of the graph within "
                 f"{self._chunk_deadline_s:g} s; the machine is too slow or a stage hangs"
             ) from error
-        finally:
-            self._patience = None
         if chunk is None:
             return None
         if not isinstance(chunk, FrameChunk):
@@ -125,6 +131,42 @@ class Session:
             raise SessionLost(f"chunk {chunk.stamp.seq} came, {expected} was expected")
         self._last_received = chunk.stamp.seq
         return chunk
+
+    async def _next_of_chain(self) -> Chunk | None:
+        while True:
+            attached = self._attached
+            inbound = await asyncio.shield(attached)
+            try:
+                async with asyncio.timeout(None) as self._patience:
+                    self._set_deadline()
+                    chunk = await inbound.receive()
+            finally:
+                self._patience = None
+            if chunk is not None or attached is self._attached:
+                return chunk
+            self._drained.set()  # another avatar's frames follow
+
+    async def swap(self, avatar: str) -> None:
+        """Show another avatar from the next chunk on: the same leases, new edges.
+
+        Nobody sends meanwhile, and somebody waits for frames. Those on their way still come.
+
+        Raises:
+            NotFound: A stage does not know the avatar; the session has ended then.
+        """
+        ending, watching, released = self._chain, self._watching, self._released
+        self._attached = asyncio.get_running_loop().create_future()
+        self._released, self._drained = asyncio.Event(), asyncio.Event()
+        chain = await asyncio.shield(ending)
+        await chain.finish()
+        await self._drained.wait()
+        released.set()
+        await asyncio.wait({watching})
+        await chain.close()
+        self.avatar = avatar
+        self._chain = self._connect(avatar)
+        self._watching = self._tasks.create_task(self._watch_chain())
+        await asyncio.shield(self._chain)
 
     def open(
         self,
@@ -140,17 +182,14 @@ class Session:
         """
         spoken = replace(request, options=mode)
         self._llm = tasks.create_task(_connect(transport, owned, spoken, "audio_llm"))
-        self._chain = tasks.create_task(
-            _connect(
-                transport,
-                owned,
-                request,
-                "audio_encoder",
-                "score_worker",
-                "vae_decoder",
-                "gateway",
-            )
-        )
+        self._tasks = tasks
+
+        def connect(avatar: str) -> asyncio.Task[Channel]:
+            asked = replace(request, avatar=avatar, epoch=self.epoch)
+            return tasks.create_task(_connect(transport, owned, asked, *CHAIN))
+
+        self._connect = connect
+        self._chain = connect(request.avatar)
         self._watching = tasks.create_task(self._watch_chain())
 
     async def take(self, inbound: Inbound) -> None:
@@ -158,12 +197,12 @@ class Session:
         if self._attached.done():
             raise Fenced("this session has an edge for its frames already")
         self._attached.set_result(inbound)
-        await self._closed.wait()
+        await self._released.wait()
 
     async def close(self) -> None:
         """Idempotent."""
         self._watching.cancel()  # from here on, edges end because we close them
-        self._closed.set()
+        self._released.set()
         for opening in (self._chain, self._llm):
             if opening.done() and not opening.cancelled() and opening.exception() is None:
                 await opening.result().close()

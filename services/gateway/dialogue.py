@@ -20,6 +20,7 @@ from services.gateway.events import (
     Cue,
     PushToTalk,
     Say,
+    Swap,
 )
 from services.gateway.live_timeline import LaidChunk, LiveTimeline
 from services.gateway.media import PLAYED_RATE
@@ -174,6 +175,8 @@ class Dialogue:
             case Cue(name=name):
                 if name not in self._cues:  # asked for twice in one chunk, it is shown once
                     self._cues.append(name)
+            case Swap():
+                pass  # the session's: its edges are opened anew
             case ClientHeartbeat(n=n):
                 self._tell("avatar.heartbeat", {"n": n})
         self._set_state()
@@ -266,6 +269,13 @@ class Dialogue:
         if played.ended_reply and answer.is_heard:
             self._ended(answer, played.position)
         return played
+
+    def become(self, character: Character, now: float) -> None:
+        """Another character goes on with the conversation; it does not end the other's sentence."""
+        self.interrupt(now)
+        self._character = character
+        self._cues = ["smile"]
+        self._send("character", character.id)
 
     def resume(self) -> None:
         """A caller has just come back: tell again what sounds now, as far as it was heard."""

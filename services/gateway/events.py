@@ -82,6 +82,13 @@ class Cue(_Event):
     name: CueName
 
 
+class Swap(_Event):
+    """Let another avatar go on with the call."""
+
+    type: Literal["avatar.swap"]
+    avatar: str = Field(min_length=1, max_length=64)
+
+
 class ClientHeartbeat(_Event):
     """The caller is there; several a second. It is sent back as it came."""
 
@@ -97,6 +104,7 @@ ClientEvent = (
     | PushToTalk
     | Say
     | Cue
+    | Swap
     | ClientHeartbeat
 )
 _CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(

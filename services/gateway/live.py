@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from avatar.audio.resample import StreamResampler
 from avatar.cast.avatars import character_of
+from avatar.cast.characters import Character
 from avatar.errors import AvatarError
 from avatar.media import SPEECH_RATE, AudioChunk, SessionId, Stamp, TurnEvent
 from avatar.telemetry import metrics
@@ -19,7 +20,7 @@ from avatar.timebase import TICKS_PER_SECOND, ticks_of_samples
 from services.gateway.coordinator import Session
 from services.gateway.dialogue import Dialogue, Fields, Order
 from services.gateway.echo import EchoGate
-from services.gateway.events import CallState, ClientEvent
+from services.gateway.events import CallState, ClientEvent, Swap
 from services.gateway.live_timeline import LaidChunk
 from services.gateway.media import BLOCK_S, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
 from services.gateway.pace import Pace
@@ -77,6 +78,7 @@ class LiveSession:
         self._to_speech_rate = StreamResampler(PLAYED_RATE, SPEECH_RATE)
         self._on_the_way: dict[int, _Sent] = {}
         self._next_seq = 0
+        self._has_swapped = False  # and no picture has come since
         self._waiting_since: float | None = None  # speech that no chunk has yet
         self._attached = asyncio.Event()
         self._news = asyncio.Event()
@@ -154,9 +156,21 @@ class LiveSession:
                 self._orders.put_nowait(piece)
 
     def handle(self, event: ClientEvent) -> None:
-        """What the caller does, besides speaking."""
-        self._dialogue.handle(event, self._clock())
+        """What the caller does, besides speaking.
+
+        Raises:
+            NotFound: There is no avatar to swap to.
+        """
+        if isinstance(event, Swap):
+            self._become(character_of(event.avatar, self._config.avatars_dir))
+        else:
+            self._dialogue.handle(event, self._clock())
         self._news.set()
+
+    def _become(self, character: Character) -> None:
+        if character.id != self._character.id:
+            self._character = character
+            self._dialogue.become(character, self._clock())
 
     # To audio_llm, and from it
 
@@ -200,11 +214,21 @@ class LiveSession:
                 self._on_the_way.clear()
                 await self._session.raise_epoch(self._dialogue.epoch)
                 continue  # it may have risen again meanwhile
+            if self._session.avatar != self._character.id:
+                await self._swap()
+                continue
             await self._send_chunk()
+
+    async def _swap(self) -> None:
+        """Between two chunks; those on their way are of the avatar before."""
+        while self._session.avatar != self._character.id:  # another wish may come meanwhile
+            await self._session.swap(self._character.id)
+            self._has_swapped = True
+        self._tell("avatar.swapped", {"avatar": self._character.id})
 
     def _is_due(self) -> bool:
         dialogue, now = self._dialogue, self._clock()
-        if self._session.epoch < dialogue.epoch:
+        if self._session.epoch < dialogue.epoch or self._session.avatar != self._character.id:
             return True
         if len(self._on_the_way) >= self._pace.max_on_the_way:
             return False
@@ -260,7 +284,9 @@ class LiveSession:
                 num_spoken=sent.laid.num_spoken,
                 ends_reply=sent.laid.ends_reply,
                 cuts_in=sent.laid.starts_reply,
+                is_other_face=self._has_swapped,
             )
+            self._has_swapped = False
             dialogue.arrived(played, sent.laid, now)
             self._news.set()
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class PlayChunk:
 
     `frames` is (N, H, W, 3) uint8, `sound` (P,) int16 at 48 kHz, both of exactly one chunk.
     `position`, `num_spoken`, `ends_reply`: as in `LaidChunk`. `cuts_in`: it is played at once, in
-    place of silent chunks that are not yet over.
+    place of silent chunks that are not yet over. `is_other_face`: another avatar begins with it.
     """
 
     epoch: int
@@ -34,6 +34,7 @@ class PlayChunk:
     num_spoken: int = 0
     ends_reply: bool = False
     cuts_in: bool = False
+    is_other_face: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class Playout:
         if chunk.epoch < self._epoch:
             return
         if chunk.cuts_in and self.is_silent:
+            if any(each.is_other_face for each in self._queue):
+                chunk = replace(chunk, is_other_face=True)
             self._queue.clear()
             if self._current is not None:
                 self._current = None
@@ -175,6 +178,9 @@ class Playout:
         )
 
     def _start(self, chunk: PlayChunk) -> None:
+        if chunk.is_other_face:
+            self._rest = None
+            self._begin_fade()
         if self._to_rest is not None:  # the new epoch's video is here: go there at once
             self._to_rest = None
             self._begin_fade()

@@ -38,6 +38,7 @@ class FakeSession:
     epoch: int = 0
     told: list[Chunk] = field(default_factory=list)
     sent: list[AudioChunk] = field(default_factory=list)
+    swaps: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.to_say: asyncio.Queue[Chunk | None] = asyncio.Queue()
@@ -62,6 +63,10 @@ class FakeSession:
 
     async def raise_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    async def swap(self, avatar: str) -> None:
+        self.avatar = avatar
+        self.swaps.append((avatar, len(self.sent)))
 
     async def next_frames(self) -> FrameChunk | None:
         chunk = await self._frames.get()

@@ -124,6 +124,18 @@ async def test_the_character_is_the_models_persona() -> None:
         assert settings["audio"]["input"]["transcription"] == {"model": "writing-model"}
 
 
+async def test_another_character_is_told_to_the_model_in_the_same_conversation() -> None:
+    async with one_call() as (caller, server):
+        await caller.say("prompt", "What is a tide?")
+        await caller.until(Caller.has_heard_out)
+        await caller.say("character", "otto")
+        await caller.say("prompt", "And an ebb?")
+        await caller.until(lambda c: c.kinds().count("end_of_reply") == 2)
+        assert server.session.settings["instructions"] == character_of("otto").persona
+        assert server.session.settings["audio"]["output"]["voice"] == "marin"  # it stays
+        assert server.session.conversation[0] == ("user", "What is a tide?")
+
+
 async def test_a_typed_question_is_answered() -> None:
     async with one_call() as (caller, server):
         await caller.say("prompt", "What is a tide?")

@@ -206,11 +206,11 @@ SESSION = media_pb2.Stamp(session_id="s1")
         (media_pb2.Chunk(turn=media_pb2.TurnEvent(kind=1)), "has 0 characters"),  # type: ignore[arg-type]
         (
             media_pb2.Chunk(stamp=SESSION, turn=media_pb2.TurnEvent()),
-            "kind 0, 1 to 16 expected",
+            "kind 0, 1 to 17 expected",
         ),
         (
-            media_pb2.Chunk(stamp=SESSION, turn=media_pb2.TurnEvent(kind=17)),  # type: ignore[arg-type]
-            "kind 17, 1 to 16 expected",
+            media_pb2.Chunk(stamp=SESSION, turn=media_pb2.TurnEvent(kind=18)),  # type: ignore[arg-type]
+            "kind 18, 1 to 17 expected",
         ),
         (
             media_pb2.Chunk(

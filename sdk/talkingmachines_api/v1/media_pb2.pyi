@@ -363,6 +363,8 @@ class TurnEvent(_message.Message):
         """From audio_llm: what was understood so far of a turn that goes on."""
         KIND_FAILED: TurnEvent._Kind.ValueType  # 16
         """From audio_llm: this turn has no answer; `text` says why, the conversation goes on."""
+        KIND_CHARACTER: TurnEvent._Kind.ValueType  # 17
+        """To audio_llm: be the character named `text` from now on, in the same conversation."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What happened."""
@@ -401,6 +403,8 @@ class TurnEvent(_message.Message):
     """From audio_llm: what was understood so far of a turn that goes on."""
     KIND_FAILED: TurnEvent.Kind.ValueType  # 16
     """From audio_llm: this turn has no answer; `text` says why, the conversation goes on."""
+    KIND_CHARACTER: TurnEvent.Kind.ValueType  # 17
+    """To audio_llm: be the character named `text` from now on, in the same conversation."""
 
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int

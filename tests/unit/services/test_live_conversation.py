@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from avatar.cast.avatars import character_of
 from avatar.errors import AvatarError, ModelServerUnreachable
 from avatar.media import TurnEvent
 from avatar.speech.chat import Message
@@ -247,6 +248,19 @@ async def test_a_turn_is_cut_at_its_limit() -> None:
     async with parts.call() as caller:
         await parts.speaks(caller, Utterance("and " * 60, 24.0))
         assert len(caller.texts("transcript")) == 1
+
+
+async def test_another_character_goes_on_with_what_was_said() -> None:
+    parts = Parts()
+    async with parts.call() as caller:
+        await caller.say("prompt", "why?")
+        await caller.until(Caller.has_heard_out)
+        await caller.say("character", "otto")
+        await caller.say("prompt", "and then?")
+        await caller.until(lambda c: c.kinds().count("end_of_reply") == 2)
+        (_, before, _), (_, after, history) = parts.chat.asked
+        assert (before, after) == (character_of("mira").persona, character_of("otto").persona)
+        assert history[0].text == "why?"
 
 
 async def test_a_typed_prompt_is_answered_and_remembered() -> None:
