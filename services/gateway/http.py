@@ -112,6 +112,10 @@ def make_app(
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html", headers={"cache-control": "no-cache"})
 
+    @app.get("/watch")
+    async def watch_page() -> FileResponse:
+        return FileResponse(WEB / "watch.html", headers={"cache-control": "no-cache"})
+
     @app.get("/web/{name}")
     async def web(name: str) -> FileResponse:
         path = WEB / name
