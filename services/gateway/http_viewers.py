@@ -25,7 +25,7 @@ def add_viewer_routes(
     ice_servers: tuple[IceServer, ...],
 ) -> None:
     """Serve what lies below /v1/sessions/{id} for viewers."""
-    links = ", ".join(map(_link, ice_servers))
+    links = ", ".join(map(link_of, ice_servers))
 
     @app.post("/v1/sessions/{id}/viewer-tokens", status_code=201)
     async def make_viewer_token(request: Request, id: str) -> Response:
@@ -104,7 +104,7 @@ def add_viewer_routes(
         return await owner.answers_viewer(request, id, stop)
 
 
-def _link(server: IceServer) -> str:
+def link_of(server: IceServer) -> str:
     """As RFC 9725 section 4.6 has it."""
     about = '; rel="ice-server"'
     if server.username is not None:
