@@ -88,6 +88,12 @@ class TooManyAttempts(Busy):
     reason = "TOO_MANY_ATTEMPTS"
 
 
+class TooManyViewers(Busy):
+    """As many watch this session as may."""
+
+    reason = "TOO_MANY_VIEWERS"
+
+
 class QuotaExceeded(Busy):
     """The key has used up what it may; try again after `retry_after_s` seconds.
 

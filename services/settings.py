@@ -84,6 +84,12 @@ class Limits(_Frozen):
     connects_per_minute: int = Field(
         default=30, ge=1, description="SDP offers of one call that are answered"
     )
+    viewers: int = Field(
+        default=50, ge=0, le=1000, description="most who may watch one call, besides its caller"
+    )
+    viewer_connects_per_minute: int = Field(
+        default=120, ge=1, description="SDP offers of viewers of one call that are answered"
+    )
     sdp_bytes: int = Field(default=64 << 10, ge=1024, description="largest SDP offer")
     events_per_s: float = Field(
         default=50.0, gt=0, description="a caller who sends more events, for long, is hung up on"

@@ -118,3 +118,29 @@ export async function deleteSession(session) {
     () => {},
   );
 }
+
+/** The path of a page on which others may watch this session, with a token of its own. */
+export async function watchPath(session) {
+  const path = `${pathOf(session)}/viewer-tokens`;
+  const response = await ask(path, { method: "POST", headers: bearer(session) });
+  return (await response.json()).watch;
+}
+
+/** {avatar, caller_is_connected, viewers: {watching, most}, ice_servers} */
+export const audience = async (seat) =>
+  (await ask(`${pathOf(seat)}/viewers`, { headers: bearer(seat) })).json();
+
+/** Sends a viewer's SDP offer, and gives the answer's SDP and the viewer's path. */
+export async function watch(seat, sdp, signal) {
+  const response = await ask(`${pathOf(seat)}/viewers`, {
+    method: "POST",
+    headers: { ...bearer(seat), "content-type": "application/sdp" },
+    body: sdp,
+    signal,
+  });
+  return { sdp: await response.text(), path: response.headers.get("location") };
+}
+
+export async function stopWatching(seat, path) {
+  await ask(path, { method: "DELETE", headers: bearer(seat), keepalive: true }).catch(() => {});
+}

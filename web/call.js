@@ -234,7 +234,8 @@ export class Call extends EventTarget {
   }
 }
 
-function gathered(peer) {
+/** Waits until the connection knows how it can be reached. */
+export function gathered(peer) {
   if (peer.iceGatheringState === "complete") return Promise.resolve();
   const isDone = new Promise((resolve) => {
     peer.addEventListener("icegatheringstatechange", () => {

@@ -1,5 +1,6 @@
 // The call on the page: what the server tells is shown, what the caller does is told.
 
+import { watchPath } from "./api.js";
 import { Call } from "./call.js";
 import { Captions } from "./captions.js";
 import { Conversation } from "./conversation.js";
@@ -87,6 +88,7 @@ export class Room {
     this.#state = "idle";
     this.#wasEchoTold = false;
     this.onLimit({ limit: "", seconds_left: null });
+    this.onViewers(0);
     this.#take([]);
     setText("call-title", avatar.display_name);
     setText("elapsed", "0:00");
@@ -108,6 +110,7 @@ export class Room {
     call.addEventListener("phase", ({ detail }) => this.#onPhase(detail));
     call.addEventListener("stream", ({ detail }) => this.#picture.play(detail));
     call.addEventListener("message", ({ detail }) => this.#onMessage(detail));
+    show("share-row");
     this.#timer = setInterval(() => this.#tick(), READ_MS);
     this.#stayAwake();
     call.connect({ isResume: kept !== null });
@@ -153,6 +156,7 @@ export class Room {
     clearInterval(this.#timer);
     const { limits } = this.#call.session;
     this.#call = null;
+    show("share-row", false);
     this.#voice.end();
     this.#captions.clear();
     this.#picture.say("");
@@ -220,6 +224,11 @@ export class Room {
     this.#showTime();
   }
 
+  onViewers(count) {
+    show("watching", count > 0);
+    setText("watching", ` · ${count} watching`);
+  }
+
   onProblem(text) {
     toast(text);
   }
@@ -232,6 +241,18 @@ export class Room {
 
   talk(isDown) {
     this.#voice.talk(isDown);
+  }
+
+  /** Others may see and hear the character with this link; never the caller. */
+  async share() {
+    try {
+      const path = await watchPath(this.#call.session);
+      await navigator.clipboard.writeText(new URL(path, location.href).href);
+      byId("settings").close(); // it would cover the words
+      toast("Link copied: whoever has it sees and hears the character, not you.");
+    } catch (error) {
+      toast(`There is no link: ${error.message}.`);
+    }
   }
 
   stop() {
@@ -249,6 +270,7 @@ export class Room {
     this.#showCaptions(choices().captions ?? true);
     byId("stop").addEventListener("click", () => this.stop());
     byId("captions-toggle").addEventListener("click", () => this.toggleCaptions());
+    byId("share").addEventListener("click", () => this.share());
     byId("copy-diagnostics").addEventListener("click", () => copyDiagnostics(this.diagnostics()));
     for (const control of document.querySelectorAll(".control")) {
       // a mouse leaves no focus behind, so that the space bar stays the talk key
@@ -345,6 +367,7 @@ const MESSAGES = {
   "output_audio_buffer.cleared": (room) => room.onSilence(true),
   "avatar.latency": (room, event) => room.onLatency(event),
   "avatar.quality": (room, event) => room.onQuality(event),
+  "avatar.viewers": (room, { viewers }) => room.onViewers(viewers),
   "avatar.limit": (room, event) => room.onLimit(event),
   "response.done": (room, { response }) => {
     room.onModels(response.models);

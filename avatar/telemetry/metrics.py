@@ -61,6 +61,12 @@ turn_stage_seconds = Histogram(
 stalls_total = Counter(
     "avatar_stalls_total", "Times at which a call stood still because a chunk was late."
 )
+pictures_encoded_total = Counter(
+    "avatar_pictures_encoded_total",
+    "Pictures encoded by the gateway: once, however many watch a call.",
+    ["codec"],
+)
+viewers = Gauge("avatar_viewers", "Connections that watch a call.", multiprocess_mode="livesum")
 interruptions_total = Counter("avatar_interruptions_total", "Answers that were cut off.")
 requests_total = Counter("avatar_requests_total", "Finished requests.", ["request", "outcome"])
 

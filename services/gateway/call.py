@@ -1,7 +1,5 @@
 """One call: a live session, the connections that come and go in it, and what a caller may do."""
 
-import hashlib
-import hmac
 import math
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
@@ -12,6 +10,8 @@ from numpy.typing import NDArray
 from avatar.errors import AvatarError, InvalidInput, TooLarge, TooManyAttempts
 from avatar.media import SPEECH_RATE, SessionId
 from avatar.telemetry.logging import get_logger
+from services.gateway.allowance import Allowance
+from services.gateway.audience import Audience
 from services.gateway.events import (
     CallState,
     ClientEvent,
@@ -23,6 +23,7 @@ from services.gateway.events import (
 from services.gateway.media import Peer
 from services.gateway.outward import outward
 from services.gateway.peer import WebRtcPeer
+from services.gateway.tokens import TokenHash
 from services.settings import Limits
 
 log = get_logger(__name__)
@@ -56,37 +57,6 @@ class Live(Protocol):
     def describe(self) -> Mapping[str, object]: ...
 
 
-class Allowance:
-    """So much a second, and what was saved of `burst_s` seconds at once."""
-
-    def __init__(self, per_s: float, burst_s: float, clock: Callable[[], float]) -> None:
-        self._per_s = per_s
-        self._most = max(1.0, per_s * burst_s)
-        self._left = self._most
-        self._clock = clock
-        self._at = clock()
-
-    def take(self, amount: float = 1.0) -> bool:
-        """False, and nothing is taken, where it is more than is left."""
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
-        self._at = now
-        if self._left < amount:
-            return False
-        self._left -= amount
-        return True
-
-
-class TokenHash:
-    """Knows a token when it sees it, and could not tell it to anybody."""
-
-    def __init__(self, token: str) -> None:
-        self._digest = _digest(token)
-
-    def matches(self, token: str) -> bool:
-        return hmac.compare_digest(self._digest, _digest(token))
-
-
 class Call:
     """Stands between a session and its connections; only the newest connection counts.
 
@@ -100,12 +70,14 @@ class Call:
         limits: Limits,
         let_go: Callable[[WebRtcPeer], None],
         clock: Callable[[], float],
+        audience: Audience,
         key: str = "",
     ) -> None:
         """`let_go` closes a connection in its own time; `key` names on whose account it is."""
         self.live = live
         self.token = token
         self.was_connected = False
+        self.audience = audience
         self.key = key
         self._limits = limits
         self._let_go = let_go
@@ -122,6 +94,7 @@ class Call:
         self._texts = Allowance(limits.texts_per_s, TEXT_BURST_S, clock)
         self._mic = Allowance(MIC_SPEED * SPEECH_RATE, MIC_BURST_S, clock)
         self._mic_dropped = 0
+        audience.on_change = self._tell_audience
 
     @property
     def id(self) -> SessionId:
@@ -132,13 +105,21 @@ class Call:
         return bool(self.live.ended)
 
     @property
+    def is_connected(self) -> bool:
+        return self._peer is not None
+
+    @property
     def is_stuck(self) -> bool:
         """Whether it was ended long ago and still runs."""
         return self._ended_at is not None and self._clock() - self._ended_at > STUCK_S
 
     def describe(self) -> dict[str, object]:
         connection = self._peer.stats if self._peer is not None else None
-        return {**self.live.describe(), "connection": connection}
+        return {
+            **self.live.describe(),
+            "connection": connection,
+            "viewers": self.audience.describe(),
+        }
 
     def summary(self) -> dict[str, object]:
         """What operators see of it: no word of what is said, and nothing to join it with."""
@@ -149,7 +130,8 @@ class Call:
             "avatar": about["avatar"],
             "state": about["state"],
             "age_s": round(self._clock() - self._opened_at, 1),
-            "is_connected": self._peer is not None,
+            "is_connected": self.is_connected,
+            "viewers": self.audience.num_watching,
         }
 
     # What the caller asks for over HTTP
@@ -200,6 +182,7 @@ class Call:
             if peer is not None:
                 self._let_go(peer)
         self._peer = self._pending = None
+        self.audience.dismiss()
 
     # What connections tell
 
@@ -212,6 +195,8 @@ class Call:
         self._pending = self._heartbeat_at = None
         self._warned.clear()
         self.live.attach(peer)
+        if self.audience.num_watching:
+            self._tell_audience()
         log.info("caller_connected", session=self.id)
         if replaced is not None:
             replaced.tell({"type": "avatar.ended", "reason": "replaced"})
@@ -281,6 +266,7 @@ class Call:
         if self.is_over:
             return
         now, limits = self._clock(), self._limits
+        self.audience.check()
         if self._pending is not None and now - self._pending_since > limits.connect_s:
             self._part(self._pending)
         heartbeat_at = self._heartbeat_at
@@ -309,6 +295,10 @@ class Call:
         if self._peer is not None:
             self._peer.tell({"type": "avatar.limit", "limit": limit, "seconds_left": seconds_left})
 
+    def _tell_audience(self) -> None:
+        if self._peer is not None:
+            self._peer.tell({"type": "avatar.viewers", "viewers": self.audience.num_watching})
+
     def _part(self, peer: WebRtcPeer) -> None:
         if peer is self._peer:
             self.live.detach(peer)
@@ -318,7 +308,3 @@ class Call:
         elif peer is self._pending:
             self._pending = None
         self._let_go(peer)
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()

@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from functools import partial
+from typing import Final, NamedTuple, Protocol
 
 from aiortc import RTCIceServer
 
@@ -17,14 +18,18 @@ from avatar.telemetry.logging import bound, get_logger
 from services.garbage import sweep
 from services.gateway.accounts import Accounts
 from services.gateway.admission import Tell
-from services.gateway.call import Call, Live, TokenHash
+from services.gateway.audience import Audience
+from services.gateway.call import Call, Live
+from services.gateway.connection import Connection
 from services.gateway.coordinator import Session
+from services.gateway.feed import Feed
 from services.gateway.keyring import ANYBODY, Caller
 from services.gateway.live import LiveSession
 from services.gateway.peer import WebRtcPeer
 from services.gateway.reach import Reach
-from services.gateway.sdp import read_offer
+from services.gateway.sdp import read_offer, read_viewer_offer
 from services.gateway.talker import find_avatar
+from services.gateway.tokens import TokenHash, ViewerTokens
 from services.settings import AppConfig, IceServer
 
 log = get_logger(__name__)
@@ -44,6 +49,14 @@ class Sessions(Protocol):
     def session(
         self, avatar: str, live: bool = False, tell: Tell | None = None
     ) -> AbstractAsyncContextManager[Session]: ...
+
+
+class _Ended(NamedTuple):
+    """What is remembered of a call."""
+
+    token: TokenHash
+    viewer_tokens: ViewerTokens
+    reason: str
 
 
 MakeLive = Callable[[Session, AppConfig, Callable[[], float]], Live]
@@ -69,7 +82,7 @@ class Calls:
         self._clock = clock
         self._make_live = make_live
         self._calls: dict[str, Call] = {}
-        self._ended: OrderedDict[str, tuple[TokenHash, str]] = OrderedDict()
+        self._ended: OrderedDict[str, _Ended] = OrderedDict()
         self._running: dict[asyncio.Task[None], Call | None] = {}
         self._parting: set[asyncio.Task[None]] = set()
         self._executor = ThreadPoolExecutor(
@@ -155,16 +168,29 @@ class Calls:
             Unauthenticated: The token is another call's, or missing.
             NotFound: There is none, or it has ended.
         """
+        return self._find(id, token, may_watch=False)
+
+    def find_watched(self, id: str, token: str) -> Call:
+        """The same, for a token that lets its bearer watch; the owner's does, too.
+
+        Raises:
+            Unauthenticated: As `find`.
+            NotFound: As `find`.
+        """
+        return self._find(id, token, may_watch=True)
+
+    def _find(self, id: str, token: str, *, may_watch: bool) -> Call:
         if not token:
             raise Unauthenticated("send the session's token: Authorization: Bearer TOKEN")
         call = self._calls.get(id)
-        known = (call.token, call.live.ended) if call is not None else self._ended.get(id)
+        known = _remembered(call) if call is not None else self._ended.get(id)
         if known is None:
             raise NotFound(f"there is no session {id[:64]!r}; open one with POST /v1/sessions")
-        if not known[0].matches(token):
+        watches = may_watch and known.viewer_tokens.matches(token)
+        if not watches and not known.token.matches(token):
             raise Unauthenticated("the token is not this session's; POST /v1/sessions gave it")
         if call is None or call.is_over:
-            raise NotFound(f"this session has ended: {known[1]}")
+            raise NotFound(f"this session has ended: {known.reason}")
         return call
 
     async def connect(self, call: Call, body: bytes) -> str:
@@ -181,27 +207,41 @@ class Calls:
             peer = WebRtcPeer(
                 call,
                 offer,
+                call.audience.feed,
                 session_id=call.id,
                 reach=self._reach,
-                executor=self._executor,
                 ice_servers=self._ice_servers,
-                clock=self._clock,
             )
-            try:
-                answer = await peer.answer()
-            except BaseException as error:
-                await peer.close()
-                if isinstance(error, Exception):
-                    log.exception("offer_failed")
-                    raise AvatarError(
-                        "the server failed on this offer; its log says why"
-                    ) from error
-                raise
+            answer = await _answered(peer)
         if call.is_over:
             await peer.close()
             raise NotFound(f"this session has ended: {call.live.ended}")
         call.expect(peer)
         return answer
+
+    async def watch(self, call: Call, body: bytes) -> tuple[str, str]:
+        """Answer a viewer's SDP offer; returns the viewer's id, and the answer.
+
+        Raises:
+            InvalidInput: It is no offer that can be answered; TooLarge is one of these.
+            TooManyAttempts: This call was offered too many viewers of late.
+            TooManyViewers: As many watch as may.
+            NotFound: The call has ended meanwhile.
+        """
+        audience = call.audience
+        audience.attempt()
+        with bound(session=call.id):
+            offer = read_viewer_offer(body, self._config.limits.sdp_bytes, audience.feed.codec)
+            id, viewer = audience.admit(offer, self._reach, self._ice_servers)
+            try:
+                answer = await _answered(viewer)
+            except BaseException:
+                audience.lost(viewer)
+                raise
+        if call.is_over:
+            audience.lost(viewer)
+            raise NotFound(f"this session has ended: {call.live.ended}")
+        return id, answer
 
     async def end(self, call: Call) -> None:
         """End a call as its caller wants it; its places are free when this returns."""
@@ -247,6 +287,7 @@ class Calls:
                     config.limits,
                     self._let_go,
                     self._clock,
+                    self._audience(),
                     caller.key,
                 )
                 with bound(session=call.id):
@@ -278,16 +319,38 @@ class Calls:
             call.end("server_error")  # unless it was ended before
             call.leave()
             del self._calls[call.id]
-            self._ended[call.id] = call.token, call.live.ended
+            self._ended[call.id] = _remembered(call)
             if len(self._ended) > MAX_REMEMBERED:
                 self._ended.popitem(last=False)
             log.info("call_ended", reason=call.live.ended)
 
-    def _let_go(self, peer: WebRtcPeer) -> None:
-        task = asyncio.create_task(peer.leave(PARTING_S))
+    def _audience(self) -> Audience:
+        feed = Feed(self._executor, self._clock)
+        # nobody tells viewers to go: they hear no events
+        let_go = partial(self._let_go, patience_s=0.0)
+        return Audience(feed, self._config.limits, let_go, self._clock)
+
+    def _let_go(self, connection: Connection, patience_s: float = PARTING_S) -> None:
+        task = asyncio.create_task(connection.leave(patience_s))
         self._parting.add(task)
         task.add_done_callback(self._parting.discard)
         task.add_done_callback(lambda _: sweep())
+
+
+async def _answered(connection: Connection) -> str:
+    """The answer; a connection that has none is closed."""
+    try:
+        return await connection.answer()
+    except BaseException as error:
+        await connection.close()
+        if isinstance(error, Exception):
+            log.exception("offer_failed")
+            raise AvatarError("the server failed on this offer; its log says why") from error
+        raise
+
+
+def _remembered(call: Call) -> _Ended:
+    return _Ended(call.token, call.audience.tokens, call.live.ended)
 
 
 def _fail(

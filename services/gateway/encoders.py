@@ -90,7 +90,8 @@ class PictureEncoder:
     def encode(self, picture: Picture, bits_per_s: int, *, is_whole: bool) -> "Packet[Any] | None":
         """One packet, whose pts is the picture's `at` in 1/90000 s; None if it was left out.
 
-        `is_whole`: decodable without the pictures before.
+        `is_whole`: decodable without the pictures before. The packet's `is_keyframe` says whether
+        it is: one that begins anew is, too.
         """
         height, width, _ = picture.pixels.shape
         codec = self._codec
@@ -107,10 +108,12 @@ class PictureEncoder:
         frame.time_base = PICTURE_TIME_BASE
         if is_whole:
             frame.pict_type = av.video.frame.PictureType.I
-        content = b"".join(bytes(packet) for packet in codec.encode(frame))
+        encoded = codec.encode(frame)
+        content = b"".join(map(bytes, encoded))
         if not content:
             return None
         packet: Packet[Any] = Packet(content)
+        packet.is_keyframe = any(each.is_keyframe for each in encoded)
         packet.pts, packet.time_base = frame.pts, PICTURE_TIME_BASE
         return packet
 

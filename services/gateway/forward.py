@@ -20,7 +20,9 @@ log = get_logger(__name__)
 FORWARDED: Final = "talkingmachines-forwarded"
 """A header that says that a gateway sent this: no request goes further than once."""
 ASKED: Final = ("authorization", "content-type", "accept", "idempotency-key")
-ANSWERED: Final = ("content-type", "location", "retry-after", "www-authenticate", "cache-control")
+ANSWERED: Final = (
+    "content-type", "location", "link", "retry-after", "www-authenticate", "cache-control",
+)  # fmt: skip
 ANSWER_S: Final = 20.0
 GATHER_S: Final = 3.0
 """Who looks at all sessions does not wait for a gateway that hangs."""

@@ -115,6 +115,10 @@ def make_app(
     async def page() -> FileResponse:
         return FileResponse(WEB / "index.html", headers={"cache-control": "no-cache"})
 
+    @app.get("/watch", **openapi.WATCH_PAGE)
+    async def watch_page() -> FileResponse:
+        return FileResponse(WEB / "watch.html", headers={"cache-control": "no-cache"})
+
     @app.get("/web/{name}", **openapi.WEB)
     async def web(name: str) -> FileResponse:
         path = WEB / name

@@ -1,7 +1,5 @@
 """HTTP of calls: sessions opened, described and ended, connections offered and hung up."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -21,12 +19,10 @@ from services.gateway.forward import FORWARDED
 from services.gateway.guard import Guard
 from services.gateway.http import MAX_JSON_BYTES, PORTRAITS, expect_type, first_error, read_body
 from services.gateway.http_line import in_line, wants_events
-from services.gateway.keyring import bearer
+from services.gateway.http_owner import NO_STORE, Elsewhere, Owner, for_browsers
+from services.gateway.http_viewers import add_viewer_routes
 from services.gateway.once import HEADER, Once, Open, name_of
 from services.settings import AppConfig, IceServer
-
-NO_STORE = {"cache-control": "no-store"}
-Answer = Callable[[Call], Awaitable[Response]]
 
 
 class OpenBody(BaseModel):
@@ -35,18 +31,6 @@ class OpenBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     avatar: str = ""
-
-
-class Elsewhere(Protocol):
-    """Asks the gateway that owns a session, or all of them; a `Forwarder` is one."""
-
-    async def forward(self, request: Request, session: str, /) -> Response | None: ...
-
-    async def forward_to(
-        self, request: Request, body: bytes, worker: WorkerId, /
-    ) -> Response | None: ...
-
-    async def gather(self, request: Request, /) -> tuple[list[Any], list[WorkerId]]: ...
 
 
 def add_call_routes(
@@ -59,6 +43,8 @@ def add_call_routes(
     ice_servers: tuple[IceServer, ...] = (),
 ) -> None:
     """Serve /v1/sessions and what is below it, also for sessions of other gateways."""
+    owner = Owner(calls, elsewhere)
+    add_viewer_routes(app, calls, config, owner, ice_servers)
 
     @app.post("/v1/sessions", **openapi.OPEN_SESSION)
     async def open_session(request: Request) -> Response:
@@ -109,7 +95,7 @@ def add_call_routes(
             "token": token,
             "avatar": avatar,
             "models": about.get("models", []),
-            "ice_servers": [_for_browsers(server) for server in ice_servers],
+            "ice_servers": [for_browsers(server) for server in ice_servers],
             "limits": {
                 "idle_s": config.limits.idle_s,
                 "grace_s": config.limits.grace_s,
@@ -135,7 +121,7 @@ def add_call_routes(
         async def describe(call: Call) -> Response:
             return JSONResponse(call.describe(), headers=NO_STORE)
 
-        return await at_its_owner(request, id, describe)
+        return await owner.answers(request, id, describe)
 
     @app.delete("/v1/sessions/{id}", **openapi.END_SESSION)
     async def end_session(request: Request, id: str) -> Response:
@@ -143,7 +129,7 @@ def add_call_routes(
             await calls.end(call)
             return Response(status_code=204)
 
-        return await at_its_owner(request, id, end)
+        return await owner.answers(request, id, end)
 
     @app.post("/v1/sessions/{id}/call", **openapi.CONNECT)
     async def connect(request: Request, id: str) -> Response:
@@ -153,7 +139,7 @@ def add_call_routes(
             headers = {**NO_STORE, "location": f"/v1/sessions/{call.id}/call"}
             return Response(await calls.connect(call, offer), 201, headers, "application/sdp")
 
-        return await at_its_owner(request, id, answer)
+        return await owner.answers(request, id, answer)
 
     @app.delete("/v1/sessions/{id}/call", **openapi.HANG_UP)
     async def hang_up(request: Request, id: str) -> Response:
@@ -162,15 +148,7 @@ def add_call_routes(
                 raise NotFound("nobody is connected to this session; POST an offer to connect")
             return Response(status_code=204)
 
-        return await at_its_owner(request, id, part)
-
-    async def at_its_owner(request: Request, id: str, answer: Answer) -> Response:
-        """What this gateway answers, or the one whose session it is."""
-        if elsewhere is not None and not calls.has(id):
-            theirs = await elsewhere.forward(request, id)
-            if theirs is not None:
-                return theirs
-        return await answer(calls.find(id, bearer(request.headers)))
+        return await owner.answers(request, id, part)
 
 
 def _refuse_other_sites(request: Request) -> None:
@@ -178,16 +156,6 @@ def _refuse_other_sites(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise HTTPException(403, f"a page of {origin[:64]!r} may not open calls here")
-
-
-def _for_browsers(server: IceServer) -> dict[str, Any]:
-    """As RTCConfiguration.iceServers has it."""
-    entry: dict[str, Any] = {"urls": list(server.urls)}
-    if server.username is not None:
-        entry["username"] = server.username
-    if server.credential is not None:
-        entry["credential"] = server.credential.get_secret_value()
-    return entry
 
 
 def _profile(config: AppConfig, avatar: str) -> dict[str, float]:

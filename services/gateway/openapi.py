@@ -26,13 +26,21 @@ from avatar.errors import (
 )
 
 Schema = dict[str, Any]
-Who = Literal["anybody", "key", "operator", "session"]
+Who = Literal["anybody", "key", "operator", "session", "viewer"]
 
 SECURITY: Final[dict[Who, list[Schema]]] = {
     "anybody": [],
     "key": [{"key": []}, {}],  # a server for its own machine asks for none
     "operator": [{"operatorKey": []}, {}],
     "session": [{"sessionToken": []}],
+    "viewer": [{"viewerToken": []}, {"sessionToken": []}],
+}
+REFUSALS: Final[dict[Who, tuple[type[AvatarError], ...]]] = {
+    "anybody": (),
+    "key": (Unauthenticated,),
+    "operator": (Unauthenticated, PermissionDenied),
+    "session": (Unauthenticated, NotFound, Unavailable),
+    "viewer": (Unauthenticated, NotFound, Unavailable),
 }
 SCHEMES: Final[Schema] = {
     "key": {
@@ -50,6 +58,11 @@ SCHEMES: Final[Schema] = {
         "type": "http",
         "scheme": "bearer",
         "description": "The token that POST /v1/sessions gave with this session.",
+    },
+    "viewerToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "One of POST /v1/sessions/{id}/viewer-tokens: it watches, and nothing else.",
     },
 }
 TEXT: Final[Schema] = {"type": "string"}
@@ -97,9 +110,7 @@ def operation(
     if media:
         answer["content"] = {media: {"schema": schema or TEXT}}
     answers: dict[int | str, Schema] = {status: answer}
-    wrong = errors + {"anybody": (), "session": (Unauthenticated, NotFound, Unavailable)}.get(
-        who, (Unauthenticated,) if who == "key" else (Unauthenticated, PermissionDenied)
-    )
+    wrong = errors + REFUSALS[who]
     for code in sorted({each.http_status for each in wrong}):
         reasons = sorted({each.reason for each in wrong if each.http_status == code})
         answers[code] = {
@@ -186,6 +197,7 @@ READYZ = operation(
 )
 METRICS = operation("Prometheus metrics", "operator", ok=(200, "text/plain", TEXT))
 PAGE = operation("The page", ok=(200, "text/html", TEXT))
+WATCH_PAGE = operation("The page of those who watch", ok=(200, "text/html", TEXT))
 WEB = operation("A file of the page", errors=(NotFound,))
 AVATARS = operation(
     "Who can be called",
@@ -255,3 +267,24 @@ CONNECT = operation(
     "after its connection was lost.",
 )
 HANG_UP = operation("End the connection, not the session", "session", ok=(204, "", None))
+MAKE_VIEWER_TOKEN = operation(
+    "A token that lets its bearer watch",
+    "session",
+    ok=(201, "application/json", _object(token=TEXT, watch=TEXT)),
+)
+TAKE_VIEWER_TOKENS_BACK = operation(
+    "No viewer token is good any more", "session", ok=(204, "", None)
+)
+DESCRIBE_AUDIENCE = operation(
+    "Whom one watches, and how many do",
+    "viewer",
+    ok=(200, "application/json", {"type": "object"}),
+)
+WATCH = operation(
+    "Watch by WHEP (SDP offer in, answer out)",
+    "viewer",
+    ok=(201, "application/sdp", TEXT),
+    body={"application/sdp": TEXT},
+    errors=(InvalidInput, TooLarge, TooManyAttempts, Busy),
+)
+STOP_WATCHING = operation("Stop watching", "viewer", ok=(204, "", None))

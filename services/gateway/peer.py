@@ -2,23 +2,13 @@
 
 import asyncio
 import json
-import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
-from aiortc import (
-    MediaStreamTrack,
-    RTCBundlePolicy,
-    RTCConfiguration,
-    RTCDataChannel,
-    RTCIceServer,
-    RTCPeerConnection,
-    RTCSessionDescription,
-)
+from aiortc import MediaStreamTrack, RTCDataChannel, RTCIceServer, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcsctptransport import LOCAL_MAX_MESSAGE_SIZE
 from av import AudioFrame
@@ -26,14 +16,13 @@ from numpy.typing import NDArray
 
 from avatar.telemetry.logging import get_logger
 from avatar.timebase import TICKS_PER_SECOND
-from services.gateway.encoders import OPUS_AHEAD, PICTURE_RATE
+from services.gateway.connection import Connection
 from services.gateway.events import MAX_EVENT_BYTES
-from services.gateway.media import PLAYED_RATE, Block
+from services.gateway.feed import Feed
+from services.gateway.media import Block
 from services.gateway.microphone import Microphone
-from services.gateway.reach import Reach, gather
+from services.gateway.reach import Reach
 from services.gateway.sdp import Offer
-from services.gateway.senders import CallClock, SenderReports, attach
-from services.gateway.tracks import PictureTrack, SoundTrack
 
 log = get_logger(__name__)
 
@@ -44,7 +33,6 @@ MAX_BUFFERED_BYTES: Final = 256 << 10
 """Given to SCTP at once; the rest waits where it can still be dropped."""
 MAX_WAITING_EVENTS: Final = 512
 MAX_WAITING_BYTES: Final = 1 << 20
-CLOSE_S: Final = 5.0
 
 
 class Listener(Protocol):
@@ -65,92 +53,47 @@ class Listener(Protocol):
         ...
 
 
-class WebRtcPeer:
-    """One connection, from a caller's offer to its end; a `Peer` for the session."""
+class WebRtcPeer(Connection):
+    """One connection of a caller; a `Peer` for the session, which plays to all through it."""
+
+    SOUND: ClassVar[str] = "sendrecv"
 
     def __init__(
         self,
         listener: Listener,
         offer: Offer,
+        feed: Feed,
         *,
         session_id: str,
         reach: Reach,
-        executor: Executor,
         ice_servers: Sequence[RTCIceServer] = (),
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`executor` encodes pictures."""
+        super().__init__(offer, feed, reach, ice_servers)
         self._listener = listener
-        self._offer = offer
         self._session_id = session_id
-        self._reach = reach
-        self._call = CallClock()
         self._last_at = 0
-        self._connection = RTCPeerConnection(
-            RTCConfiguration(
-                # never None: aiortc would ask a public STUN server
-                iceServers=list(ice_servers),
-                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-            )
-        )
-        self._sound = SoundTrack()
-        self._pictures = PictureTrack(offer.picture_codec, executor, clock)
-        self._uses_candidates = bool(ice_servers)
+        self._leads = False
         self._channel: RTCDataChannel | None = None
         self._num_channels = 0
         self._waiting: deque[str] = deque()
         self._num_waiting_bytes = 0
-        self._is_connected = False
-        self._is_over = False
-        self._gone = asyncio.Event()
         self._hearing: set[asyncio.Task[None]] = set()
-        self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def stats(self) -> dict[str, int]:
-        """What was dropped, and the rate encoded for."""
-        return {
-            "blocks_dropped": self._sound.blocks.num_dropped,
-            "pictures_dropped": self._pictures.pictures.num_dropped,
-            "bits_per_s": self._pictures.bits_per_s,
-        }
 
     async def answer(self) -> str:
-        """The SDP to answer the offer with; the connection comes about by itself afterwards."""
-        connection = self._connection
-        sound = connection.addTransceiver(self._sound, direction="sendrecv").sender
-        pictures = connection.addTransceiver(self._pictures, direction="sendonly").sender
-        reports = SenderReports(sound, self._call, PLAYED_RATE, delay=OPUS_AHEAD)
-        attach(sound, reports)
-        self._sound.on_sent = reports.sent
-        reports = SenderReports(pictures, self._call, PICTURE_RATE)
-        attach(pictures, reports, self._pictures.want_whole, self._pictures.on_estimate)
-        self._pictures.on_sent = reports.sent
-        for track in (self._sound, self._pictures):
-            track.on("ended", self._on_track_ended)
-        connection.on("connectionstatechange", self._on_state)
-        connection.on("track", self._on_track)
-        connection.on("datachannel", self._on_channel)
-
-        await connection.setRemoteDescription(RTCSessionDescription(self._offer.sdp, "offer"))
-        if self._uses_candidates:
-            transport = connection.getTransceivers()[0].receiver.transport.transport
-            for candidate in self._offer.candidates:
-                await transport.addRemoteCandidate(candidate)
-        await gather(connection, self._reach, is_firefox=self._offer.is_firefox)
         # what events.parse takes, so that a client knows before it sends
-        return connection.localDescription.sdp.replace(
+        return (await super().answer()).replace(
             f"a=max-message-size:{LOCAL_MAX_MESSAGE_SIZE}", f"a=max-message-size:{MAX_EVENT_BYTES}"
         )
 
     def play(self, block: Block) -> None:
+        """Give this to the caller, and to everybody who watches."""
         if self._is_over:
             return
-        self._call.start(block.at)
+        if not self._leads:
+            self._leads = True
+            self._feed.join(self, leads=True)
         self._last_at = block.at
-        self._sound.blocks.put(block)
-        for picture in block.pictures:
-            self._pictures.pictures.put(picture)
+        self._feed.play(block)
 
     def tell(self, event: Mapping[str, object]) -> None:
         """Send an event; what it lacks of event_id, session_id and t_ms is added.
@@ -173,64 +116,26 @@ class WebRtcPeer:
         ):
             self._num_waiting_bytes -= len(self._waiting.popleft())
 
-    async def leave(self, patience_s: float) -> None:
-        """Close once the caller has gone by itself, which the last event told it to, or does not.
-
-        SCTP says nobody when the other side has read everything; this is how it is made sure.
-        """
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._gone.wait()
-        except TimeoutError:
-            pass
-        await self.close()
-
-    async def close(self) -> None:
-        """Free everything; idempotent, and complete even if its caller is cancelled."""
-        self._is_over = True
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
-
     async def _close(self) -> None:
-        self._gone.set()
         self._waiting.clear()
         hearing = set(self._hearing)
         for task in hearing:
             task.cancel()
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._connection.close()
-        except TimeoutError:
-            log.exception("connection_does_not_close")
+        await super()._close()
         if hearing:
             await asyncio.wait(hearing)
-        for track in (self._sound, self._pictures):
-            track.stop()
 
     # What aiortc tells
 
-    def _on_state(self) -> None:
-        match self._connection.connectionState:
-            case "connected" if not self._is_connected:
-                self._is_connected = True
-                if not self._is_over:
-                    self._listener.connected(self)
-            case "failed" | "closed":
-                self._lose()
-            case _:
-                pass
+    def _prepare(self, connection: RTCPeerConnection) -> None:
+        connection.on("track", self._on_track)
+        connection.on("datachannel", self._on_channel)
 
-    def _on_track_ended(self) -> None:
-        if self._is_connected:  # the caller has gone, or the track has said what failed
-            self._lose()
+    def _connected(self) -> None:
+        self._listener.connected(self)
 
-    def _lose(self) -> None:
-        if not self._gone.is_set():
-            self._gone.set()
-            if not self._is_over:
-                self._is_over = True
-                self._listener.lost(self)
+    def _lost(self) -> None:
+        self._listener.lost(self)
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":

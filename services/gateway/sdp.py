@@ -50,17 +50,36 @@ class Offer:
 
 
 def read_offer(body: bytes, max_bytes: int) -> Offer:
-    """The offer in the body of a request.
+    """The offer in the body of a caller's request.
 
     Raises:
         TooLarge: It has more than `max_bytes`.
         InvalidInput: It is no offer of a two-way call; the message names what to offer instead.
     """
     offered = _parsed(_text(body, max_bytes))
+    return _checked(offered, _sections(offered), "VP8")
+
+
+def read_viewer_offer(body: bytes, max_bytes: int, codec: PictureCodec) -> Offer:
+    """The same, of somebody who only watches; `codec` is taken where it is offered.
+
+    Raises:
+        TooLarge: As `read_offer`.
+        InvalidInput: As `read_offer`, or there is a data channel in it.
+    """
+    offered = _parsed(_text(body, max_bytes))
     sections = _sections(offered)
+    if "application" in sections:
+        raise InvalidInput("who watches has no data channel; offer one audio and one video")
+    return _checked(offered, sections, codec)
+
+
+def _checked(
+    offered: SessionDescription, sections: dict[str, MediaDescription], preferred: PictureCodec
+) -> Offer:
     primary = _bundled(offered, sections)
     ice, dtls = _ice(primary), _dtls(primary)
-    codec, codecs = _picture_codecs(sections["video"])
+    codec, codecs = _picture_codecs(sections["video"], preferred)
 
     checked = SessionDescription()
     checked.origin = "- 1 1 IN IP4 0.0.0.0"
@@ -132,7 +151,7 @@ def _bundled(
     offered: SessionDescription, sections: dict[str, MediaDescription]
 ) -> MediaDescription:
     """The section whose transport carries all of them."""
-    mids = [media.rtp.muxId for media in sections.values()]
+    mids = [media.rtp.muxId or "" for media in sections.values()]
     if len(set(mids)) < len(mids) or not all(_MID.fullmatch(mid) for mid in mids):
         raise InvalidInput("every section needs an a=mid of its own, of at most 16 characters")
     bundle = [group.items for group in offered.group if group.semantic == "BUNDLE"]
@@ -189,10 +208,12 @@ def _opus(media: MediaDescription) -> list[RTCRtpCodecParameters]:
     return opus[:1]
 
 
-def _picture_codecs(media: MediaDescription) -> tuple[PictureCodec, list[RTCRtpCodecParameters]]:
-    """VP8 where it is offered: it costs a third of what H.264 costs to encode."""
+def _picture_codecs(
+    media: MediaDescription, preferred: PictureCodec
+) -> tuple[PictureCodec, list[RTCRtpCodecParameters]]:
+    """The preferred codec where it is offered; VP8 costs a third of what H.264 costs to encode."""
     common = _common(media)
-    names: tuple[PictureCodec, ...] = ("VP8", "H264")
+    names: tuple[PictureCodec, ...] = ("VP8", "H264") if preferred == "VP8" else ("H264", "VP8")
     for name in names:
         for codec in common:
             if codec.name.upper() == name:

@@ -1,27 +1,17 @@
-"""Sound and pictures of one connection, from the session's blocks to packets that aiortc sends."""
+"""Sound and pictures of one connection: packets that wait for aiortc to send them."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any, Final, Generic, TypeVar
 
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av.packet import Packet
 
-from avatar.telemetry.logging import get_logger
-from services.gateway.encoders import Bitrates, PictureEncoder, RateControl, SoundEncoder
-from services.gateway.media import Block, Picture
-from services.gateway.sdp import PictureCodec
-
-log = get_logger(__name__)
-
 MAX_BLOCKS: Final = 10
 """200 ms: what a loop that stood still may catch up with."""
-MAX_PICTURES: Final = 5
-WHOLE_PICTURE_INTERVAL_S: Final = 0.2
-"""A whole picture costs as much as ten others; who asks more often gets one this often."""
+MAX_PICTURES: Final = 10
 
 OnSent = Callable[[int], None]
 """Told a packet's pts when aiortc comes for the next one: the former has left by then."""
@@ -41,10 +31,18 @@ class Newest(Generic[T]):
         self._items: deque[T] = deque(maxlen=capacity)
         self._arrived = asyncio.Event()
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._items) == self._items.maxlen
+
     def put(self, item: T) -> None:
-        self.num_dropped += len(self._items) == self._items.maxlen
+        self.num_dropped += self.is_full
         self._items.append(item)
         self._arrived.set()
+
+    def clear(self) -> None:
+        self.num_dropped += len(self._items)
+        self._items.clear()
 
     async def get(self) -> T:
         while not self._items:
@@ -53,93 +51,57 @@ class Newest(Generic[T]):
         return self._items.popleft()
 
 
-class SoundTrack(MediaStreamTrack):
-    """The avatar's voice, encoded where it stands: it takes a quarter of a millisecond a block."""
+class PacketTrack(MediaStreamTrack):
+    """Packets in the order in which they were put; those that nobody fetches go, oldest first."""
 
-    kind = "audio"
-
-    def __init__(self) -> None:
+    def __init__(self, capacity: int) -> None:
         super().__init__()
-        self.blocks: Newest[Block] = Newest(MAX_BLOCKS)
         self.on_sent: OnSent = _ignore
-        self._encoder = SoundEncoder()
+        self._packets: Newest[Packet[Any]] = Newest(capacity)
         self._last_pts: int | None = None
+
+    @property
+    def num_dropped(self) -> int:
+        return self._packets.num_dropped
+
+    def put(self, packet: "Packet[Any]") -> None:
+        self._packets.put(packet)
 
     async def recv(self) -> "Packet[Any]":
         if self.readyState != "live":
             raise MediaStreamError
         if self._last_pts is not None:
             self.on_sent(self._last_pts)
-        block = await self.blocks.get()
-        try:
-            packet = self._encoder.encode(block)
-        except Exception as error:  # aiortc would tell its own log only
-            log.exception("sound_not_encoded")
-            raise MediaStreamError from error
+        packet = await self._packets.get()
         self._last_pts = packet.pts
         return packet
 
 
-class PictureTrack(MediaStreamTrack):
-    """The avatar's face, encoded in the executor."""
+class SoundTrack(PacketTrack):
+    """The avatar's voice; a packet that is missing is repaired from the next one."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__(MAX_BLOCKS)
+
+
+class PictureTrack(PacketTrack):
+    """The avatar's face: begins with a whole picture, and after a gap goes on with one."""
 
     kind = "video"
 
-    def __init__(self, codec: PictureCodec, executor: Executor, clock: Callable[[], float]) -> None:
-        super().__init__()
-        self.pictures: Newest[Picture] = Newest(MAX_PICTURES)
-        self.on_sent: OnSent = _ignore
-        self._last_pts: int | None = None
-        self._encoder = PictureEncoder(codec)
-        self._executor = executor
-        self._clock = clock
-        self._rate: RateControl | None = None
-        self._is_whole_wanted = True
-        self._whole_at = float("-inf")
+    def __init__(self, want_whole: Callable[[], None]) -> None:
+        super().__init__(MAX_PICTURES)
+        self._want_whole = want_whole
+        self._waits_for_whole = True
 
-    @property
-    def bits_per_s(self) -> int:
-        """The rate encoded for; 0 before the first picture."""
-        return self._rate.bits_per_s if self._rate is not None else 0
-
-    def want_whole(self) -> None:
-        """The receiver cannot go on without a whole picture."""
-        self._is_whole_wanted = True
-
-    def on_estimate(self, bits_per_s: int) -> None:
-        if self._rate is not None:
-            self._rate.on_estimate(bits_per_s)
-
-    async def recv(self) -> "Packet[Any]":
-        loop = asyncio.get_running_loop()
-        if self._last_pts is not None:
-            self.on_sent(self._last_pts)
-        while self.readyState == "live":
-            picture = await self.pictures.get()
-            if self._rate is None:
-                height, width, _ = picture.pixels.shape
-                self._rate = RateControl(Bitrates.of(width, height), self._clock)
-            is_whole = self._take_whole()
-            try:
-                packet = await loop.run_in_executor(
-                    self._executor, self._encode, picture, self._rate.bits_per_s, is_whole
-                )
-            except Exception as error:  # aiortc would tell its own log only
-                log.exception("picture_not_encoded")
-                raise MediaStreamError from error
-            if packet is not None:
-                self._rate.sent(packet.size)
-                self._last_pts = packet.pts
-                return packet
-        raise MediaStreamError
-
-    def _encode(self, picture: Picture, bits_per_s: int, is_whole: bool) -> "Packet[Any] | None":
-        return self._encoder.encode(picture, bits_per_s, is_whole=is_whole)
-
-    def _take_whole(self) -> bool:
-        now = self._clock()
-        if not self._is_whole_wanted or now - self._whole_at < WHOLE_PICTURE_INTERVAL_S:
-            return False
-        self._is_whole_wanted = False
-        self._whole_at = now
-        return True
+    def put(self, packet: "Packet[Any]") -> None:
+        if packet.is_keyframe:
+            self._waits_for_whole = False
+        elif self._packets.is_full and not self._waits_for_whole:
+            self._waits_for_whole = True  # what follows builds on what would be missing
+            self._packets.clear()
+            self._want_whole()
+        if not self._waits_for_whole:
+            super().put(packet)

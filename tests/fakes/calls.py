@@ -24,7 +24,8 @@ from services.gateway.coordinator import Session
 from services.gateway.events import CallState, ClientEvent
 from services.gateway.guard import Guard
 from services.gateway.http import HttpServer, make_app
-from services.gateway.http_calls import Elsewhere, add_call_routes
+from services.gateway.http_calls import add_call_routes
+from services.gateway.http_owner import Elsewhere
 from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
 from services.gateway.once import Once
 from services.gateway.talker import Talker

