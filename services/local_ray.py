@@ -30,6 +30,7 @@ RAY_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_TASK_EVENTS": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",  # its files hold the same
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",  # of 10: who waits, waits for it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack at SIGTERM, and aborts
     "RAY_worker_niceness": "0",  # 15 otherwise: whatever else runs here would come first
@@ -100,12 +101,14 @@ def _signals_held() -> Iterator[None]:
 
 
 def pools_of(config: dict[str, Any]) -> dict[str, float]:
-    """As many units of each pool as the replicas ask for."""
+    """As many units of each pool as there may be replicas that ask for them."""
     pools: dict[str, float] = {}
     for deployment in config["applications"][0]["deployments"]:
         asked = deployment.get("ray_actor_options", {}).get("resources", {})
+        scaled = deployment.get("autoscaling_config") or {}
+        most = scaled.get("max_replicas", deployment.get("num_replicas", 1))
         for pool, units in asked.items():
-            pools[pool] = pools.get(pool, 0.0) + units * deployment.get("num_replicas", 1)
+            pools[pool] = pools.get(pool, 0.0) + units * most
     return pools
 
 

@@ -42,6 +42,14 @@ class Worker(Protocol):
         """Raise if the worker should be replaced."""
         ...
 
+    async def load(self) -> dict[str, float]:
+        """Slots, how many are leased, and how many people wait."""
+        ...
+
+    async def drain(self, limit_s: float) -> None:
+        """Take no new sessions, and wait until those that are here have ended, or `limit_s`."""
+        ...
+
     async def close(self) -> None:
         """Idempotent."""
         ...
@@ -91,6 +99,14 @@ class ComputeWorker(Generic[State, In, Out]):
             raise RuntimeError(f"{self._kind.name} is not started")
         self.serving.host.check_health()
 
+    async def load(self) -> dict[str, float]:
+        assert self.serving is not None, "load() before start()"
+        return await self.serving.host.load()
+
+    async def drain(self, limit_s: float) -> None:
+        if self.serving is not None:
+            await self.serving.host.drain(limit_s)
+
     async def close(self) -> None:
         if self.serving is not None:
             await self.serving.close()
@@ -138,6 +154,7 @@ class ServeReplica:
         settings = AppConfig.model_validate(config).with_environment()
         environment = Environment.read()
         logging.configure(path=environment.log_file)
+        self._drain_s = settings.drain_s
         make = await asyncio.to_thread(worker_class, worker)
         self._worker = make(settings, environment, connect(settings, environment, make.stage))
         await self._worker.start()
@@ -151,9 +168,19 @@ class ServeReplica:
     async def check_health(self) -> None:
         self._worker.check_health()
 
-    async def __del__(self) -> None:  # Serve awaits it
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `SessionsPolicy` decides by."""
+        return await self._worker.load()
+
+    async def __del__(self) -> None:
+        """Serve awaits it when a pool shrinks or the application is replaced.
+
+        It kills the replica `graceful_shutdown_timeout_s` after it has begun to. Where the whole
+        cluster ends nobody calls this.
+        """
         worker: Worker | None = getattr(self, "_worker", None)
         if worker is not None:  # the constructor may have failed
+            await worker.drain(self._drain_s)
             await worker.close()
 
 

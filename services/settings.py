@@ -149,6 +149,12 @@ class AppConfig(_Frozen):
     stage_host: str = Field(
         default="127.0.0.1", description="STAGE_HOST; where stages reach each other"
     )
+    drain_s: float = Field(
+        default=15.0,
+        ge=0,
+        description="DRAIN_S; how long a replica that has to go waits for its sessions; some "
+        "seconds less than graceful_shutdown_timeout_s in ray_config.yaml",
+    )
     avatars_dir: Path = Field(
         default=FOLDER,
         description="AVATARS_DIR; where avatars trained by the user are, see docs/characters.md",
@@ -180,6 +186,7 @@ class AppConfig(_Frozen):
             "port": "PORT",
             "grpc_port": "GRPC_PORT",
             "stage_host": "STAGE_HOST",
+            "drain_s": "DRAIN_S",
             "avatars_dir": "AVATARS_DIR",
         }
         given = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}

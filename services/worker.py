@@ -18,6 +18,8 @@ log = get_logger(__name__)
 SLOT_WAIT_S = 2.0
 """How long a new session waits for the compute of one whose lease has just ended."""
 
+DRAIN_POLL_S = 0.5
+
 Serve = Callable[[Inbound, Lease], Awaitable[None]]
 """Serves one edge of a session whose lease is ours."""
 
@@ -69,6 +71,27 @@ class Heartbeat:
                 log.warning("heartbeat_failed", worker=self.info.worker, error=str(error))
 
 
+async def until_free(bus: Bus, worker: WorkerId, limit_s: float) -> None:
+    """Until nobody leases a slot of a worker any more, or `limit_s` seconds have passed.
+
+    A bus that does not answer is waited for: sessions go on without it for a while.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            while True:
+                with suppress(AvatarError, OSError):
+                    if await bus.loads(worker) == [0]:
+                        return
+                await asyncio.sleep(DRAIN_POLL_S)
+
+
+async def load_of(bus: Bus, worker: WorkerId, slots: int) -> dict[str, float]:
+    """What autoscaling goes by; see services/autoscaling.py."""
+    [leased] = await bus.loads(worker)
+    waiting = await bus.line_length()
+    return {"slots": float(slots), "leased": float(leased), "waiting": float(waiting)}
+
+
 class SessionHost:
     """Listens for the edges of one worker, and lets in those that hold its lease."""
 
@@ -113,9 +136,15 @@ class SessionHost:
             raise RuntimeError(f"{self.stage} is not started")
         self._heartbeat.check()
 
-    async def drain(self) -> None:
+    async def load(self) -> dict[str, float]:
+        return await load_of(self._bus, self._worker, self._slots)
+
+    async def drain(self, limit_s: float) -> None:
+        """Take no new sessions, and wait until those that are here have ended, or `limit_s`."""
         if self._heartbeat is not None:
             await self._heartbeat.drain()
+            log.info("worker_draining", stage=self.stage, worker=self._worker)
+            await until_free(self._bus, self._worker, limit_s)
 
     async def close(self) -> None:
         """Idempotent."""

@@ -76,6 +76,12 @@ class AudioLlm:
     def check_health(self) -> None:
         self.host.check_health()
 
+    async def load(self) -> dict[str, float]:
+        return await self.host.load()
+
+    async def drain(self, limit_s: float) -> None:
+        await self.host.drain(limit_s)
+
     async def close(self) -> None:
         await self.host.close()
         if self._live is not None:

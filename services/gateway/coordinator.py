@@ -25,7 +25,7 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
 from services.gateway.admission import Admission, GatewayFull, Tell
-from services.worker import Heartbeat, task_group, until_done
+from services.worker import Heartbeat, load_of, task_group, until_done, until_free
 
 log = get_logger(__name__)
 
@@ -260,6 +260,15 @@ class Coordinator:
         if self._heartbeat is None:
             raise RuntimeError("the gateway is not started")
         self._heartbeat.check()
+
+    async def load(self) -> dict[str, float]:
+        return await load_of(self._bus, self._worker, self._slots)
+
+    async def drain(self, limit_s: float) -> None:
+        """Open no more sessions, and wait until those that are here have ended, or `limit_s`."""
+        if self._heartbeat is not None:
+            await self._heartbeat.drain()
+            await until_free(self._bus, self._worker, limit_s)
 
     async def close(self) -> None:
         """Idempotent."""

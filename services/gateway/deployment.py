@@ -57,6 +57,7 @@ class Gateway:
         self._once = Once(wiring.bus, worker, self.calls.renew_token)
         self._http: HttpServer | None = None
         self._is_closed = False
+        self._is_draining = False
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -77,6 +78,14 @@ class Gateway:
     def check_health(self) -> None:
         self.coordinator.check_health()
         self.calls.check_health()
+
+    async def load(self) -> dict[str, float]:
+        return await self.coordinator.load()
+
+    async def drain(self, limit_s: float) -> None:
+        """Open no more sessions; not ready, so that a balancer asks others."""
+        self._is_draining = True
+        await self.coordinator.drain(limit_s)
 
     async def close(self) -> None:
         """Idempotent."""
@@ -101,6 +110,8 @@ class Gateway:
                 missing: list[str] = list(await self.coordinator.missing())
                 if await self._is_launcher_listening():
                     missing.append("the launcher's port")
+                if self._is_draining:
+                    missing = ["its own end: it takes no new sessions"]
                 if not missing and not is_warm:
                     self._wait_for(["the first video"])
                     await self.talker.say(CAST[0].id, WARM_UP_TEXT, _ignore)

@@ -3,130 +3,26 @@
 import asyncio
 import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import grpc
 import psutil  # type: ignore[import-untyped]  # no stubs
 import pytest
 
-from services.ports import free_port
 from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
 from tests.fakes.graph import QUESTIONS, pictures_of, until, video_of
+from tests.fakes.launcher import STOP_S, Run, launched, status_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
-
-ROOT = Path(__file__).parent.parent.parent
-READY_S = 240.0
-STOP_S = 60.0
-REPLICA = "ray::ServeReplica:talkingmachines:"
-
-
-@dataclass
-class Watch:
-    """Asks /healthz and /readyz all the time, and notes every answer."""
-
-    port: int
-    healthz: list[int] = field(default_factory=list)
-    readyz: list[int] = field(default_factory=list)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        while not self.stopped.wait(0.05):
-            self.healthz.append(status_of(self.port, "/healthz"))
-            self.readyz.append(status_of(self.port, "/readyz"))
-
-
-@dataclass
-class Run:
-    """A running launcher."""
-
-    process: subprocess.Popen[str]
-    port: int
-    grpc_port: int
-    folder: Path
-    watch: Watch
-    lines: list[str]
-
-    def replicas(self) -> dict[str, psutil.Process]:
-        """The replicas' processes by stage."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        named = {"".join(child.cmdline()): child for child in children}
-        return {
-            name.removeprefix(REPLICA).strip(): child
-            for name, child in named.items()
-            if name.startswith(REPLICA)
-        }
-
-
-def status_of(port: int, path: str) -> int:
-    """The HTTP status; 0 where nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
-            status: int = response.status
-            return status
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-    except OSError:
-        return 0
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    folder = Path("/tmp") / f"tmt-{os.getpid()}"  # short: sockets lie below
-    folder.mkdir()
-    config = folder / "ray_config.yaml"
-    text = (ROOT / "ray_config.yaml").read_text()
-    config.write_text(text.replace("services.app:build", "tests.fakes.workers:build"))
-    port, grpc_port = free_port(), free_port()
-    environment = {
-        "PATH": os.defpath,
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "PORT": str(port),
-        "GRPC_PORT": str(grpc_port),
-        "LOG_FILE": str(tmp_path_factory.mktemp("log") / "server.log"),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.run", "--config", str(config)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    watch = Watch(port)
-    watching = threading.Thread(target=watch.run)
-    lines: list[str] = []
-    try:
-        assert process.stdout is not None
-        lines.append(process.stdout.readline())  # the first one: somebody answers from now on
-        watching.start()
-        deadline = time.monotonic() + READY_S
-        while not lines[-1].startswith("Open http") and time.monotonic() < deadline:
-            line = process.stdout.readline()
-            assert line, f"the launcher ended: {''.join(lines)}"
-            lines.append(line)
-        yield Run(process, port, grpc_port, folder, watch, lines)
-    finally:
-        watch.stopped.set()
-        if watching.is_alive():
-            watching.join()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=STOP_S)
-        shutil.rmtree(folder, ignore_errors=True)
+    with launched(tmp_path_factory.mktemp("log")) as run:
+        yield run
 
 
 @pytest.fixture
