@@ -22,7 +22,7 @@ FAILURES = (
 )  # fmt: skip
 BENCHMARKS = (
     "stages", "hops", "graph", "capacity", "quality", "footage", "music", "install", "contact",
-    "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "viewers",
+    "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "viewers", "load",
     "live_soak", "ablations",
 )  # fmt: skip
 USUAL = BENCHMARKS[:-1]
