@@ -5,7 +5,6 @@ import itertools
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avatar.audio.files import decode
 from avatar.errors import Unavailable
@@ -19,6 +18,7 @@ from bench.receiver import Receiver, booked
 from bench.receiver import Told as Event
 from bench.receiver_faces import Face, FaceLook, load_reader, openings
 from bench.receiver_mic import FRAME
+from bench.receiver_sound import first_audible_s, spoken_span
 from bench.receiver_tracks import SOUND_RATE
 from bench.results import Values, bars, table
 from bench.server import Server
@@ -27,7 +27,6 @@ from training.meters.mouth_reader import MouthReader
 
 AVATAR = "mira"
 P50_BAR_S, SUM_BAR_MS = 1.5, 30.0
-AUDIBLE = 10 ** (-50 / 20)
 OPEN_SHARE = 0.15
 """The mouth moves once it is open by this share of what it is while speaking."""
 QUIET_S = 1.5
@@ -78,7 +77,7 @@ async def one_turn(call: Receiver[Face], question: Question, reader: MouthReader
     told = len(call.told)
     sent_s = await call.mic.speak(samples, SPEECH_RATE)
     # a microphone sends 20 ms once it has heard them
-    ended_s = sent_s - FRAME / SOUND_RATE + last_loud(samples) / SPEECH_RATE
+    ended_s = sent_s - FRAME / SOUND_RATE + spoken_span(samples)[1] / SPEECH_RATE
     latency = await call.event("avatar.latency", told)
     over = await call.event("avatar.playback.finished", told, wait_s=60)
     await asyncio.sleep(QUIET_S)
@@ -100,20 +99,12 @@ def heard_as(call: Receiver[Face], since: int) -> str:
     return " ".join(str(t.event["transcript"]) for t in call.told[since:] if t.type == name)
 
 
-def last_loud(samples: NDArray[np.float32]) -> int:
-    """The first sample after the last 10 ms in which somebody speaks."""
-    step = SPEECH_RATE // 100
-    levels = np.sqrt((samples[: len(samples) // step * step].reshape(-1, step) ** 2).mean(1))
-    return int(np.flatnonzero(levels > AUDIBLE)[-1] + 1) * step
-
-
 def first_sound_s(call: Receiver[Face], since_s: float) -> float:
-    """When the first audible sample had arrived, its place in the packet included."""
-    for piece in call.sound.received:
-        loud = np.flatnonzero(np.abs(piece.what) > AUDIBLE * 32768)
-        if piece.arrived_s > since_s and loud.size:
-            return piece.arrived_s + float(loud[0]) / SOUND_RATE
-    raise Unavailable("the avatar was not heard")
+    """When the first audible sample had arrived."""
+    found = first_audible_s(call.sound.received, since_s)
+    if found is None:
+        raise Unavailable("the avatar was not heard")
+    return found
 
 
 def first_lips_s(call: Receiver[Face], reader: MouthReader, since_s: float, over: Event) -> float:

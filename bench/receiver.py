@@ -72,14 +72,16 @@ class Booking:
 
 
 @asynccontextmanager
-async def booked(url: str, avatar: str = "") -> AsyncIterator[Booking]:
-    """A session until the block ends.
+async def booked(url: str, avatar: str = "", key: str = "") -> AsyncIterator[Booking]:
+    """A session until the block ends; `key` is for a server that asks for one.
 
     Raises:
         httpx.HTTPStatusError: There is no free place.
     """
     async with httpx.AsyncClient(base_url=url, timeout=WAIT_S, trust_env=False) as http:
-        response = await http.post("/v1/sessions", json={"avatar": avatar} if avatar else {})
+        body = {"avatar": avatar} if avatar else {}
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        response = await http.post("/v1/sessions", json=body, headers=headers)
         response.raise_for_status()
         booking = Booking(http, response.json())
         try:

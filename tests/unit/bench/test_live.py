@@ -8,9 +8,9 @@ import pytest
 
 from bench import live_av, live_barge_in, live_latency, live_page, live_soak, live_two
 from bench.clips import questions
-from bench.live_latency import last_loud
 from bench.live_page import longest_still_s, spoken_script
 from bench.options import Options
+from bench.receiver_sound import spoken_span
 from bench.receiver_tracks import SOUND_RATE
 from bench.stats import spread
 
@@ -150,7 +150,7 @@ def test_five_minutes_and_three_stalls_are_measured() -> None:
 def test_a_question_ends_before_its_recorded_silence() -> None:
     samples = np.zeros(16_000, np.float32)
     samples[1000:9000] = 0.1
-    assert 9000 <= last_loud(samples) <= 9160
+    assert 9000 <= spoken_span(samples)[1] <= 9160
 
 
 def test_the_microphone_file_asks_at_its_times() -> None:

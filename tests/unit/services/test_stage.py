@@ -314,5 +314,5 @@ async def test_a_closed_stage_is_no_longer_listed_and_closes_twice() -> None:
 
 async def test_a_draining_stage_says_so() -> None:
     async with bench() as b:
-        await b.stage.host.drain()
+        await b.stage.host.drain(60)
         assert [info.draining for info in await b.bus.workers("audio_encoder")] == [True]
