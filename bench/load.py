@@ -53,6 +53,7 @@ async def load(
     step_s = ramp_s / callers
     until_s = time.monotonic() + ramp_s + seconds
     listening = asyncio.create_task(_own_lateness())
+    began_s, used_s = time.monotonic(), time.process_time()
 
     async def one(number: int) -> Noted:
         await asyncio.sleep(number * step_s)
@@ -72,6 +73,7 @@ async def load(
         "seconds": seconds,
         "interrupts": script.interrupts,
         "own_lateness_ms": percentiles(late, 1000),
+        "own_cores": (time.process_time() - used_s) / (time.monotonic() - began_s),
     }
 
 
@@ -153,7 +155,7 @@ def report(values: Values) -> str:
             f"{_listed(told['refused'])}. The face stood still for more than 0.5 s "
             f"{told['frozen']} times, {told['frozen_s']:.1f} s in all, "
             f"{100 * told['frozen_share']:.2f} % of the time; the server told of "
-            f"{told['stalls_told']} stalls.\n",
+            f"{told['stalls_told']} stalls. This program used {values['own_cores']:.2f} cores.\n",
             table(
                 ["", *names],
                 [

@@ -22,6 +22,7 @@ def values_of(*callers: Noted) -> Values:
         "seconds": 60.0,
         "interrupts": 0.5,
         "own_lateness_ms": percentiles([0.001, 0.003], 1000),
+        "own_cores": 0.25,
     }
 
 
