@@ -3,7 +3,7 @@
 /**
  * An item: {id, role: user | assistant, text, startMs, endMs, state}, times on the call's clock or
  * null; `state` is partial (still changing), said, interrupted, or pending (typed, not confirmed).
- * An answer also has `sentences`: [{text, startMs, endMs, words: [{text, atMs}]}], each from where
+ * An answer also has `who`, the name of the character, and `sentences`: [{text, startMs, endMs, words: [{text, atMs}]}], each from where
  * it began to sound; `atMs` is when a word is heard on this page's own clock, performance.now().
  */
 export class Conversation {
@@ -12,7 +12,9 @@ export class Conversation {
   #speech = null; // {startMs, endMs} of the caller's present turn
   #made = 0;
 
-  constructor(items = [], changed = () => {}) {
+  /** `name` is the character's who answers; another one may take its place. */
+  constructor(items = [], changed = () => {}, name = "") {
+    this.name = name;
     this.#items = items.filter((item) => item.state !== "partial" && item.state !== "pending");
     this.#changed = changed;
   }
@@ -110,7 +112,8 @@ export class Conversation {
 
   #make(role, text, id, state, more = {}) {
     this.#made += 1;
-    return { id: id ?? `local_${this.#made}`, role, text, startMs: null, endMs: null, state, ...more };
+    const who = role === "assistant" ? this.name : "";
+    return { id: id ?? `local_${this.#made}`, role, who, text, startMs: null, endMs: null, state, ...more };
   }
 
   #add(...what) {

@@ -15,4 +15,7 @@ export const stopTalking = () => ({ type: "response.cancel" });
 
 export const pushToTalk = (pressed) => ({ type: "avatar.push_to_talk", pressed });
 
+/** Another character goes on with the call. */
+export const swapTo = (avatar) => ({ type: "avatar.swap", avatar });
+
 export const heartbeat = (n) => ({ type: "avatar.heartbeat", n });

@@ -249,6 +249,7 @@ async function boot() {
   followReadiness((isReady, models) => lobby.setReady(isReady, models));
   await lobby.load();
   prepareFiles(lobby.avatars);
+  room.meet(lobby.avatars);
 }
 
 boot();

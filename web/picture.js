@@ -18,8 +18,7 @@ export class Picture {
   /** Begins with the character's portrait: there is never a black box. */
   async begin(avatar) {
     this.#video.srcObject = null;
-    this.#video.setAttribute("aria-label", `${avatar.display_name}, a generated video`);
-    byId("ambience").src = avatar.portrait;
+    this.show(avatar);
     this.#frame.style.removeProperty("--aspect");
     show("unlock", false);
     const portrait = new Image();
@@ -33,6 +32,12 @@ export class Picture {
       this.#still.height = portrait.naturalHeight;
       pen.drawImage(portrait, 0, 0);
     }
+  }
+
+  /** Says who is seen now. */
+  show(avatar) {
+    this.#video.setAttribute("aria-label", `${avatar.display_name}, a generated video`);
+    byId("ambience").src = avatar.portrait;
   }
 
   play(stream) {

@@ -5,14 +5,14 @@ import { Call } from "./call.js";
 import { Captions } from "./captions.js";
 import { Conversation } from "./conversation.js";
 import { copyDiagnostics } from "./diagnostics.js";
-import { stopTalking } from "./events.js";
+import { stopTalking, swapTo } from "./events.js";
 import { Latency } from "./latency.js";
 import { modelsText } from "./lobby.js";
 import { Log } from "./log.js";
 import { choices, choose, keepCall } from "./memory.js";
 import { Notices, soundsLikeEcho } from "./notices.js";
 import { Quality } from "./quality.js";
-import { byId, clockText, setText, show, toast } from "./ui.js";
+import { byId, clockText, element, setText, show, toast } from "./ui.js";
 import { Voice } from "./voice.js";
 
 const READ_MS = 1000;
@@ -31,6 +31,7 @@ export class Room {
   conversation = new Conversation();
   latency = new Latency();
   quality = new Quality();
+  #cast = []; // who may go on with a call
   #notices = new Notices();
   #voice;
   #log;
@@ -111,9 +112,21 @@ export class Room {
     call.addEventListener("stream", ({ detail }) => this.#picture.play(detail));
     call.addEventListener("message", ({ detail }) => this.#onMessage(detail));
     show("share-row");
+    this.#showWho();
     this.#timer = setInterval(() => this.#tick(), READ_MS);
     this.#stayAwake();
     call.connect({ isResume: kept !== null });
+  }
+
+  /** Who may go on with a call. */
+  meet(avatars) {
+    this.#cast = avatars;
+    byId("swap").replaceChildren(
+      ...avatars.map(({ id, display_name }) =>
+        element("option", { value: id, textContent: display_name }),
+      ),
+    );
+    this.#showWho();
   }
 
   hangUp() {
@@ -157,6 +170,7 @@ export class Room {
     const { limits } = this.#call.session;
     this.#call = null;
     show("share-row", false);
+    show("swap-row", false);
     this.#voice.end();
     this.#captions.clear();
     this.#picture.say("");
@@ -229,6 +243,19 @@ export class Room {
     setText("watching", ` · ${count} watching`);
   }
 
+  /** Somebody goes on with the call; the picture fades over by itself. */
+  onAvatar(id) {
+    const avatar = this.#cast.find((each) => each.id === id);
+    if (!avatar || avatar.id === this.avatar.id) return;
+    this.avatar = avatar;
+    this.conversation.name = avatar.display_name;
+    setText("call-title", avatar.display_name);
+    this.#picture.show(avatar);
+    this.#showWho();
+    this.#showState(byId("state").dataset.state);
+    if (this.#call) keepCall({ avatar });
+  }
+
   onProblem(text) {
     toast(text);
   }
@@ -271,6 +298,7 @@ export class Room {
     byId("stop").addEventListener("click", () => this.stop());
     byId("captions-toggle").addEventListener("click", () => this.toggleCaptions());
     byId("share").addEventListener("click", () => this.share());
+    byId("swap").addEventListener("change", () => this.#call?.send(swapTo(byId("swap").value)));
     byId("copy-diagnostics").addEventListener("click", () => copyDiagnostics(this.diagnostics()));
     for (const control of document.querySelectorAll(".control")) {
       // a mouse leaves no focus behind, so that the space bar stays the talk key
@@ -281,7 +309,11 @@ export class Room {
   // What is shown
 
   #take(items) {
-    this.conversation = new Conversation(items, () => this.#keepItems());
+    this.conversation = new Conversation(
+      items,
+      () => this.#keepItems(),
+      this.avatar?.display_name,
+    );
     this.#keepItems();
   }
 
@@ -297,6 +329,11 @@ export class Room {
   #showCaptions(isOn) {
     this.#captions.isOn = isOn;
     byId("captions-toggle").setAttribute("aria-pressed", String(isOn));
+  }
+
+  #showWho() {
+    show("swap-row", this.isOpen && this.#cast.length > 1);
+    if (this.avatar) byId("swap").value = this.avatar.id;
   }
 
   #showState(state) {
@@ -355,7 +392,11 @@ export class Room {
 }
 
 const MESSAGES = {
-  "session.created": (room, { session }) => room.onModels(session?.models),
+  "session.created": (room, { session }) => {
+    room.onModels(session?.models);
+    room.onAvatar(session?.avatar);
+  },
+  "avatar.swapped": (room, { avatar }) => room.onAvatar(avatar),
   "avatar.state": (room, { state }) => room.onState(state),
   "conversation.item.input_audio_transcription.delta": (room, event) =>
     room.onHeard(event.transcript, false),

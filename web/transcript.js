@@ -3,7 +3,7 @@
 import { textAt } from "./conversation.js";
 import { clockText, element } from "./ui.js";
 
-const WHO = { user: "You" };
+const whoOf = (item, avatarName) => (item.role === "user" ? "You" : item.who || avatarName);
 
 /** Draws `items` into `list`, keeping the elements of items that did not change. */
 export function drawTranscript(list, items, avatarName) {
@@ -25,7 +25,7 @@ export function drawTranscript(list, items, avatarName) {
 function drawItem(item, look, avatarName) {
   const drawn = element("li", { className: `item ${item.role} ${item.state}` });
   drawn.dataset.look = look;
-  const who = element("span", { className: "who", textContent: WHO[item.role] ?? avatarName });
+  const who = element("span", { className: "who", textContent: whoOf(item, avatarName) });
   drawn.append(who, element("p", { textContent: item.text }));
   if (item.state === "interrupted") {
     drawn.append(element("span", { className: "mark", textContent: "interrupted" }));
@@ -39,7 +39,7 @@ export function asText(items, avatarName) {
   const lines = keptOf(items).map((item) => {
     const at = item.startMs === null ? "" : `[${clockText(item.startMs / 1000)}] `;
     const cut = item.state === "interrupted" ? " (interrupted)" : "";
-    return `${at}${WHO[item.role] ?? avatarName}: ${item.text}${cut}`;
+    return `${at}${whoOf(item, avatarName)}: ${item.text}${cut}`;
   });
   return `${lines.join("\n")}\n`;
 }
@@ -48,7 +48,7 @@ export function asText(items, avatarName) {
 export function asSubtitles(items, avatarName) {
   const cues = keptOf(items)
     .filter((item) => item.startMs !== null)
-    .flatMap((item) => cuesOf(item).map((cue) => ({ ...cue, who: WHO[item.role] ?? avatarName })))
+    .flatMap((item) => cuesOf(item).map((cue) => ({ ...cue, who: whoOf(item, avatarName) })))
     .sort((one, other) => one.startMs - other.startMs)
     .map(({ startMs, endMs, who, text }) => {
       const times = `${stampOf(startMs)} --> ${stampOf(Math.max(endMs, startMs + 1000))}`;

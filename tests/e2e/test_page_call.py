@@ -529,3 +529,23 @@ async def test_a_problem_of_the_server_is_told(visit: Visit, server: PageServer)
         "error", error={"type": "server_error", "code": "x", "message": "no model answers"}
     )
     await visitor.sees("#toast", "no model answers")
+
+
+async def test_another_character_goes_on_with_the_call(visit: Visit, server: PageServer) -> None:
+    visitor = await visit()
+    await visitor.call()
+    session = await server.session()
+    session.begin_answer("r1", "I am the first.", word_ms=20)
+    await visitor.page.locator("#settings-button").click()
+    choice = visitor.page.locator("#swap")
+    await expect(choice).to_have_value("mira")
+    await choice.select_option("otto")
+    [wish] = await session.heard("avatar.swap")
+    assert wish["avatar"] == "otto"
+    await visitor.sees("#call-title", "Mira")  # until it is so
+    session.emit("avatar.swapped", avatar="otto")
+    await visitor.sees("#call-title", "Otto")
+    await visitor.page.keyboard.press("Escape")
+    session.begin_answer("r2", "And I the second.", word_ms=20)
+    names = visitor.page.locator("#items .item.assistant .who")
+    await expect(names).to_have_text(["Mira", "Otto"])
