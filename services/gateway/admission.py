@@ -24,8 +24,8 @@ _LEARN: Final = 0.3
 T = TypeVar("T")
 
 
-class GatewayFull(Busy):
-    """The gateway that was asked has no free slot; another one may have."""
+class GatewayFull(Exception):
+    """The gateway that was asked has no free slot, another one may have; never leaves here."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Admission:
         It may be cancelled after `acquire` was done: who gives the slots back is settled by then.
 
         Args:
-            acquire: Takes all slots of a session, or raises Busy and holds none.
+            acquire: Takes all slots of a session, or raises Busy or GatewayFull and holds none.
             tell: Hears of the caller's place in line; without it nobody waits.
 
         Raises:
@@ -84,7 +84,7 @@ class Admission:
             raise self._refusal(f"{waiting} callers wait for a free slot already", waiting)
         try:
             return await acquire()
-        except Busy as error:
+        except (Busy, GatewayFull) as error:
             raise self._refusal(str(error), waiting) from error
 
     async def _in_turn(self, acquire: Callable[[], Awaitable[T]], tell: Tell) -> T:
@@ -109,7 +109,7 @@ class Admission:
                 if before == 0:
                     try:
                         acquired = await acquire()
-                    except Busy as error:
+                    except (Busy, GatewayFull) as error:
                         # those behind, at other gateways, need not wait for ours
                         steps_aside = isinstance(error, GatewayFull)
                     else:
