@@ -302,7 +302,9 @@ class LiveSession:
         seq = self._next_seq
         self._next_seq += 1
         pts = self._config.clock.pts(seq)
-        stamp = Stamp(self.id, chunk.epoch, seq, self._session.fence, pts)
+        left_s = self._dialogue.playout.buffered / PLAYED_RATE
+        left_s += self._config.clock.chunk_s * len(self._on_the_way)
+        stamp = Stamp(self.id, chunk.epoch, seq, self._session.fence, pts, left_s)
         self._on_the_way[seq] = _Sent(chunk.epoch, chunk.laid, now, is_probe, is_probe)
         await self._session.send(
             AudioChunk(
