@@ -38,7 +38,7 @@ MAX_SAMPLE_RATE = 192_000
 MAX_WORDS = 512
 MAX_CUES = 16
 MAX_SECONDS = 86_400.0
-"""Of a duration in a turn event."""
+"""Of a duration."""
 
 SESSION_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -209,11 +209,14 @@ def _fill_stamp(message: media_pb2.Stamp, stamp: Stamp) -> None:
     message.seq = stamp.seq
     message.fence = stamp.fence
     message.pts = stamp.pts
+    if stamp.left_s is not None:
+        message.left_seconds = _seconds(stamp.left_s)
 
 
 def _stamp_from_proto(message: media_pb2.Stamp) -> Stamp:
     session = session_id(message.session_id)
-    return Stamp(session, message.epoch, message.seq, message.fence, message.pts)
+    left_s = _seconds(message.left_seconds) if message.HasField("left_seconds") else None
+    return Stamp(session, message.epoch, message.seq, message.fence, message.pts, left_s)
 
 
 def _fill(

@@ -4,10 +4,8 @@ import asyncio
 import time
 from asyncio import Future
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Generic, ParamSpec, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from avatar import wire
 from avatar.bus import LEDGER_LENGTH, Bus, Lease, WorkerInfo
@@ -24,6 +22,7 @@ from avatar.media import (
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.transport import Channel, Inbound, OpenRequest, Transport
+from services.compute import ComputeThread
 from services.worker import SessionHost, task_group, until_done
 
 log = get_logger(__name__)
@@ -34,8 +33,10 @@ In = TypeVar("In", bound=Media)
 Out = TypeVar("Out", bound=Media)
 In_contra = TypeVar("In_contra", bound=Media, contravariant=True)
 Out_co = TypeVar("Out_co", bound=Media, covariant=True)
-P = ParamSpec("P")
 R = TypeVar("R")
+
+LAX_S = 1.0
+"""When an opening, or a chunk that nobody waits for, is due: after live ones, but not for ever."""
 
 
 class Engine(Protocol[State, In_contra, Out_co]):
@@ -94,7 +95,7 @@ class Stage(Generic[State, In, Out]):
         self._bus = bus
         self._transport = transport
         self._clock = clock
-        self._compute = ThreadPoolExecutor(1, thread_name_prefix=kind.name)
+        self.compute = ComputeThread(kind.name)
 
     async def start(self) -> WorkerInfo:
         return await self.host.start(self.serve)
@@ -102,7 +103,7 @@ class Stage(Generic[State, In, Out]):
     async def close(self) -> None:
         """Idempotent."""
         await self.host.close()
-        await asyncio.to_thread(self._compute.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self.compute.close)
 
     async def serve(self, inbound: Inbound, lease: Lease) -> None:
         """Serve one edge until its sender finishes.
@@ -111,7 +112,8 @@ class Stage(Generic[State, In, Out]):
             Fenced: The session has a newer owner.
             SessionLost: A chunk is missing.
         """
-        opening = self._run(self._engine.init_state, inbound.request)
+        due = self._clock() + LAX_S
+        opening = self.compute.run(due, self._engine.init_state, inbound.request)
         try:
             downstream = await self._open_next(inbound.request)
             try:
@@ -159,12 +161,15 @@ class Stage(Generic[State, In, Out]):
                 )
             if not self._is_next(chunk.stamp, last):
                 continue
-            output, advanced = await self._step(chunk, state)
+            arrived = self._clock() - inbound.waited_s
+            output, advanced = await self._step(chunk, state, arrived)
             if chunk.stamp.epoch < inbound.epoch:
                 self._drop("stale")
                 continue
-            output = replace(output, stamp=replace(chunk.stamp, fence=lease.fence), last=chunk.last)
             started = self._clock()
+            left_s = _left_s(chunk.stamp, started - arrived)
+            stamp = replace(chunk.stamp, fence=lease.fence, left_s=left_s)
+            output = replace(output, stamp=stamp, last=chunk.last)
             await downstream.send(output)
             metrics.stage_send_seconds.labels(self.kind.name).observe(self._clock() - started)
             state, last = advanced, chunk.stamp
@@ -195,22 +200,18 @@ class Stage(Generic[State, In, Out]):
     def _drop(self, cause: str) -> None:
         metrics.stage_dropped_total.labels(self.kind.name, cause).inc()
 
-    async def _step(self, chunk: In, state: State) -> tuple[Out, State]:
-        asked = self._clock()
+    async def _step(self, chunk: In, state: State, arrived: float) -> tuple[Out, State]:
+        asked, left_s = self._clock(), chunk.stamp.left_s
+        due = arrived + (LAX_S if left_s is None else left_s)
 
         def timed() -> tuple[tuple[Out, State], float, float]:
             started = self._clock()
             return self._engine.step(chunk, state), started - asked, self._clock() - started
 
-        result, waited_s, took_s = await self._run(timed)
+        result, waited_s, took_s = await self.compute.run(due, timed)
         metrics.stage_wait_seconds.labels(self.kind.name).observe(waited_s)
         metrics.stage_seconds.labels(self.kind.name).observe(took_s)
         return result
-
-    def _run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Start `function` in the compute thread; chunks of several sessions take turns there."""
-        call = partial(function, *args, **kwargs)
-        return asyncio.get_running_loop().run_in_executor(self._compute, call)
 
 
 class _Ledger(Generic[Out]):
@@ -257,6 +258,11 @@ class _Ledger(Generic[Out]):
                 continue
             if result == "fenced":
                 raise Fenced(f"{stage} of this session has a newer owner")
+
+
+def _left_s(stamp: Stamp, spent_s: float) -> float | None:
+    """What is left of a chunk's time; never below 0, or late sessions would hold up all others."""
+    return None if stamp.left_s is None else max(0.0, stamp.left_s - spent_s)
 
 
 def _let_go(unwanted: "Future[R]") -> None:

@@ -61,6 +61,11 @@ turn_stage_seconds = Histogram(
 stalls_total = Counter(
     "avatar_stalls_total", "Times at which a call stood still because a chunk was late."
 )
+ladder_steps_total = Counter(
+    "avatar_ladder_steps_total",
+    "Calls that went to still pictures under overload, or came back to moving ones.",
+    ["rung"],
+)
 pictures_encoded_total = Counter(
     "avatar_pictures_encoded_total",
     "Pictures encoded by the gateway: once, however many watch a call.",

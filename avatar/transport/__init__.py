@@ -92,6 +92,11 @@ class Inbound(Protocol):
         """Highest epoch announced so far, by cancel or by a chunk; never falls."""
         ...
 
+    @property
+    def waited_s(self) -> float:
+        """How long the chunk that was received last had been here before, in seconds."""
+        ...
+
     async def receive(self) -> Chunk | None:
         """Next chunk in order, or None once the sender has finished.
 

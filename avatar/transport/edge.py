@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,8 +46,9 @@ class End:
 
     def __init__(self, post: Callable[[Message], None], epoch: int = 0) -> None:
         self.epoch = epoch
+        self.waited_s = 0.0
         self._post = post
-        self._arrived: deque[Chunk] = deque()
+        self._arrived: deque[tuple[Chunk, float]] = deque()  # and when
         self._credit = MAX_CREDIT
         self._unacknowledged = 0  # handed to the receiver, credit not yet returned
         self._finished = False  # this end sends no more
@@ -87,7 +89,9 @@ class End:
             self._news.clear()
             await self._news.wait()
         self._unacknowledged = 1
-        return self._arrived.popleft()
+        chunk, arrived_at = self._arrived.popleft()
+        self.waited_s = time.monotonic() - arrived_at
+        return chunk
 
     async def cancel(self, epoch: int) -> None:
         if self._lost is None:
@@ -145,14 +149,14 @@ class End:
         pending = len(self._arrived) + self._unacknowledged + 1
         if pending > MAX_CREDIT:
             raise InvalidInput(f"{pending} chunks in flight, {MAX_CREDIT} allowed by credit")
-        self._arrived.append(chunk)
+        self._arrived.append((chunk, time.monotonic()))
         # A chunk announces its epoch; and one that is stale itself goes the same way as its elders.
         self._raise_epoch(chunk.stamp.epoch)
         self._news.set()
 
     def _raise_epoch(self, epoch: int) -> None:
         self.epoch = max(self.epoch, epoch)
-        wanted = [chunk for chunk in self._arrived if chunk.stamp.epoch >= self.epoch]
+        wanted = [each for each in self._arrived if each[0].stamp.epoch >= self.epoch]
         num_stale = len(self._arrived) - len(wanted)
         self._arrived = deque(wanted)
         self._give_back(num_stale)

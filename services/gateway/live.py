@@ -1,10 +1,11 @@
 """A live session: paces the graph in real time, plays what comes out to whoever is connected."""
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,15 @@ from avatar.audio.resample import StreamResampler
 from avatar.cast.avatars import character_of
 from avatar.cast.characters import Character
 from avatar.errors import AvatarError
-from avatar.media import SPEECH_RATE, AudioChunk, SessionId, Stamp, TurnEvent
+from avatar.media import (
+    SPEECH_RATE,
+    AudioChunk,
+    Behaviour,
+    CueName,
+    SessionId,
+    Stamp,
+    TurnEvent,
+)
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.timebase import TICKS_PER_SECOND, ticks_of_samples
@@ -21,9 +30,18 @@ from services.gateway.coordinator import Session
 from services.gateway.dialogue import Dialogue, Fields, Order
 from services.gateway.echo import EchoGate
 from services.gateway.events import CallState, ClientEvent, Swap
+from services.gateway.ladder import PROBE_S, Ladder
 from services.gateway.live_timeline import LaidChunk
-from services.gateway.media import BLOCK_S, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
-from services.gateway.pace import Pace
+from services.gateway.media import (
+    BLOCK_S,
+    BLOCK_SAMPLES,
+    BLOCK_TICKS,
+    PLAYED_RATE,
+    Block,
+    Peer,
+    Picture,
+)
+from services.gateway.pace import MARGIN_S, Pace
 from services.gateway.playout import PlayChunk
 from services.settings import AppConfig
 from services.worker import task_group
@@ -48,6 +66,18 @@ class _Sent:
     epoch: int
     laid: LaidChunk
     at: float
+    is_played: bool = False  # with a still picture, without waiting for it
+    is_probe: bool = False
+
+
+@dataclass(frozen=True)
+class _ToSend:
+    """A chunk for the graph."""
+
+    epoch: int
+    laid: LaidChunk
+    behaviour: Behaviour
+    cues: tuple[CueName, ...]
 
 
 class LiveSession:
@@ -69,6 +99,11 @@ class LiveSession:
             config.clock, self._character, self._order, self._tell, config.limits.reply_s
         )
         self._pace = Pace(config.clock)
+        # calls that stepped down together do not probe, and come back, together
+        probe_s = PROBE_S * random.Random(session.id).uniform(1.0, 1.5)
+        self._ladder = Ladder(config.clock.chunk_s, self._pace.longest_s - MARGIN_S, probe_s)
+        self._probe: _ToSend | None = None
+        self._returned_at = 0.0  # when the graph last gave something
         self._peer: Peer | None = None
         self._at = 0  # the call's clock, in ticks
         self._orders: asyncio.Queue[Order | NDArray[np.float32]] = asyncio.Queue()
@@ -99,6 +134,7 @@ class LiveSession:
             "avatar": self._character.id,
             "state": self.state,
             "connected": self.is_attached,
+            "rung": self._ladder.rung,
             "turns": self._dialogue.num_turns,
             "epoch": self._dialogue.epoch,
             "media_s": round(self._at / TICKS_PER_SECOND, 2),
@@ -135,6 +171,8 @@ class LiveSession:
         replaced, self._peer = self._peer, peer
         self._tell("session.created", self._dialogue.greeting())
         self._tell("avatar.state", {"state": self.state})
+        if self._ladder.rung != "full":
+            self._tell_rung()
         self._dialogue.resume()
         self._attached.set()
         self._news.set()
@@ -224,12 +262,16 @@ class LiveSession:
         while self._session.avatar != self._character.id:  # another wish may come meanwhile
             await self._session.swap(self._character.id)
             self._has_swapped = True
+        if self._ladder.rung == "still":  # of somebody else
+            self._step(self._ladder.up(self._clock(), "another avatar"))
         self._tell("avatar.swapped", {"avatar": self._character.id})
 
     def _is_due(self) -> bool:
         dialogue, now = self._dialogue, self._clock()
         if self._session.epoch < dialogue.epoch or self._session.avatar != self._character.id:
             return True
+        if self._ladder.rung == "still":
+            return self._probe is not None
         if len(self._on_the_way) >= self._pace.max_on_the_way:
             return False
         if self._may_begin_reply(now) and dialogue.playout.is_silent:
@@ -253,17 +295,30 @@ class LiveSession:
         )
 
     async def _send_chunk(self) -> None:
-        dialogue, seq = self._dialogue, self._next_seq
+        is_probe, now = self._ladder.rung == "still", self._clock()
+        chunk, self._probe = self._probe or self._lay(now), None
+        if chunk.epoch < self._dialogue.epoch:  # a probe that an interruption overtook
+            return
+        seq = self._next_seq
         self._next_seq += 1
-        laid = dialogue.timeline.next_chunk()
         pts = self._config.clock.pts(seq)
-        stamp = Stamp(self.id, dialogue.epoch, seq, self._session.fence, pts)
-        now = self._clock()
-        self._on_the_way[seq] = _Sent(dialogue.epoch, laid, now)
-        behaviour, cues = dialogue.laid(laid, now)
+        left_s = self._dialogue.playout.buffered / PLAYED_RATE
+        left_s += self._config.clock.chunk_s * len(self._on_the_way)
+        stamp = Stamp(self.id, chunk.epoch, seq, self._session.fence, pts, left_s)
+        self._on_the_way[seq] = _Sent(chunk.epoch, chunk.laid, now, is_probe, is_probe)
         await self._session.send(
-            AudioChunk(stamp, laid.speech, lookahead=laid.lookahead, behaviour=behaviour, cues=cues)
+            AudioChunk(
+                stamp,
+                chunk.laid.speech,
+                lookahead=chunk.laid.lookahead,
+                behaviour=chunk.behaviour,
+                cues=chunk.cues,
+            )
         )
+
+    def _lay(self, now: float) -> _ToSend:
+        laid = self._dialogue.timeline.next_chunk()
+        return _ToSend(self._dialogue.epoch, laid, *self._dialogue.laid(laid, now))
 
     async def _collect(self) -> None:
         while not self.ended:
@@ -272,23 +327,69 @@ class LiveSession:
                 raise AvatarError("the graph ended before the call did")
             sent = self._on_the_way.pop(chunk.stamp.seq, None)
             dialogue, now = self._dialogue, self._clock()
+            returned_before, self._returned_at = self._returned_at, now
             if sent is None or sent.epoch < dialogue.epoch:
                 continue  # made for what was interrupted
-            if self.is_attached:
+            if self.is_attached and sent.is_probe:
+                self._step(self._ladder.probed(now, now - sent.at))
+            elif self.is_attached and not sent.is_played:
                 self._pace.took(now - sent.at, is_late=dialogue.playout.is_standing)
-            played = PlayChunk(
-                epoch=sent.epoch,
-                frames=chunk.frames,
-                sound=sent.laid.sound,
-                position=sent.laid.position,
-                num_spoken=sent.laid.num_spoken,
-                ends_reply=sent.laid.ends_reply,
-                cuts_in=sent.laid.starts_reply,
-                is_other_face=self._has_swapped,
-            )
-            self._has_swapped = False
-            dialogue.arrived(played, sent.laid, now)
+                busy_s = now - max(sent.at, returned_before)
+                self._ladder = self._ladder.made(now, now - sent.at, busy_s)
+            if not sent.is_played:
+                played = _play_chunk(sent.epoch, sent.laid, chunk.frames)
+                dialogue.arrived(replace(played, is_other_face=self._has_swapped), sent.laid, now)
+                self._has_swapped = False
             self._news.set()
+
+    # Under overload
+
+    def _watch(self, now: float, is_standing: bool) -> None:
+        """See whether the call has to step down; `is_standing` in the last 20 ms."""
+        is_swapping = self._has_swapped or self._session.avatar != self._character.id
+        oldest = next(iter(self._on_the_way.values()), None)
+        busy_s = 0.0 if oldest is None else now - max(oldest.at, self._returned_at)
+        self._step(self._ladder.played(now, BLOCK_S, is_standing and not is_swapping, busy_s))
+
+    def _step(self, ladder: Ladder) -> None:
+        """Go on with this state of the ladder; a new rung begins at once."""
+        before, self._ladder = self._ladder, ladder
+        if ladder.rung == before.rung:
+            return
+        metrics.ladder_steps_total.labels(ladder.rung).inc()
+        self._tell_rung()
+        now = self._clock()
+        if ladder.rung == "still":
+            for seq, sent in self._on_the_way.items():  # they have waited for long enough
+                if sent.epoch == self._dialogue.epoch:
+                    self._on_the_way[seq] = replace(sent, is_played=True)
+                    still = _play_chunk(sent.epoch, sent.laid, None)
+                    self._dialogue.arrived(still, sent.laid, now)
+        else:
+            self._probe = None
+            while self._dialogue.playout.buffered < (ladder.took_s + MARGIN_S) * PLAYED_RATE:
+                self._play_still(now)  # until the first pictures can be there
+        self._news.set()
+
+    def _tell_rung(self) -> None:
+        rung, reason = self._ladder.rung, self._ladder.reason
+        self._tell("avatar.ladder", {"rung": rung, "reason": reason})
+
+    def _keep_sounding(self, now: float) -> None:
+        """Without pictures a chunk is laid when the one before ends, or an answer begins."""
+        playout = self._dialogue.playout
+        begins = playout.is_silent and self._may_begin_reply(now)
+        if playout.buffered >= BLOCK_SAMPLES and not begins:
+            return
+        chunk = self._play_still(now)
+        if not self._on_the_way and self._ladder.is_probe_due(now):
+            self._ladder = self._ladder.probing(now)
+            self._probe = chunk
+
+    def _play_still(self, now: float) -> _ToSend:
+        chunk = self._lay(now)
+        self._dialogue.arrived(_play_chunk(chunk.epoch, chunk.laid, None), chunk.laid, now)
+        return chunk
 
     # To the caller
 
@@ -307,7 +408,7 @@ class LiveSession:
                 self._peer.play(self._next_block(now))
                 self._news.set()
                 if now - reported >= QUALITY_INTERVAL_S:
-                    self._tell("avatar.quality", self._pace.report(now - reported))
+                    self._tell("avatar.quality", self._report(now - reported))
                     reported = now
                 due += BLOCK_S
                 await asyncio.sleep(max(0.0, due - self._clock()))
@@ -315,16 +416,24 @@ class LiveSession:
     def _next_block(self, now: float) -> Block:
         at = self._at
         self._at += BLOCK_TICKS
+        if self._ladder.rung == "still":
+            self._keep_sounding(now)
         played = self._dialogue.advance(now)
         heard = played.sound.astype(np.float32) / np.float32(32768)
         self._echo.play(self._to_speech_rate.push(heard))
-        if self._pace.played(len(played.pictures), played.stalled):
+        self._watch(now, played.stalled)
+        num_pictures = 0 if played.is_still else len(played.pictures)
+        if self._pace.played(num_pictures, played.stalled):
             metrics.stalls_total.inc()
         pictures = tuple(
             Picture(at + ticks_of_samples(offset, PLAYED_RATE), pixels)
             for offset, pixels in played.pictures
         )
         return Block(at, played.sound, pictures)
+
+    def _report(self, seconds: float) -> Fields:
+        report = self._pace.report(seconds)
+        return report if self._ladder.rung == "full" else {**report, "reason": "server late"}
 
     def _tell(self, type: str, fields: Fields) -> None:
         if self._peer is not None:
@@ -335,3 +444,15 @@ class LiveSession:
                 "session_id": self.id,
             }
             self._peer.tell({**about, "t_ms": t_ms, **fields})
+
+
+def _play_chunk(epoch: int, laid: LaidChunk, frames: NDArray[np.uint8] | None) -> PlayChunk:
+    return PlayChunk(
+        epoch=epoch,
+        frames=frames,
+        sound=laid.sound,
+        position=laid.position,
+        num_spoken=laid.num_spoken,
+        ends_reply=laid.ends_reply,
+        cuts_in=laid.starts_reply,
+    )

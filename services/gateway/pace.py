@@ -22,7 +22,7 @@ class Pace:
 
     def __init__(self, clock: ChunkClock) -> None:
         self.lead_s = FIRST_LEAD_S
-        self._longest_s = LONGEST_LEAD_CHUNKS * clock.chunk_s
+        self.longest_s = LONGEST_LEAD_CHUNKS * clock.chunk_s
         self._took: deque[float] = deque(maxlen=REMEMBERED_CHUNKS)
         self._num_pictures = self._num_standing = 0
         self._num_late = self._num_stalls = 0
@@ -33,7 +33,7 @@ class Pace:
         self._took.append(seconds)
         self._num_late += is_late
         needed = max(self._took) + MARGIN_S
-        self.lead_s = min(max(needed, SHORTEST_LEAD_S), self._longest_s)
+        self.lead_s = min(max(needed, SHORTEST_LEAD_S), self.longest_s)
 
     def played(self, num_pictures: int, is_standing: bool) -> bool:
         """20 ms were played, with so many pictures; `is_standing`: because a chunk was late.

@@ -22,13 +22,14 @@ SOUND_FADE_SAMPLES = PLAYED_RATE // 200
 class PlayChunk:
     """A chunk as it came out of the graph, with its sound.
 
-    `frames` is (N, H, W, 3) uint8, `sound` (P,) int16 at 48 kHz, both of exactly one chunk.
+    `frames` is (N, H, W, 3) uint8, `sound` (P,) int16 at 48 kHz, both of exactly one chunk. Without
+    frames the face comes to rest and stays so while the sound is played.
     `position`, `num_spoken`, `ends_reply`: as in `LaidChunk`. `cuts_in`: it is played at once, in
     place of silent chunks that are not yet over. `is_other_face`: another avatar begins with it.
     """
 
     epoch: int
-    frames: NDArray[np.uint8]
+    frames: NDArray[np.uint8] | None
     sound: NDArray[np.int16]
     position: int = 0
     num_spoken: int = 0
@@ -42,7 +43,8 @@ class Played:
     """20 ms: `sound` is (960,) int16; `pictures` are (offset in samples, pixels).
 
     `position`: samples of the reply that were played by the block's end. `speaks`: some of them are
-    in this block. `ended_reply`: the last one is. `stalled`: a chunk was late.
+    in this block. `ended_reply`: the last one is. `stalled`: a chunk was late. `is_still`: some of
+    it is sound without pictures of its own.
     """
 
     sound: NDArray[np.int16]
@@ -51,6 +53,7 @@ class Played:
     speaks: bool = False
     ended_reply: bool = False
     stalled: bool = False
+    is_still: bool = False
 
 
 @dataclass
@@ -85,6 +88,7 @@ class _Out:
     speaks: bool = False
     ended: bool = False
     stalled: bool = False
+    is_still: bool = False
 
 
 class Playout:
@@ -108,6 +112,7 @@ class Playout:
         self._quiet_frames = 0
         self._fade: _Fade | None = None
         self._to_rest: _Fade | None = None
+        self._is_interrupted = False  # and nothing has been played since
         self._since_picture = self._frame_samples  # samples since a picture began to be shown
         self._tail: NDArray[np.int16] = np.zeros(0, np.int16)
 
@@ -120,7 +125,7 @@ class Playout:
     @property
     def is_standing(self) -> bool:
         """Whether a chunk is being waited for, other than after an interruption."""
-        return self._current is None and self._shown is not None and self._to_rest is None
+        return self._current is None and self._shown is not None and not self._is_interrupted
 
     @property
     def is_silent(self) -> bool:
@@ -157,8 +162,8 @@ class Playout:
             self._tail = (rest * fade).astype(np.int16)
         self._queue.clear()
         self._current = None
-        if self._shown is not None:
-            self._to_rest = _Fade(self._shown, REST_FADE_FRAMES)
+        self._is_interrupted = True
+        self._come_to_rest()
 
     def advance(self) -> Played:
         """The next 20 ms."""
@@ -173,35 +178,42 @@ class Playout:
                 done += self._play(self._current, out, done)
         tail, self._tail = self._tail[:BLOCK_SAMPLES], self._tail[BLOCK_SAMPLES:]
         out.sound[: tail.size] += tail  # nothing else sounds there
+        pictures = tuple(out.pictures)
         return Played(
-            out.sound, tuple(out.pictures), self.position, out.speaks, out.ended, out.stalled
+            out.sound, pictures, self.position, out.speaks, out.ended, out.stalled, out.is_still
         )
 
     def _start(self, chunk: PlayChunk) -> None:
+        self._current = _Current(chunk)
+        self._is_interrupted = False
+        if chunk.frames is None:
+            if self._to_rest is None:
+                self._come_to_rest()
+            return
         if chunk.is_other_face:
             self._rest = None
             self._begin_fade()
         if self._to_rest is not None:  # the new epoch's video is here: go there at once
             self._to_rest = None
             self._begin_fade()
-        self._current = _Current(chunk)
 
     def _begin_fade(self) -> None:
         if self._shown is not None:
             self._fade = _Fade(self._shown, CUT_FADE_FRAMES)
 
+    def _come_to_rest(self) -> None:
+        if self._shown is not None:
+            self._to_rest = _Fade(self._shown, REST_FADE_FRAMES)
+
     def _play(self, current: _Current, out: _Out, done: int) -> int:
         chunk, start = current.chunk, current.sample
         count = min(BLOCK_SAMPLES - done, self._chunk_samples - start)
         out.sound[done : done + count] = chunk.sound[start : start + count]
-        first = -(-start // self._frame_samples)
-        for index in range(first, -(-(start + count) // self._frame_samples)):
-            offset = done + index * self._frame_samples - start
-            self._show(out, offset, chunk.frames[index])
-            self._note_rest(chunk, chunk.frames[index])
-        self._since_picture = (start + count) - self._frame_samples * (
-            (start + count - 1) // self._frame_samples
-        )
+        if chunk.frames is None:
+            out.is_still = True
+            self._hold(out, done, count)
+        else:
+            self._show_frames(current, chunk.frames, out, done, count)
         current.sample += count
         spoken = min(current.sample, chunk.num_spoken)
         if spoken > start:
@@ -213,10 +225,28 @@ class Playout:
             self._current = None
         return count
 
+    def _show_frames(
+        self, current: _Current, frames: NDArray[np.uint8], out: _Out, done: int, count: int
+    ) -> None:
+        start = current.sample
+        first = -(-start // self._frame_samples)
+        for index in range(first, -(-(start + count) // self._frame_samples)):
+            offset = done + index * self._frame_samples - start
+            self._show(out, offset, frames[index])
+            self._note_rest(current.chunk, frames[index])
+        self._since_picture = (start + count) - self._frame_samples * (
+            (start + count - 1) // self._frame_samples
+        )
+
     def _stand(self, out: _Out, done: int) -> int:
-        """Nothing is there to be played: silence, and the same picture again when it is time."""
+        """Nothing is there to be played: silence."""
         count = BLOCK_SAMPLES - done
         out.stalled = self.is_standing
+        self._hold(out, done, count)
+        return count
+
+    def _hold(self, out: _Out, done: int, count: int) -> None:
+        """The same picture again, or the next on the way to rest, when it is time."""
         wait = self._frame_samples - self._since_picture
         if wait < count and self._shown is not None:
             still = self._shown
@@ -226,7 +256,6 @@ class Playout:
             self._since_picture = count - max(0, wait)
         else:
             self._since_picture = min(self._since_picture + count, self._frame_samples)
-        return count
 
     def _show(self, out: _Out, offset: int, pixels: NDArray[np.uint8]) -> None:
         if self._fade is not None:

@@ -39,6 +39,7 @@ stamps = st.builds(
     st.integers(0, 2**64 - 1),
     st.integers(0, 2**64 - 1),
     st.integers(-(2**63), 2**63 - 1),
+    st.none() | st.floats(0.0, wire.MAX_SECONDS),
 )
 
 
@@ -203,6 +204,14 @@ SESSION = media_pb2.Stamp(session_id="s1")
     ("chunk", "message"),
     [
         (media_pb2.Chunk(stamp=SESSION), "0 bodies, 1 expected"),
+        (
+            media_pb2.Chunk(stamp=media_pb2.Stamp(session_id="s1", left_seconds=-1.0)),
+            "-1.0 s given, 0 to 86400 expected",
+        ),
+        (
+            media_pb2.Chunk(stamp=media_pb2.Stamp(session_id="s1", left_seconds=float("nan"))),
+            "nan s given",
+        ),
         (media_pb2.Chunk(turn=media_pb2.TurnEvent(kind=1)), "has 0 characters"),  # type: ignore[arg-type]
         (
             media_pb2.Chunk(stamp=SESSION, turn=media_pb2.TurnEvent()),

@@ -126,6 +126,7 @@ class Stamp(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     PTS_FIELD_NUMBER: _builtins.int
+    LEFT_SECONDS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Session the chunk belongs to."""
     epoch: _builtins.int
@@ -136,6 +137,8 @@ class Stamp(_message.Message):
     """Lease counter of the sender."""
     pts: _builtins.int
     """Media time since session start, in ticks of 1/48000 s."""
+    left_seconds: _builtins.float
+    """Seconds until somebody waits for the chunk, counted where it is sent; unset: nobody will."""
     def __init__(
         self,
         *,
@@ -144,12 +147,15 @@ class Stamp(_message.Message):
         seq: _builtins.int = ...,
         fence: _builtins.int = ...,
         pts: _builtins.int = ...,
+        left_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_seconds", b"_left_seconds", "left_seconds", b"left_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "fence", b"fence", "pts", b"pts", "seq", b"seq", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_seconds", b"_left_seconds", "epoch", b"epoch", "fence", b"fence", "left_seconds", b"left_seconds", "pts", b"pts", "seq", b"seq", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__left_seconds: _TypeAlias = _typing.Literal["left_seconds"]  # noqa: Y015
+    _WhichOneofArgType__left_seconds: _TypeAlias = _typing.Literal["_left_seconds", b"_left_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_seconds) -> _WhichOneofReturnType__left_seconds | None: ...
 
 Global___Stamp: _TypeAlias = Stamp  # noqa: Y015
 

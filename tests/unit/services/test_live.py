@@ -55,6 +55,8 @@ def test_idle_video_flows_without_a_stall_and_not_too_far_ahead() -> None:
         assert 60 * 25 - 15 <= len(instants) <= 60 * 25 + 1
         chunks_played = 60 / 0.48
         assert len(session.sent) <= chunks_played + 2
+        left_s = [chunk.stamp.left_s for chunk in session.sent[1:]]  # nobody waits for the first
+        assert all(each is not None and 0.2 < each < 0.9 for each in left_s)
         assert sum(event["stalls"] for event in peer.told("avatar.quality")) == 0
 
     in_virtual_time(main())

@@ -1,6 +1,8 @@
 """A stage between a sender and a receiver in memory: order, epochs, fences, commits, ends."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,12 +23,12 @@ from avatar.errors import (
     SessionLost,
     Unavailable,
 )
-from avatar.media import AudioChunk, Chunk, SessionId, Stamp, TurnEvent, WorkerId
+from avatar.media import AudioChunk, AudioEmbedding, Chunk, SessionId, Stamp, TurnEvent, WorkerId
 from avatar.transport import Channel, Hop, Inbound, OpenRequest
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 from services import worker
-from services.stage import AUDIO_ENCODER, Engine, Stage
-from tests.fakes.engines import LoudnessEncoder
+from services.stage import AUDIO_ENCODER, LAX_S, Engine, Stage
+from tests.fakes.engines import Loudness, LoudnessEncoder
 
 pytestmark = pytest.mark.unit
 
@@ -50,11 +52,13 @@ class Bench:
     received: list[Chunk] = field(default_factory=list)
     is_done: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def open(self, avatar: str = "mira", fence: int | None = None) -> Channel:
-        lease = await self.bus.acquire(SESSION, self.info)
+    async def open(
+        self, avatar: str = "mira", fence: int | None = None, session: SessionId = SESSION
+    ) -> Channel:
+        lease = await self.bus.acquire(session, self.info)
         assert lease is not None
         hop = Hop("score_worker", self.end, fence=1)
-        request = OpenRequest(SESSION, fence or lease.fence, avatar, seed=5, route=(hop,))
+        request = OpenRequest(session, fence or lease.fence, avatar, seed=5, route=(hop,))
         return await self.sender.connect(self.info.address, request)
 
     async def finished(self, channel: Channel) -> None:
@@ -72,6 +76,7 @@ async def bench(
     engine: Callable[[], Engine[Any, Any, Any]] = LoudnessEncoder,
     bus: MemoryBus | None = None,
     slots: int = 2,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Bench]:
     bus, network = bus or MemoryBus(), MemoryNetwork()
     stage = Stage(
@@ -81,6 +86,7 @@ async def bench(
         MemoryTransport(network),
         WorkerId("audio_encoder-1"),
         slots=slots,
+        clock=clock,
     )
     sender, receiver = MemoryTransport(network), MemoryTransport(network)
     made: Bench
@@ -316,3 +322,101 @@ async def test_a_draining_stage_says_so() -> None:
     async with bench() as b:
         await b.stage.host.drain(60)
         assert [info.draining for info in await b.bus.workers("audio_encoder")] == [True]
+
+
+class GatedEncoder(LoudnessEncoder):
+    """Computes nothing before its gate opens; keeps whose chunks it took, in order."""
+
+    def __init__(self) -> None:
+        self.gate, self.reached = threading.Event(), threading.Event()
+        self.taken: list[tuple[str, int]] = []
+
+    def step(self, chunk: AudioChunk, state: Loudness, /) -> tuple[AudioEmbedding, Loudness]:
+        self.taken.append((chunk.stamp.session, chunk.stamp.seq))
+        self.reached.set()
+        if not self.gate.wait(30):
+            raise TimeoutError("nobody opened the gate")
+        return super().step(chunk, state)
+
+
+@dataclass
+class Rivals:
+    """Sessions that want the same worker, which computes nothing before the gate opens."""
+
+    bench: Bench
+    engine: GatedEncoder
+    now: list[float]
+    channels: dict[str, Channel] = field(default_factory=dict)
+
+    async def send(self, name: str, seq: int, left_s: float | None) -> None:
+        """Send a chunk, and wait until it stands in the worker's line."""
+        before = self.num_seen
+        stamp = Stamp(SessionId(name), 0, seq, 1, seq * 23_040, left_s)
+        await self.channels[name].send(replace(audio(seq), stamp=stamp))
+        async with asyncio.timeout(30):
+            while self.num_seen == before:  # noqa: ASYNC110  # another thread computes
+                await asyncio.sleep(0.001)
+
+    @property
+    def num_seen(self) -> int:
+        return len(self.engine.taken) + self.bench.stage.compute.num_waiting
+
+    async def finished(self) -> list[str]:
+        """Open the gate; returns whose chunks were computed, in order."""
+        self.engine.gate.set()
+        for channel in self.channels.values():
+            await self.bench.finished(channel)
+        return [session for session, _ in self.engine.taken]
+
+
+@asynccontextmanager
+async def rivals(*names: str) -> AsyncIterator[Rivals]:
+    engine, now = GatedEncoder(), [100.0]
+    async with bench(lambda: engine, slots=8, clock=lambda: now[0]) as b:
+        r = Rivals(b, engine, now)
+        try:
+            for name in ("first", *names):  # opened before the gate holds everybody up
+                r.channels[name] = await b.open(session=SessionId(name))
+            await r.send("first", 0, 0.0)
+            assert await asyncio.to_thread(engine.reached.wait, 30)
+            yield r
+        finally:
+            engine.gate.set()
+
+
+async def test_of_live_sessions_the_chunk_with_the_least_time_left_is_computed_first() -> None:
+    async with rivals("a", "b", "c") as r:
+        await r.send("a", 0, 0.4)
+        await r.send("b", 0, 0.1)
+        await r.send("c", 0, 0.4)
+        assert await r.finished() == ["first", "b", "a", "c"]
+
+
+async def test_a_render_waits_for_live_chunks_but_not_for_ever() -> None:
+    async with rivals("render", "soon", "later") as r:
+        await r.send("render", 0, None)
+        r.now[0] += 0.9 * LAX_S
+        await r.send("later", 0, 0.3)
+        await r.send("soon", 0, 0.05)
+        assert await r.finished() == ["first", "soon", "render", "later"]
+
+
+async def test_a_late_session_does_not_go_before_one_that_is_late_as_well() -> None:
+    async with rivals("a", "b") as r:
+        await r.send("a", 0, 0.0)
+        r.now[0] += 0.01
+        await r.send("b", 0, 0.0)
+        assert await r.finished() == ["first", "a", "b"]
+
+
+async def test_what_is_left_of_a_chunks_time_goes_on_with_it_less_what_was_spent() -> None:
+    async with rivals("live", "late", "render") as r:
+        await r.send("live", 0, 0.5)
+        await r.send("late", 0, 0.1)
+        await r.send("render", 0, None)
+        r.now[0] += 0.2
+        await r.finished()
+        left = {str(chunk.stamp.session): chunk.stamp.left_s for chunk in r.bench.received}
+    assert left["live"] == pytest.approx(0.3, abs=0.05)
+    assert left["late"] == 0.0
+    assert left["render"] is None

@@ -1,0 +1,134 @@
+"""When a call steps down to a still picture, and when it comes back: decisions alone, no call."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from services.gateway.ladder import FEWEST_PROBES, MOST_PROBES, PROBE_S, STUCK_S, Ladder
+
+pytestmark = pytest.mark.unit
+CHUNK_S, BLOCK_S = 0.48, 0.02
+
+
+@dataclass
+class Caller:
+    """Plays chunk after chunk, each begun when the one before is over; `now` is its clock."""
+
+    ladder: Ladder
+    now: float = 100.0
+
+    def plays(self, num_chunks: int, busy_s: float) -> None:
+        """The graph takes `busy_s` a chunk: what is over a chunk's duration is stood still."""
+        for _ in range(num_chunks):
+            for block in range(1, round(max(busy_s, CHUNK_S) / BLOCK_S) + 1):
+                self.now += BLOCK_S
+                is_standing = block > round(CHUNK_S / BLOCK_S)
+                self.ladder = self.ladder.played(self.now, BLOCK_S, is_standing, block * BLOCK_S)
+            self.ladder = self.ladder.made(self.now, busy_s, busy_s)
+
+    def is_overloaded(self, busy_s: float = 0.96, limit_s: float = 10.0) -> None:
+        until = self.now + limit_s
+        while self.ladder.rung == "full" and self.now < until:
+            self.plays(1, busy_s)
+        assert self.ladder.rung == "still"
+
+    def probes(self, num: int, took_s: float) -> None:
+        for _ in range(num):
+            self.now += PROBE_S + BLOCK_S
+            if self.ladder.is_probe_due(self.now):
+                self.ladder = self.ladder.probing(self.now).probed(self.now, took_s)
+
+
+def caller() -> Caller:
+    return Caller(Ladder(CHUNK_S, longest_s=0.78))
+
+
+def test_chunks_in_time_keep_the_pictures() -> None:
+    call = caller()
+    call.plays(200, 0.46)
+    assert call.ladder.rung == "full"
+
+
+def test_a_single_late_chunk_keeps_the_pictures() -> None:
+    call = caller()
+    for _ in range(10):
+        call.plays(8, 0.3)
+        call.plays(1, 1.2)
+    assert call.ladder.rung == "full"
+
+
+@pytest.mark.parametrize("busy_s", [0.56, 0.72, 0.96, 1.9])
+def test_chunk_after_chunk_that_is_late_ends_the_pictures(busy_s: float) -> None:
+    call = caller()
+    call.plays(10, 0.3)
+    call.is_overloaded(busy_s, limit_s=3.5)
+
+
+def test_a_graph_that_makes_nothing_any_more_ends_the_pictures() -> None:
+    call = caller()
+    call.plays(10, 0.3)
+    begun = call.now
+    for block in range(200):
+        call.now = begun + block * BLOCK_S
+        call.ladder = call.ladder.played(call.now, BLOCK_S, True, call.now - begun)
+        if call.ladder.rung == "still":
+            break
+    assert call.now - begun == pytest.approx(STUCK_S, abs=0.05)
+
+
+def test_a_long_way_through_a_graph_that_keeps_up_keeps_the_pictures() -> None:
+    call = caller()
+    for _ in range(100):  # two chunks at once are on their way, each takes 0.7 s
+        call.now += CHUNK_S
+        call.ladder = call.ladder.made(call.now, 0.7, 0.4)
+        call.ladder = call.ladder.played(call.now, BLOCK_S, True, 0.4)
+        call.ladder = call.ladder.played(call.now, BLOCK_S, False, 0.4)
+    assert call.ladder.rung == "full"
+
+
+def overloaded() -> Caller:
+    call = caller()
+    call.plays(10, 0.25)
+    call.is_overloaded()
+    return call
+
+
+def test_slow_probes_bring_no_pictures_back() -> None:
+    call = overloaded()
+    call.probes(50, 0.96)
+    call.probes(FEWEST_PROBES - 1, 0.25)
+    call.probes(1, 0.6)  # it begins anew
+    call.probes(FEWEST_PROBES - 1, 0.25)
+    assert call.ladder.rung == "still"
+
+
+def test_probes_in_time_bring_the_pictures_back() -> None:
+    call = overloaded()
+    assert not call.ladder.is_probe_due(call.now)
+    call.probes(FEWEST_PROBES, 0.25)
+    assert call.ladder.rung == "full"
+
+
+def test_a_graph_that_was_always_slow_but_kept_up_is_in_time_when_it_is_as_before() -> None:
+    call = caller()
+    call.ladder = call.ladder.made(call.now, 0.55, 0.3)
+    call.is_overloaded(1.2)
+    call.probes(FEWEST_PROBES, 0.6)
+    assert call.ladder.rung == "full"
+
+
+def test_pictures_that_did_not_last_need_more_probes_the_next_time() -> None:
+    call, needed = overloaded(), []
+    for _ in range(6):
+        num = 0
+        while call.ladder.rung == "still":
+            call.probes(1, 0.25)
+            num += 1
+        needed.append(num)
+        call.is_overloaded()
+    assert needed == [2, 4, 8, MOST_PROBES, MOST_PROBES, MOST_PROBES]
+    call.probes(MOST_PROBES, 0.25)
+    call.plays(100, 0.25)
+    call.is_overloaded()
+    call.probes(FEWEST_PROBES, 0.25)
+    assert call.ladder.rung == "full"
