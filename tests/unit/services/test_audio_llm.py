@@ -24,6 +24,7 @@ class Edge:
     epoch: int = 0
     sent: list[Chunk] = field(default_factory=list)
     is_gone: bool = False
+    waited_s: float = 0.0
     request: OpenRequest = field(
         default_factory=lambda: OpenRequest(SessionId("s"), 7, "mira", seed=0)
     )
