@@ -386,37 +386,37 @@ async def rivals(*names: str) -> AsyncIterator[Rivals]:
 
 async def test_of_live_sessions_the_chunk_with_the_least_time_left_is_computed_first() -> None:
     async with rivals("a", "b", "c") as r:
-        await r.send("a", 0, 0.4)
+        await r.send("a", 0, 2.0)
         await r.send("b", 0, 0.1)
-        await r.send("c", 0, 0.4)
+        await r.send("c", 0, 4.0)
         assert await r.finished() == ["first", "b", "a", "c"]
 
 
 async def test_a_render_waits_for_live_chunks_but_not_for_ever() -> None:
     async with rivals("render", "soon", "later") as r:
         await r.send("render", 0, None)
-        r.now[0] += 0.9 * LAX_S
-        await r.send("later", 0, 0.3)
-        await r.send("soon", 0, 0.05)
+        r.now[0] += LAX_S / 2
+        await r.send("later", 0, LAX_S)
+        await r.send("soon", 0, 0.0)
         assert await r.finished() == ["first", "soon", "render", "later"]
 
 
 async def test_a_late_session_does_not_go_before_one_that_is_late_as_well() -> None:
     async with rivals("a", "b") as r:
         await r.send("a", 0, 0.0)
-        r.now[0] += 0.01
+        r.now[0] += 1.0
         await r.send("b", 0, 0.0)
         assert await r.finished() == ["first", "a", "b"]
 
 
 async def test_what_is_left_of_a_chunks_time_goes_on_with_it_less_what_was_spent() -> None:
     async with rivals("live", "late", "render") as r:
-        await r.send("live", 0, 0.5)
-        await r.send("late", 0, 0.1)
+        await r.send("live", 0, 5.0)
+        await r.send("late", 0, 1.0)
         await r.send("render", 0, None)
-        r.now[0] += 0.2
+        r.now[0] += 2.0
         await r.finished()
         left = {str(chunk.stamp.session): chunk.stamp.left_s for chunk in r.bench.received}
-    assert left["live"] == pytest.approx(0.3, abs=0.05)
+    assert left["live"] == pytest.approx(3.0, abs=0.5)
     assert left["late"] == 0.0
     assert left["render"] is None
