@@ -22,7 +22,6 @@ class Edge:
     """An `Inbound` whose epoch and whose readiness are the test's."""
 
     epoch: int = 0
-    waited_s: float = 0.0
     sent: list[Chunk] = field(default_factory=list)
     is_gone: bool = False
     waited_s: float = 0.0
