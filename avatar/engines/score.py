@@ -1,6 +1,7 @@
 """Embedding to latents: the DiT, two forwards a chunk."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
 from avatar.media import AudioEmbedding, LatentChunk
 from avatar.models.dit import DiT
-from avatar.sampling.rollout import Anchor, RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.rollout import Anchor, NextChunk, RolloutState, denoise_batch, drop_anchor
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,19 @@ class ScoreEngine:
         self.profile, self.model, self.backend = profile, model, backend
 
     @classmethod
-    def load(cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto") -> "ScoreEngine":
-        """Raises AvatarError for damaged weights, or a back end by name that cannot be had."""
+    def load(
+        cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto", max_batch: int = 1
+    ) -> "ScoreEngine":
+        """`max_batch` is how many sessions `step_many` is ready for.
+
+        Raises:
+            AvatarError: Weights are damaged, or a back end by name cannot be had.
+        """
         loaded = load_profile(profile, avatars)
         model, policy = load_dit(loaded), loaded.policy
         graph, backend = choose_graph(wish, loaded.folder, "dit", {"positions": slots(policy)})
         if graph is not None:
-            model = OpenVinoDiT(model, graph, policy)
+            model = OpenVinoDiT(model, graph, policy, max_batch)
         return cls(loaded, model, backend)
 
     @torch.inference_mode()
@@ -64,7 +71,6 @@ class ScoreEngine:
         motion = init_state(request.seed, character.temperament)
         return ScoreState(request.seed, anchor, motion, RolloutState(), heard)
 
-    @torch.inference_mode()
     def step(
         self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None = None
     ) -> tuple[LatentChunk, ScoreState]:
@@ -73,6 +79,34 @@ class ScoreEngine:
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
         """
+        [made] = self.step_many([chunk], [state], moves)
+        return made
+
+    @torch.inference_mode()
+    def step_many(
+        self,
+        chunks: Sequence[AudioEmbedding],
+        states: Sequence[ScoreState],
+        moves: Moves | None = None,
+    ) -> list[tuple[LatentChunk, ScoreState]]:
+        """`step` of several sessions, with common forwards where they have a past.
+
+        Raises:
+            InvalidInput: As `step`; then no chunk was made.
+        """
+        prepared = [self._prepare(*each, moves) for each in zip(chunks, states, strict=True)]
+        made: dict[int, tuple[LatentChunk, ScoreState]] = {}
+        for group in _alike([each.wanted for each in prepared]):
+            wanted = [prepared[i].wanted for i in group]
+            done = denoise_batch(self.model, wanted, self.profile.policy)
+            for i, (latents, rollout) in zip(group, done, strict=True):
+                chunk, following = chunks[i], replace(prepared[i].following, rollout=rollout)
+                made[i] = LatentChunk(chunk.stamp, latents[0].numpy(), chunk.last), following
+        return [made[i] for i in range(len(chunks))]
+
+    def _prepare(
+        self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None
+    ) -> "_Prepared":
         audio = self.model.config.audio
         assert audio is not None
         clock, policy = self.profile.clock, self.profile.policy
@@ -90,17 +124,29 @@ class ScoreEngine:
             controls = danced(controls, moves, state.motion.temperament)
         taken = further(controls, policy.head_gain)
         taken = taken[:, : self.model.config.num_controls // clock.frames_per_latent]
-        latents, rollout = denoise_chunk(
-            self.model,
+        wanted = NextChunk(
             state.anchor,
             speech,
             torch.from_numpy(taken.reshape(1, policy.chunk_latents, -1)),
             state.rollout,
-            policy,
-            seed=state.seed,
-            epoch=chunk.stamp.epoch,
-            seq=chunk.stamp.seq,
+            (state.seed, chunk.stamp.epoch, chunk.stamp.seq),
         )
         heard = torch.cat([state.heard, tokens])[-audio.reach :]
-        following = ScoreState(state.seed, state.anchor, motion, rollout, heard)
-        return LatentChunk(chunk.stamp, latents[0].numpy(), chunk.last), following
+        return _Prepared(wanted, replace(state, motion=motion, heard=heard))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a chunk is denoised from, and the session after it but for its rollout."""
+
+    wanted: NextChunk
+    following: ScoreState
+
+
+def _alike(wanted: Sequence[NextChunk]) -> list[list[int]]:
+    """Which of them may be denoised together: a session's first chunk sees less than others."""
+    groups = [
+        [i for i, w in enumerate(wanted) if bool(w.state.previous) is has_past]
+        for has_past in (False, True)
+    ]
+    return [group for group in groups if group]

@@ -101,6 +101,22 @@ def condition_channels(
     return torch.cat(channels, dim=2)
 
 
+@dataclass(frozen=True)
+class NextChunk:
+    """What a session's next chunk is made of.
+
+    `speech` is (1, F + 2 reach, tokens, dim), the chunk's embedded speech and its surroundings;
+    `controls` (1, F, num_controls) or None. `key` is that of the noise: the session's seed, and
+    the chunk's epoch and seq.
+    """
+
+    anchor: Anchor
+    speech: Tensor
+    controls: Tensor | None
+    state: RolloutState
+    key: tuple[int, int, int]
+
+
 def denoise_chunk(
     model: DiT,
     anchor: Anchor,
@@ -113,55 +129,127 @@ def denoise_chunk(
     epoch: int,
     seq: int,
 ) -> tuple[Tensor, RolloutState]:
-    """Make the next chunk with len(policy.sigmas) forwards, and one more for a clean pass.
+    """The next chunk of one session: `denoise_batch` with what is in a `NextChunk`."""
+    wanted = NextChunk(anchor, speech, controls, state, (seed, epoch, seq))
+    [made] = denoise_batch(model, [wanted], policy)
+    return made
 
-    Args:
-        model: The network.
-        anchor: From `drop_anchor`.
-        speech: (1, F + 2 reach, tokens, dim): the chunk's embedded speech and its surroundings.
-        controls: (1, F, num_controls) or None.
-        state: Past of the session; not changed.
-        policy: Noise levels and slots.
-        seed: Key of the session's noise.
-        epoch: Of the chunk; part of the noise's key.
-        seq: Of the chunk; part of the noise's key.
+
+def denoise_batch(
+    model: DiT, wanted: Sequence[NextChunk], policy: Policy
+) -> list[tuple[Tensor, RolloutState]]:
+    """The next chunk of each session, all with the same len(policy.sigmas) forwards.
+
+    And one more for a clean pass. No session's state is changed.
 
     Returns:
-        Latents (1, F, C, H, W) in the VAE's normalised space, and the next state.
+        For each its latents (1, F, C, H, W) in the VAE's normalised space, and its next state.
+
+    Raises:
+        ValueError: Some have a past and others have none: these see different things.
     """
+    if len({bool(each.state.previous) for each in wanted}) != 1:
+        raise ValueError("sessions with a past and sessions without cannot be denoised together")
+    anchor, past_kv = join_anchors([w.anchor for w in wanted]), _joined_past(wanted)
     reference = anchor.portrait.reference
-    _, _, C, H, W = reference.shape
-    shape = (1, policy.chunk_latents, C, H, W)
-    like = reference.new_empty(shape)
     condition = Condition(
-        channels=condition_channels(reference, state.last_latent, like, policy),
-        audio=model.project_audio(speech) if model.config.audio else None,
+        channels=_condition_channels(wanted, policy),
+        audio=model.project_audio(_joined([w.speech for w in wanted]))
+        if model.config.audio
+        else None,
         face_mask=audio_mask(anchor.portrait, policy),
-        controls=controls,
+        controls=None
+        if wanted[0].controls is None
+        else _joined([w.controls for w in wanted if w.controls is not None]),
         fixed=anchor.fixed,
     )
-    noisy = session_noise(shape, policy, (seed, epoch, seq, 0)).to(reference)
+
+    def noise(step: int) -> Tensor:
+        shape = (1, policy.chunk_latents, *reference.shape[2:])
+        return _joined([session_noise(shape, policy, (*w.key, step)) for w in wanted]).to(reference)
+
+    noisy = noise(0)
     clean = noisy
     written = []
     for step, sigma in enumerate(policy.sigmas):
-        timestep = reference.new_full((1,), 1000.0 * sigma)
-        context = past(anchor.sink, state.previous, step, policy)
+        timestep = reference.new_full((len(wanted),), 1000.0 * sigma)
+        context = past(anchor.sink, past_kv, step, policy)
         prediction, kv = model(noisy, timestep, condition, context, policy.current_positions)
         written.append(kv)
         clean = predicted_clean(prediction, noisy, sigma, model.config.prediction)
         if step + 1 < len(policy.sigmas):
             following = policy.sigmas[step + 1]
             if policy.update == "renoise":
-                noise = session_noise(shape, policy, (seed, epoch, seq, step + 1)).to(reference)
+                added = noise(step + 1)
             else:
-                noise = (noisy - (1 - sigma) * clean) / sigma
-            noisy = add_noise(clean, noise, following)
+                added = (noisy - (1 - sigma) * clean) / sigma
+            noisy = add_noise(clean, added, following)
     if policy.cache == "clean_pass":
-        context = past(anchor.sink, state.previous, 0, policy)
-        still = reference.new_zeros(1)
+        context = past(anchor.sink, past_kv, 0, policy)
+        still = reference.new_zeros(len(wanted))
         written = [model(clean, still, condition, context, policy.current_positions)[1]]
     latents = from_model_space(model, clean, reference)
-    return latents, RolloutState(tuple(written), clean[:, -1:])
+    if len(wanted) == 1:
+        return [(latents, RolloutState(tuple(written), clean[:, -1:]))]
+    return [
+        (
+            latents[i : i + 1],
+            RolloutState(
+                # copies: a session must not keep the caches of all others alive
+                tuple([_one(kv, i) for kv in layers] for layers in written),
+                clean[i : i + 1, -1:].clone(),
+            ),
+        )
+        for i in range(len(wanted))
+    ]
+
+
+def join_anchors(anchors: Sequence[Anchor]) -> Anchor:
+    """Those of several sessions as one of a batch."""
+    first = anchors[0]
+    if len(anchors) == 1:
+        return first
+    portrait = Portrait(
+        _joined([each.portrait.sink_latents for each in anchors]),
+        _joined([each.portrait.face_mask for each in anchors]),
+    )
+    fixed = [
+        tuple(_together(source) for source in zip(*layer, strict=True))
+        for layer in zip(*(each.fixed for each in anchors), strict=True)
+    ]
+    return Anchor(portrait, _by_layer([each.sink for each in anchors]), fixed)
+
+
+def _joined_past(wanted: Sequence[NextChunk]) -> tuple[Sequence[KeyValue], ...]:
+    previous = [w.state.previous for w in wanted]
+    if len(previous) == 1:
+        return previous[0]
+    return tuple(_by_layer(step) for step in zip(*previous, strict=True))
+
+
+def _by_layer(sessions: Sequence[Sequence[KeyValue]]) -> list[KeyValue]:
+    return [_together(layer) for layer in zip(*sessions, strict=True)]
+
+
+def _together(sources: Sequence[KeyValue]) -> KeyValue:
+    return KeyValue(torch.cat([s.key for s in sources]), torch.cat([s.value for s in sources]))
+
+
+def _one(kv: KeyValue, index: int) -> KeyValue:
+    return KeyValue(kv.key[index : index + 1].clone(), kv.value[index : index + 1].clone())
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _condition_channels(wanted: Sequence[NextChunk], policy: Policy) -> Tensor:
+    made = []
+    for w in wanted:
+        reference = w.anchor.portrait.reference
+        like = reference.new_empty(1, policy.chunk_latents, *reference.shape[2:])
+        made.append(condition_channels(reference, w.state.last_latent, like, policy))
+    return _joined(made)
 
 
 def session_noise(

@@ -25,6 +25,6 @@ def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
         return MarkerScore(avatars=config.avatars_dir)
     from avatar.engines.score import ScoreEngine
 
-    engine = ScoreEngine.load(config.profile, config.avatars_dir, config.backend)
+    engine = ScoreEngine.load(config.profile, config.avatars_dir, config.backend, config.max_batch)
     tell_loaded("score_worker", engine.backend)
     return engine

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -77,6 +77,7 @@ async def bench(
     bus: MemoryBus | None = None,
     slots: int = 2,
     clock: Callable[[], float] = time.monotonic,
+    max_batch: int = 1,
 ) -> AsyncIterator[Bench]:
     bus, network = bus or MemoryBus(), MemoryNetwork()
     stage = Stage(
@@ -86,6 +87,7 @@ async def bench(
         MemoryTransport(network),
         WorkerId("audio_encoder-1"),
         slots=slots,
+        max_batch=max_batch,
         clock=clock,
     )
     sender, receiver = MemoryTransport(network), MemoryTransport(network)
@@ -339,6 +341,20 @@ class GatedEncoder(LoudnessEncoder):
         return super().step(chunk, state)
 
 
+class BatchEncoder(GatedEncoder):
+    """Knows whose chunks it took together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[str]] = []
+
+    def step_many(
+        self, chunks: Sequence[AudioChunk], states: Sequence[Loudness], /
+    ) -> list[tuple[AudioEmbedding, Loudness]]:
+        self.batches.append([chunk.stamp.session for chunk in chunks])
+        return [self.step(*each) for each in zip(chunks, states, strict=True)]
+
+
 @dataclass
 class Rivals:
     """Sessions that want the same worker, which computes nothing before the gate opens."""
@@ -370,9 +386,11 @@ class Rivals:
 
 
 @asynccontextmanager
-async def rivals(*names: str) -> AsyncIterator[Rivals]:
-    engine, now = GatedEncoder(), [100.0]
-    async with bench(lambda: engine, slots=8, clock=lambda: now[0]) as b:
+async def rivals(
+    *names: str, engine: GatedEncoder | None = None, max_batch: int = 1
+) -> AsyncIterator[Rivals]:
+    engine, now = engine or GatedEncoder(), [100.0]
+    async with bench(lambda: engine, slots=8, clock=lambda: now[0], max_batch=max_batch) as b:
         r = Rivals(b, engine, now)
         try:
             for name in ("first", *names):  # opened before the gate holds everybody up
@@ -420,3 +438,22 @@ async def test_what_is_left_of_a_chunks_time_goes_on_with_it_less_what_was_spent
     assert left["live"] == pytest.approx(3.0, abs=0.5)
     assert left["late"] == 0.0
     assert left["render"] is None
+
+
+async def test_chunks_that_wait_are_computed_together_the_earliest_deadlines_first() -> None:
+    engine = BatchEncoder()
+    async with rivals("a", "b", "c", engine=engine, max_batch=2) as r:
+        for name, left_s in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
+            await r.send(name, 0, left_s)
+        await r.finished()
+        assert engine.batches == [["b", "c"]]
+        assert sorted(str(chunk.stamp.session) for chunk in r.bench.received) == [
+            "a", "b", "c", "first",
+        ]  # fmt: skip
+
+
+async def test_an_engine_that_makes_one_at_a_time_is_asked_for_one_at_a_time() -> None:
+    async with rivals("a", "b", max_batch=4) as r:
+        await r.send("a", 0, 1.0)
+        await r.send("b", 0, 2.0)
+        assert await r.finished() == ["first", "a", "b"]
