@@ -1,15 +1,16 @@
-"""A stage's only compute thread: of what waits for it, the earliest deadline comes first."""
+"""A stage's only compute thread: what waits for it is taken by urgency."""
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
-from queue import Empty, PriorityQueue
+from itertools import islice, takewhile
+from threading import Lock
 from typing import Any, Generic, ParamSpec, TypeVar
+
+from services.precedence import Due, urgency
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,64 +36,65 @@ class Batch(Generic[T, R]):
 
         One that is late even alone has nothing to lose, and more are done in the same time.
         """
-        if left_s < self._takes_s(1):
+        if left_s < self.takes_s(1):
             return self.most
         sizes = range(self.most, 1, -1)
-        return next((size for size in sizes if self._takes_s(size) <= left_s), 1)
+        return next((size for size in sizes if self.takes_s(size) <= left_s), 1)
 
     def took(self, size: int, seconds: float) -> None:
         before = self._expected_s.get(size, seconds)
         self._expected_s[size] = before + SMOOTHING * (seconds - before)
 
-    def _takes_s(self, size: int) -> float:
+    def takes_s(self, size: int) -> float:
         return self._expected_s.get(size, size * self._expected_s.get(1, 0.0))
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, eq=False)
 class _Call:
-    deadline: float
-    number: int  # of two with the same deadline the one that came first
-    batch: "Batch[Any, Any]" = field(compare=False)
-    item: Any = field(compare=False)
-    result: "Future[Any]" = field(compare=False)
+    due: Due
+    batch: "Batch[Any, Any]"
+    item: Any
+    result: "Future[Any]"
 
 
 class ComputeThread:
     """Runs one call after the other; one that runs is never interrupted.
 
-    Deadlines are in seconds of `clock`.
+    What is due is so in seconds of `clock`.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._waiting: PriorityQueue[_Call] = PriorityQueue()
-        self._numbers = count()
+        self._waiting: list[_Call] = []  # in the order in which they came
+        self._lock = Lock()
         self._clock = clock
 
     @property
     def num_waiting(self) -> int:
-        return self._waiting.qsize()
+        return len(self._waiting)
 
     def run(
-        self, deadline: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+        self, due: Due, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[R]:
-        """Have `function` run, alone, due at `deadline`."""
+        """Have `function` run, alone."""
         call = partial(function, *args, **kwargs)
-        return self.join(deadline, Batch(lambda _: [call()]), None)
+        return self.join(due, Batch(lambda _: [call()]), None)
 
-    def join(self, deadline: float, batch: Batch[T, R], item: T) -> asyncio.Future[R]:
-        """Have `batch` called with `item`, due at `deadline`, and others that wait for it."""
+    def join(self, due: Due, batch: Batch[T, R], item: T) -> asyncio.Future[R]:
+        """Have `batch` called with `item`, and with others that wait for it."""
         result: Future[R] = Future()
-        self._waiting.put(_Call(deadline, next(self._numbers), batch, item, result))
+        with self._lock:
+            self._waiting.append(_Call(due, batch, item, result))
         self._thread.submit(self._run_next)  # as often as there are calls, whichever comes first
         return asyncio.wrap_future(result)
 
     def close(self) -> None:
         """Wait for the call that runs; those that wait are cancelled. Idempotent."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-        with suppress(Empty):
-            while True:
-                self._waiting.get_nowait().result.cancel()
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call.result.cancel()
         self._thread.shutdown()
 
     def _run_next(self) -> None:
@@ -101,19 +103,18 @@ class ComputeThread:
             self._run(calls)
 
     def _taken(self) -> list[_Call]:
-        """The next call, and those right after it that may be made with it."""
-        taken: list[_Call] = []
-        with suppress(Empty):  # others may have been taken along
-            taken.append(self._waiting.get_nowait())
-            batch, most = taken[0].batch, 1
-            if batch.most > 1:
-                most = batch.allowed(taken[0].deadline - self._clock())
-            while len(taken) < most:
-                call = self._waiting.get_nowait()
-                if call.batch is not batch:
-                    self._waiting.put(call)
-                    break
-                taken.append(call)
+        """The most urgent call, and those right after it that may be made with it."""
+        with self._lock:
+            if not self._waiting:  # it was taken along
+                return []
+            now = self._clock()
+            takes_s = max(call.batch.takes_s(1) for call in self._waiting)
+            key = urgency([call.due for call in self._waiting], now, takes_s)
+            first, *others = sorted(self._waiting, key=lambda call: key(call.due))
+            most = first.batch.allowed(first.due.at - now)
+            alike = takewhile(lambda call: call.batch is first.batch, others)
+            taken = [first, *islice(alike, most - 1)]
+            self._waiting = [call for call in self._waiting if call not in taken]
         return taken
 
     def _run(self, calls: list[_Call]) -> None:

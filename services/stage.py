@@ -23,6 +23,7 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.transport import Channel, Inbound, OpenRequest, Transport
 from services.compute import Batch, ComputeThread
+from services.precedence import Precedence
 from services.worker import SessionHost, task_group, until_done
 
 log = get_logger(__name__)
@@ -34,9 +35,6 @@ Out = TypeVar("Out", bound=Media)
 In_contra = TypeVar("In_contra", bound=Media, contravariant=True)
 Out_co = TypeVar("Out_co", bound=Media, covariant=True)
 R = TypeVar("R")
-
-LAX_S = 1.0
-"""When an opening, or a chunk that nobody waits for, is due: after live ones, but not for ever."""
 
 
 class Engine(Protocol[State, In_contra, Out_co]):
@@ -107,6 +105,7 @@ class Stage(Generic[State, In, Out]):
         self._transport = transport
         self._clock = clock
         self.compute = ComputeThread(kind.name, clock)
+        self._precedence = Precedence()
         most = max_batch if isinstance(engine, BatchEngine) else 1
         self._steps = Batch(self._compute, most)
 
@@ -125,7 +124,7 @@ class Stage(Generic[State, In, Out]):
             Fenced: The session has a newer owner.
             SessionLost: A chunk is missing.
         """
-        due = self._clock() + LAX_S
+        due = self._precedence.lax(self._clock())
         opening = self.compute.run(due, self._engine.init_state, inbound.request)
         try:
             downstream = await self._open_next(inbound.request)
@@ -135,6 +134,7 @@ class Stage(Generic[State, In, Out]):
                 await downstream.close()
         finally:
             opening.add_done_callback(_let_go)
+            self._precedence.leave(inbound.request.session)
 
     async def _open_next(self, request: OpenRequest) -> Channel:
         if not request.route:
@@ -214,8 +214,7 @@ class Stage(Generic[State, In, Out]):
         metrics.stage_dropped_total.labels(self.kind.name, cause).inc()
 
     async def _step(self, chunk: In, state: State, arrived: float) -> tuple[Out, State]:
-        left_s = chunk.stamp.left_s
-        due = arrived + (LAX_S if left_s is None else left_s)
+        due = self._precedence.due(chunk.stamp.session, arrived, chunk.stamp.left_s)
         asked = _Asked(chunk, state, self._clock())
         return await self.compute.join(due, self._steps, asked)
 

@@ -89,16 +89,18 @@ class ScoreEngine:
         states: Sequence[ScoreState],
         moves: Moves | None = None,
     ) -> list[tuple[LatentChunk, ScoreState]]:
-        """`step` of several sessions, with common forwards where they have a past.
+        """`step` of several sessions, with common forwards where they can.
 
         Raises:
             InvalidInput: As `step`; then no chunk was made.
         """
         prepared = [self._prepare(*each, moves) for each in zip(chunks, states, strict=True)]
         made: dict[int, tuple[LatentChunk, ScoreState]] = {}
-        for group in _alike([each.wanted for each in prepared]):
+        for group in _alike(prepared):
             wanted = [prepared[i].wanted for i in group]
-            done = denoise_batch(self.model, wanted, self.profile.policy)
+            is_light = prepared[group[0]].is_light
+            policy = self.profile.policy.light if is_light else self.profile.policy
+            done = denoise_batch(self.model, wanted, policy)
             for i, (latents, rollout) in zip(group, done, strict=True):
                 chunk, following = chunks[i], replace(prepared[i].following, rollout=rollout)
                 made[i] = LatentChunk(chunk.stamp, latents[0].numpy(), chunk.last), following
@@ -132,7 +134,8 @@ class ScoreEngine:
             (state.seed, chunk.stamp.epoch, chunk.stamp.seq),
         )
         heard = torch.cat([state.heard, tokens])[-audio.reach :]
-        return _Prepared(wanted, replace(state, motion=motion, heard=heard))
+        following = replace(state, motion=motion, heard=heard)
+        return _Prepared(wanted, following, chunk.stamp.is_light)
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,13 @@ class _Prepared:
 
     wanted: NextChunk
     following: ScoreState
+    is_light: bool
 
 
-def _alike(wanted: Sequence[NextChunk]) -> list[list[int]]:
-    """Which of them may be denoised together: a session's first chunk sees less than others."""
-    groups = [
-        [i for i, w in enumerate(wanted) if bool(w.state.previous) is has_past]
-        for has_past in (False, True)
-    ]
-    return [group for group in groups if group]
+def _alike(prepared: Sequence[_Prepared]) -> list[list[int]]:
+    """Which of them may be denoised together: in as many steps, after as many."""
+    groups: dict[tuple[bool, int], list[int]] = {}
+    for index, each in enumerate(prepared):
+        key = (each.is_light, len(each.wanted.state.previous))
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())

@@ -1,6 +1,6 @@
 """What differs between checkpoints of one network, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -38,6 +38,11 @@ class Policy:
     noise then stays where it is instead of jumping from latent to latent."""
     carry_last_latent: bool = False
     """Feed the last latent of the previous chunk as further input channels (costs no forward)."""
+
+    @property
+    def light(self) -> "Policy":
+        """The same with one step: softer mouths, in about half the time."""
+        return replace(self, sigmas=self.sigmas[:1])
 
     def __post_init__(self) -> None:
         levels = self.sigmas

@@ -146,10 +146,10 @@ def denoise_batch(
         For each its latents (1, F, C, H, W) in the VAE's normalised space, and its next state.
 
     Raises:
-        ValueError: Some have a past and others have none: these see different things.
+        ValueError: Their pasts are of different numbers of steps, or some have none.
     """
-    if len({bool(each.state.previous) for each in wanted}) != 1:
-        raise ValueError("sessions with a past and sessions without cannot be denoised together")
+    if len({len(each.state.previous) for each in wanted}) != 1:
+        raise ValueError("sessions whose pasts differ in steps cannot be denoised together")
     anchor, past_kv = join_anchors([w.anchor for w in wanted]), _joined_past(wanted)
     reference = anchor.portrait.reference
     condition = Condition(
@@ -272,7 +272,8 @@ def past(
     if policy.sink_positions:
         parts, positions = (sink,), policy.sink_positions
     if previous and policy.previous_positions:
-        parts += (previous[step if policy.cache == "per_step" else 0],)
+        # after a chunk of fewer steps the later ones go by the last that it wrote
+        parts += (previous[min(step, len(previous) - 1) if policy.cache == "per_step" else 0],)
         positions += policy.previous_positions
     return CachedContext(parts, positions)
 

@@ -55,7 +55,7 @@ async def test_a_call_keeps_its_voice_while_a_stage_is_too_slow_and_its_face_aft
             finally:
                 live.end("hung_up")
                 await running
-    assert [event["rung"] for event in peer.told("avatar.ladder")] == ["still", "full"]
+    assert [event["rung"] for event in peer.told("avatar.ladder")] == ["still", "light", "full"]
     sounds = [block.sound.any() for _, block in peer.blocks[played:]]
     heard = np.flatnonzero(sounds)
     assert len(heard) * 0.02 == pytest.approx(2.0, abs=0.05)

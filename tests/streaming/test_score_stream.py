@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -127,3 +128,45 @@ def test_of_chunks_of_which_one_cannot_be_made_none_is() -> None:
     bad = replace(good, tokens=good.tokens[:1])
     with pytest.raises(InvalidInput, match="embedding of shapes"):
         engine().step_many([good, bad], [engine().init_state(Spec())] * 2)
+
+
+def speaking(seq: int, *, is_light: bool) -> AudioEmbedding:
+    chunk = embedding(engine(), seq, ("speaking", ()))
+    return replace(chunk, stamp=replace(chunk.stamp, is_light=is_light))
+
+
+def rollout(light: set[int], num_chunks: int = 8) -> tuple[list[NDArray[np.float32]], list[int]]:
+    """Latents of each chunk, and how many forwards it took."""
+    scorer, taken = ScoreEngine.load("tiny", wish="torch"), [0]
+    scorer.model.register_forward_hook(lambda *_: taken.append(taken.pop() + 1))
+    state, made, forwards = scorer.init_state(Spec()), [], []
+    for seq in range(num_chunks):
+        taken[0] = 0
+        chunk, state = scorer.step(speaking(seq, is_light=seq in light), state)
+        made.append(chunk.latents)
+        forwards.append(taken[0])
+    return made, forwards
+
+
+def test_light_chunks_take_one_forward_and_full_ones_after_them_are_as_if_they_had_not_been() -> (
+    None
+):
+    full, _ = rollout(set())
+    mixed, forwards = rollout({2, 3})
+    assert forwards == [2, 2, 1, 1, 2, 2, 2, 2]
+    difference = [float(np.abs(a - b).mean()) for a, b in zip(full, mixed, strict=True)]
+    assert difference[:2] == [0.0, 0.0]
+    assert min(difference[2:4]) > 0
+    assert all(later < earlier / 2 for earlier, later in pairwise(difference[3:7]))
+    assert difference[7] < 1e-3
+
+
+def test_light_and_full_chunks_of_a_batch_are_made_as_each_asks() -> None:
+    scorer = engine()
+    states = [scorer.init_state(Spec(each.id)) for each in CAST[:3]]
+    states = [s for _, s in scorer.step_many([speaking(0, is_light=False)] * 3, states)]
+    chunks = [speaking(1, is_light=number == 1) for number in range(3)]
+    made = scorer.step_many(chunks, states)
+    assert [len(state.rollout.previous) for _, state in made] == [2, 1, 2]
+    following = scorer.step_many([speaking(2, is_light=False)] * 3, [s for _, s in made])
+    assert [len(state.rollout.previous) for _, state in following] == [2, 2, 2]

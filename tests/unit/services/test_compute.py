@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from services.compute import Batch, ComputeThread
+from services.precedence import Due
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +23,7 @@ class Held:
     done: list[str] = field(default_factory=list)
 
     def run(self, name: str, deadline: float) -> "asyncio.Future[None]":
-        return self.thread.run(deadline, self.done.append, name)
+        return self.thread.run(Due(deadline), self.done.append, name)
 
 
 @asynccontextmanager
@@ -33,7 +34,7 @@ async def held() -> AsyncIterator[Held]:
         reached.set()
         assert gate.wait(30)
 
-    first = thread.run(0.0, hold)
+    first = thread.run(Due(0.0), hold)
     try:
         assert await asyncio.to_thread(reached.wait, 30)
         yield Held(thread, gate)
@@ -86,7 +87,7 @@ async def test_a_call_that_is_not_wanted_any_more_is_left_out_and_no_other() -> 
 
 async def test_an_error_is_that_of_its_call_alone() -> None:
     async with held() as h:
-        failing, other = h.thread.run(1.0, fail), h.run("a", 2.0)
+        failing, other = h.thread.run(Due(1.0), fail), h.run("a", 2.0)
         h.gate.set()
         with pytest.raises(FloatingPointError, match="not a number"):
             await failing
@@ -112,7 +113,9 @@ async def test_the_end_waits_for_the_call_that_runs_and_cancels_the_others() -> 
 async def test_those_that_wait_are_made_together_up_to_the_most() -> None:
     async with held() as h:
         made = Together(3)
-        waiting = [h.thread.join(number, made.batch, name) for number, name in enumerate("abcd")]
+        waiting = [
+            h.thread.join(Due(number), made.batch, name) for number, name in enumerate("abcd")
+        ]
         h.gate.set()
         assert await asyncio.gather(*waiting) == ["A", "B", "C", "D"]
         assert made.calls == [["a", "b", "c"], ["d"]]
@@ -121,9 +124,9 @@ async def test_those_that_wait_are_made_together_up_to_the_most() -> None:
 async def test_what_comes_between_them_is_not_overtaken() -> None:
     async with held() as h:
         made = Together(9)
-        first = h.thread.join(1.0, made.batch, "a")
+        first = h.thread.join(Due(1.0), made.batch, "a")
         between = h.run("between", 2.0)
-        last = [h.thread.join(3.0, made.batch, name) for name in "bc"]
+        last = [h.thread.join(Due(3.0), made.batch, name) for name in "bc"]
         h.gate.set()
         await asyncio.gather(first, between, *last)
         assert made.calls == [["a"], ["b", "c"]]
@@ -133,7 +136,9 @@ async def test_one_of_a_batch_that_cannot_be_made_takes_no_other_with_it() -> No
     async with held() as h:
         made = Together(3)
         names = ["a", "bad", "c"]
-        waiting = [h.thread.join(number, made.batch, name) for number, name in enumerate(names)]
+        waiting = [
+            h.thread.join(Due(number), made.batch, name) for number, name in enumerate(names)
+        ]
         h.gate.set()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [results[0], results[2]] == ["A", "C"]
@@ -144,7 +149,9 @@ async def test_one_of_a_batch_that_cannot_be_made_takes_no_other_with_it() -> No
 async def test_one_of_a_batch_that_is_not_wanted_any_more_is_left_out() -> None:
     async with held() as h:
         made = Together(3)
-        waiting = [h.thread.join(number, made.batch, name) for number, name in enumerate("abc")]
+        waiting = [
+            h.thread.join(Due(number), made.batch, name) for number, name in enumerate("abc")
+        ]
         waiting[1].cancel()
         await asyncio.sleep(0)  # the thread is told by the loop
         h.gate.set()

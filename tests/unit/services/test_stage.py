@@ -27,7 +27,8 @@ from avatar.media import AudioChunk, AudioEmbedding, Chunk, SessionId, Stamp, Tu
 from avatar.transport import Channel, Hop, Inbound, OpenRequest
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 from services import worker
-from services.stage import AUDIO_ENCODER, LAX_S, Engine, Stage
+from services.precedence import LAX_S
+from services.stage import AUDIO_ENCODER, Engine, Stage
 from tests.fakes.engines import Loudness, LoudnessEncoder
 
 pytestmark = pytest.mark.unit
@@ -413,9 +414,9 @@ async def test_of_live_sessions_the_chunk_with_the_least_time_left_is_computed_f
 async def test_a_render_waits_for_live_chunks_but_not_for_ever() -> None:
     async with rivals("render", "soon", "later") as r:
         await r.send("render", 0, None)
-        r.now[0] += LAX_S / 2
-        await r.send("later", 0, LAX_S)
+        r.now[0] += 0.75 * LAX_S
         await r.send("soon", 0, 0.0)
+        await r.send("later", 0, LAX_S)
         assert await r.finished() == ["first", "soon", "render", "later"]
 
 
