@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import accumulate, repeat, takewhile
 
 from avatar.media import SessionId
 
@@ -11,6 +11,9 @@ LAX_S = 1.0
 STANDBACK_S = 2.0
 """So much later, for each live session that was there before, a chunk is as urgent as theirs where
 not all can be in time: by then the ladder of the later session has acted."""
+
+REMEMBERED = 64
+"""Sessions that have left, whose places are kept."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,30 @@ def urgency(waiting: Iterable[Due], now: float, takes_s: float) -> Callable[[Due
 
 
 class Precedence:
-    """A worker's live sessions, in the order in which each sent its first live chunk."""
+    """A worker's live sessions, in the order in which each sent its first live chunk.
+
+    Whoever comes back has its place again: with another avatar a call opens its edges anew.
+    """
 
     def __init__(self) -> None:
-        self._live: list[SessionId] = []
+        self._is_here: dict[SessionId, bool] = {}
 
     def due(self, session: SessionId, arrived: float, left_s: float | None) -> Due:
         """Of a chunk that arrived then; `left_s` is its stamp's: None where nobody waits."""
         if left_s is None:
             return self.lax(arrived)
-        if session not in self._live:
-            self._live.append(session)
-        return Due(arrived + left_s, self._live.index(session))
+        self._is_here[session] = True
+        before = takewhile(lambda other: other != session, self._is_here)
+        return Due(arrived + left_s, sum(self._is_here[other] for other in before))
 
     def lax(self, arrived: float) -> Due:
         """Of what nobody waits for."""
-        return Due(arrived + LAX_S, len(self._live))
+        return Due(arrived + LAX_S, sum(self._is_here.values()))
 
     def leave(self, session: SessionId) -> None:
-        """It has ended; idempotent."""
-        if session in self._live:
-            self._live.remove(session)
+        """Its edge has ended; idempotent."""
+        if session in self._is_here:
+            self._is_here[session] = False
+            gone = [each for each, is_here in self._is_here.items() if not is_here]
+            for each in gone[:-REMEMBERED]:
+                del self._is_here[each]

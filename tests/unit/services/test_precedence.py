@@ -3,7 +3,7 @@
 import pytest
 
 from avatar.media import SessionId
-from services.precedence import LAX_S, STANDBACK_S, Due, Precedence, urgency
+from services.precedence import LAX_S, REMEMBERED, STANDBACK_S, Due, Precedence, urgency
 
 pytestmark = pytest.mark.unit
 A, B, C = (SessionId(name) for name in "abc")
@@ -47,11 +47,23 @@ def test_nobody_waits_for_ever() -> None:
     assert taken(dues, now=10 + 4 * STANDBACK_S) == "ca"
 
 
-def test_who_leaves_makes_room_in_the_order_and_comes_back_as_the_last() -> None:
+def test_who_leaves_makes_room_in_the_order_and_has_its_place_again_after() -> None:
     made = precedence()
     made.leave(A)
     made.leave(A)
-    assert [made.due(each, 10, 0.0).rank for each in (B, C, A)] == [0, 1, 2]
+    assert [made.due(each, 10, 0.0).rank for each in (B, C)] == [0, 1]
+    assert made.lax(10).rank == 2
+    assert [made.due(each, 10, 0.0).rank for each in (A, B, C)] == [0, 1, 2]
+
+
+def test_places_are_not_kept_without_end() -> None:
+    made = precedence()
+    made.leave(B)
+    for number in range(REMEMBERED):
+        passing = SessionId(f"s{number}")
+        made.due(passing, 10, 0.0)
+        made.leave(passing)
+    assert [made.due(each, 10, 0.0).rank for each in (A, C, B)] == [0, 1, 2]
 
 
 def test_what_nobody_waits_for_is_lax_comes_last_where_one_is_late_and_takes_no_place() -> None:
