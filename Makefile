@@ -79,6 +79,11 @@ ready-run:
 ready-dev:
 	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) not found: sudo apt-get install python3 python3-venv"; exit 1; }
 	@$(PYTHON) scripts/setup.py dev
-# without them the tests say that they were not run; in CI that is a failure
+# Without them their tests say that they were not run; in CI that is a failure.
+PARITY = tests/parity/requirements.txt
 ready-parity: ready-dev
-	@test -d $(VENV)/parity/wan -a -d $(VENV)/parity/diffsynth || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target $(VENV)/parity -r tests/parity/requirements.txt || echo "setup: tests/parity is NOT run: pip could not install tests/parity/requirements.txt"
+	@cmp -s $(PARITY) $(VENV)/parity/requirements.txt || { \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	    --upgrade --target $(VENV)/parity -r $(PARITY) && \
+	  install -D $(PARITY) $(VENV)/parity/requirements.txt; } || \
+	  echo "setup: tests/parity are NOT run: pip could not install $(PARITY)"

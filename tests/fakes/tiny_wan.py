@@ -8,14 +8,6 @@ from torch import Tensor, nn
 
 from avatar.models.dit import CONFIGS, AudioConfig, DiT, DiTConfig, FrameAudioConfig, S2VConfig
 
-SIZE = {
-    "dim": 96,
-    "ffn_dim": 160,
-    "num_layers": 3,
-    "num_heads": 2,
-    "text_dim": 48,
-    "frequency_dim": 32,
-}
 AUDIO = AudioConfig(12, 4, hidden_dim=24, context_tokens=4, context_dim=16)
 FRAME_AUDIO = FrameAudioConfig(12, hidden_dim=20, context_tokens=4, context_dim=16)
 S2V = S2VConfig(audio_dim=20, inject_layers=(0, 2))
@@ -26,7 +18,12 @@ def tiny_wan_config(name: str) -> DiTConfig:
     full = CONFIGS[name]()
     return replace(
         full,
-        **SIZE,
+        dim=96,
+        ffn_dim=160,
+        num_layers=3,
+        num_heads=2,
+        text_dim=48,
+        frequency_dim=32,
         image_dim=None if full.image_dim is None else 40,
         audio=full.audio and AUDIO,
         frame_audio=full.frame_audio and FRAME_AUDIO,
@@ -56,7 +53,7 @@ def visible(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
     drawn = torch.randn(like.shape, generator=generator)
     if "norm" in name and name.endswith("weight") and like.ndim == 1:
         return 1 + 0.2 * drawn
-    if name.endswith(("weight",)) and like.ndim > 1 and "cond_mask" not in name:
+    if name.endswith("weight") and like.ndim > 1 and "cond_mask" not in name:
         return drawn * 1.2 / like[0].numel() ** 0.5
     return 0.1 * drawn
 

@@ -38,7 +38,7 @@ def upstream(name: str) -> Any:
             sys.modules[each] = shell
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's words about how they call it
-        module = importlib.import_module(name)
+        module: Any = importlib.import_module(name)
     if hasattr(module, "flash_attention") and package == "wan":
         module.flash_attention = attention  # theirs is for CUDA alone
     return module
