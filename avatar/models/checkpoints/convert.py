@@ -77,9 +77,7 @@ def convert(
         layout, entries = fitting(preset, config, shapes, source)
         pieces = pieces_of(shapes, layout, config)
         anew = plan(preset, config, shapes, pieces, entries, layout)
-        slots = [
-            _slot(name, shapes, pieces[name], entries, dtype, preset.name) for name in shapes
-        ]
+        slots = [_slot(name, shapes, pieces[name], entries, dtype, preset.name) for name in shapes]
         path = destination / f"{preset.file}.safetensors"
         metadata = {
             "config": json.dumps(dataclasses.asdict(config)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from avatar.models.checkpoints.encoder_names import (
     old_wav2vec2_name,
@@ -19,7 +19,14 @@ from avatar.models.umt5 import UMT5, UMT5_XXL
 from avatar.models.vae_wan import WAN_2_1, WanVAE
 from avatar.models.wav2vec2 import BASE, LARGE, Wav2Vec2, Wav2Vec2Config
 
+Value = TypeVar("Value")
+
 _WAN = "https://huggingface.co/Wan-AI/Wan2.1-I2V-14B-480P"
+
+
+def _always(value: Value) -> Callable[[Any], Value]:
+    """Of every configuration."""
+    return lambda _: value
 
 
 def _says(kinds: tuple[str, ...], words: Mapping[str, str]) -> Callable[[Any, Any], Any]:
@@ -62,7 +69,7 @@ def _wav2vec2(name: str, config: Wav2Vec2Config, where: str, licence: tuple[str,
     # heads, quantizers and what masks its own training
     unused = ("lm_head.*", "quantizer.*", "project_.*", "masked_spec_embed", "dropout.*")
     layouts = tuple(
-        Layout(kind, lambda _, rename=rename: rename, ("wav2vec2.",), lambda _: unused)
+        Layout(kind, _always(rename), ("wav2vec2.",), _always(unused))
         for kind, rename in (("original", same_name), ("older torch", old_wav2vec2_name))
     )
     return Preset(
@@ -79,7 +86,7 @@ ENCODERS = (
         WanVAE,
         (
             Layout("original", lambda config: wan_vae_names(config.num_res_blocks)),
-            Layout("diffusers", lambda _: same_name),
+            Layout("diffusers", _always(same_name)),
         ),
         *APACHE,
         f"{_WAN} (Wan2.1_VAE.pth)",
@@ -97,7 +104,7 @@ ENCODERS = (
         "tiny_vae",
         lambda: TAEW_2_1,
         TAEHV,
-        (Layout("original", lambda _: taehv_name, ignored=lambda _: (r"encoder\..*",)),),
+        (Layout("original", _always(taehv_name), ignored=_always((r"encoder\..*",))),),
         *MIT,
         "https://github.com/madebyollin/taehv (taew2_1.pth)",
         geometry=_says(
@@ -111,10 +118,10 @@ ENCODERS = (
         lambda: UMT5_XXL,
         UMT5,
         (
-            Layout("original", lambda _: wan_umt5_name),
+            Layout("original", _always(wan_umt5_name)),
             # the second name of the table of words
-            Layout("transformers", lambda _: same_name,
-                   ignored=lambda _: (r"encoder\.embed_tokens\.weight",)),
+            Layout("transformers", _always(same_name),
+                   ignored=_always((r"encoder\.embed_tokens\.weight",))),
         ),
         *APACHE,
         f"{_WAN} (models_t5_umt5-xxl-enc-bf16.pth)",
@@ -124,7 +131,7 @@ ENCODERS = (
                 "d_model": "dim", "d_ff": "ffn_dim", "num_layers": "num_layers",
                 "num_heads": "num_heads", "d_kv": "head_dim", "vocab_size": "vocabulary",
                 "relative_attention_num_buckets": "num_buckets",
-                "relative_attention_max_distance": "max_distance",
+                "relative_attention_max_distance": "max_distance", "max_tokens": "max_tokens",
             },
         ),
     ),
@@ -134,11 +141,11 @@ ENCODERS = (
         lambda: VIT_H_14,
         CLIPVision,
         (
-            Layout("original", lambda _: wan_clip_name, ignored=lambda config: (
+            Layout("original", _always(wan_clip_name), ignored=lambda config: (
                 r"textual\..*", "log_scale", r"visual\.(post_norm\..*|head.*)",
                 rf"visual\.transformer\.{config.num_layers}\..*",
             )),
-            Layout("transformers", lambda _: same_name, ("vision_model.",), lambda config: (
+            Layout("transformers", _always(same_name), ("vision_model.",), lambda config: (
                 r"(text_model|visual_projection|text_projection|post_layernorm)\..*",
                 "logit_scale", r"embeddings\.position_ids",
                 rf"encoder\.layers\.{config.num_layers}\..*",

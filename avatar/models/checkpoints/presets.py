@@ -24,9 +24,7 @@ def _dit(
     **more: Any,
 ) -> Preset:
     config: Callable[[], DiTConfig] = CONFIGS[of or name]
-    return Preset(
-        name, "dit", config, DiT, layouts, *licence, where, geometry=dit_geometry, **more
-    )
+    return Preset(name, "dit", config, DiT, layouts, *licence, where, geometry=dit_geometry, **more)
 
 
 _WAN = "https://huggingface.co/Wan-AI"
