@@ -76,7 +76,8 @@ class FaceFinder:
         pixels = torch.from_numpy(np.asarray(small, np.float32)).permute(2, 0, 1)[None]
         outputs = _graph(self._path, pixels.shape[2], pixels.shape[3])([pixels])
         to_picture = np.array([width / size[0], height / size[1]], np.float32)
-        return _faces(*(each[0].numpy() for each in outputs), to_picture)
+        heat, scales, offsets, marks = (each[0].numpy() for each in outputs)
+        return _faces(heat, scales, offsets, marks, to_picture)
 
 
 Box = tuple[float, float, float, float]
@@ -143,14 +144,24 @@ def face_tokens(
         size: The picture's height and width.
         grid: Rows and columns of tokens.
     """
+    return touched(face_pixels(face, size), grid)
+
+
+def face_pixels(face: tuple[float, float, float], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(height / 2, width / 2): every second pixel, whether it is the face's; it is an ellipse."""
     x, y, tall = face
     rows, columns = np.mgrid[0 : size[0] : 2, 0 : size[1] : 2] + 1.0
     u, v = (columns - x) / (0.51 * tall), (rows - y - 0.105 * tall) / (0.605 * tall)
-    inside = (u * u + v * v <= 1.0).astype(np.float32)
-    down, across = size[0] // 2 // grid[0], size[1] // 2 // grid[1]
-    share = inside.reshape(grid[0], down, grid[1], across).mean(axis=(1, 3))
-    touched: NDArray[np.bool_] = share > 0.08
-    return touched
+    inside: NDArray[np.bool_] = u * u + v * v <= 1.0
+    return inside
+
+
+def touched(pixels: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """Of such pixels (rows * n, columns * m), which of the grid's cells they are in."""
+    down, across = pixels.shape[0] // grid[0], pixels.shape[1] // grid[1]
+    share = pixels.reshape(grid[0], down, grid[1], across).mean(axis=(1, 3))
+    cells: NDArray[np.bool_] = share > 0.08
+    return cells
 
 
 def _in_blocks(length: float) -> int:

@@ -118,7 +118,7 @@ def speech_through(profile: Profile) -> np.ndarray[tuple[int, ...], np.dtype[np.
     hearing = SpeechFeaturesEngine.load(profile, ON_CPU)
     score, decoder = ScoreEngine.load(profile, ON_CPU), VaeDecoderEngine.load(profile, ON_CPU)
     count = profile.clock.samples_per_chunk(SPEECH_RATE)
-    sound = 0.1 * np.sin(np.arange(count, dtype=np.float32) / 20)
+    sound = (0.1 * np.sin(np.arange(count) / 20)).astype(np.float32)
     chunk = AudioChunk(Stamp(SessionId("s"), 0, 0, 0, 0), sound)
     embedded, _ = hearing.step(chunk, hearing.init_state(request))
     latents, _ = score.step(embedded, score.init_state(request))
