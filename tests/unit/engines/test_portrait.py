@@ -15,16 +15,19 @@ from avatar.__main__ import main
 from avatar.backends import Running
 from avatar.cast.avatars import everyone
 from avatar.cast.description import CharacterFields
+from avatar.cast.photograph import Framed
 from avatar.cast.profile import load_appearance
 from avatar.cast.profiles import Profile, load_profile
 from avatar.engines import Spec
-from avatar.engines.portrait import MASK_CHANNELS, latents_of, signed
+from avatar.engines.portrait import MASK_CHANNELS, Wanted, avatar_tensors, latents_of, signed
 from avatar.engines.portrait_bundle import Networks, Wish, make_avatar
 from avatar.engines.score import ScoreEngine
 from avatar.engines.speech_features import SpeechFeaturesEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import InvalidInput, NotFound
 from avatar.media import SPEECH_RATE, AudioChunk, SessionId, Stamp
+from avatar.sampling.policy import NATIVE_2_STEP
+from tests.fakes.tiny_wan import tiny_wan_config
 from tests.fakes.wan_folder import converted_toy
 
 pytestmark = pytest.mark.unit
@@ -140,6 +143,33 @@ def test_a_model_with_another_sink_gets_another_bundle(tmp_path: Path) -> None:
     assert ada.model_portrait.image_channels is None
     assert ada.image is None
     assert speech_through(profile).shape == (8, 96, 64, 3)
+
+
+def test_a_sink_that_holds_the_past_gets_the_portrait_as_its_past(tm: Profile) -> None:
+    """LiveAvatar's: 73 frames standing still, and the second latent of five as the reference."""
+    ada = load_appearance(tm, "ada").portrait
+    framed, vae = Framed(ada, (32.0, 30.0, 24.0), 1.0), Networks(tm, CPU).vae()
+    wanted = Wanted(1, (4, 4), image_channels=False, motion=True, text_dim=None, image_dim=None)
+    tensors = avatar_tensors(framed, wanted, vae)
+    assert tensors["motion_latents"].shape == (19, 16, 8, 8)
+    assert tensors["sink_latents"].shape == (1, 16, 8, 8)
+    assert torch.equal(tensors["sink_latents"][0], tensors["motion_latents"][1])
+
+
+def test_a_model_that_reads_prompts_needs_an_encoder_of_its_width(tm: Profile) -> None:
+    framed = Framed(load_appearance(tm, "ada").portrait, (32.0, 30.0, 24.0), 1.0)
+    wanted = Wanted(1, (4, 4), image_channels=False, motion=False, text_dim=32, image_dim=None)
+    vae = Networks(tm, CPU).vae()
+    with pytest.raises(ValueError, match="takes text, and no encoder of it was given"):
+        avatar_tensors(framed, wanted, vae)
+    with pytest.raises(ValueError, match="text of width 8 given, 32 expected"):
+        avatar_tensors(framed, wanted, vae, text=lambda: torch.zeros(5, 8))
+
+
+def test_a_picture_of_no_whole_tokens_is_refused() -> None:
+    config = tiny_wan_config("tm-18b")
+    with pytest.raises(ValueError, match="100 x 64 pixels given, multiples of 16 expected"):
+        Wanted.by(config, NATIVE_2_STEP, 64, 100)
 
 
 def test_the_prompt_is_embedded_once_for_all_avatars(tm: Profile) -> None:
