@@ -98,6 +98,11 @@ def own_character(folder: Path, name: str) -> Character:
     return character
 
 
+def has_file(folder: Path, name: str, file: str) -> bool:
+    """Whether an avatar has a file, or needs it: one made of a photograph has no preview."""
+    return file in NEEDED or (home(folder) / name / file).is_file()
+
+
 def own_file(folder: Path, name: str, file: str) -> Path:
     """Path of a file of the avatar, once its content is what the manifest says.
 

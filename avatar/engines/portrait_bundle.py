@@ -37,8 +37,8 @@ from avatar.models.weights import MANIFEST, config_of, describes, place_into, re
 
 CONSENT_CHARACTERS = (10, 500)
 PROMPT = "A person looks into the camera and talks, moving the head a little."
-PROMPTS, TOKENIZER = "prompts", "tokenizer"
-"""In a profile's folder: embeddings that were made, and the tokenizer."""
+PROMPTS = "prompts"
+"""In a profile's folder: embeddings that were made."""
 
 Config = TypeVar("Config")
 Model = TypeVar("Model", bound=nn.Module)
@@ -166,7 +166,7 @@ class Networks:
         path = self._file("umt5", "umt5-xxl")
         config = config_of(UMT5Config, read_header(path))
         folder = self._profile.folder
-        tokenizer = PromptTokenizer(folder / TOKENIZER, config.max_tokens)
+        tokenizer = PromptTokenizer(folder, config.max_tokens)
         listed = json.loads((folder / MANIFEST).read_text())
         if path.name not in listed:
             raise CorruptFile(f"{folder / MANIFEST} does not list {path.name}: convert it again")

@@ -12,27 +12,30 @@ import pytest
 import torch
 
 from avatar.__main__ import main
+from avatar.backends import Running
 from avatar.cast.avatars import everyone
 from avatar.cast.description import CharacterFields
+from avatar.cast.photograph import Framed
 from avatar.cast.profile import load_appearance
 from avatar.cast.profiles import Profile, load_profile
 from avatar.engines import Spec
-from avatar.engines.audio_encoder import AudioEncoderEngine
-from avatar.engines.portrait import MASK_CHANNELS, latents_of, signed
+from avatar.engines.portrait import MASK_CHANNELS, Wanted, avatar_tensors, latents_of, signed
 from avatar.engines.portrait_bundle import Networks, Wish, make_avatar
 from avatar.engines.score import ScoreEngine
+from avatar.engines.speech_features import SpeechFeaturesEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import InvalidInput, NotFound
-from avatar.media import AudioChunk, SessionId, Stamp
-from avatar.sampling.policy import REALVIDEO_2_STEP
-from tests.fakes.wan_folder import write_realvideo, write_tm
+from avatar.media import SPEECH_RATE, AudioChunk, SessionId, Stamp
+from avatar.sampling.policy import NATIVE_2_STEP
+from tests.fakes.tiny_wan import tiny_wan_config
+from tests.fakes.wan_folder import converted_toy
 
 pytestmark = pytest.mark.unit
 
 PHOTOGRAPH = Path(__file__).resolve().parents[2] / "data" / "faces" / "astronaut.jpg"
 CONSENT = "A public photograph of NASA, shown in a test."
 NOW = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
-CPU = torch.device("cpu")
+CPU, ON_CPU = torch.device("cpu"), Running(device="cpu")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,7 +60,7 @@ def make(profile: Profile, wanted: Wish) -> Path:
 @pytest.fixture(scope="module")
 def tm(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     """With an avatar, `ada`."""
-    profile = write_tm(tmp_path_factory.mktemp("models") / "tm")
+    profile = converted_toy("tm-18b", tmp_path_factory.mktemp("models") / "tm")
     make(profile, wish())
     return profile
 
@@ -78,17 +81,17 @@ def test_the_avatar_is_one_of_the_profile_s_and_keeps_who_agreed(tm: Profile) ->
 def test_it_holds_all_that_the_paper_s_model_takes(tm: Profile) -> None:
     ada = load_appearance(tm, "ada")
     portrait = ada.model_portrait
-    assert ada.portrait.shape == (96, 80, 3)
-    assert portrait.sink_latents.shape == (1, 3, 16, 12, 10)
-    assert portrait.face_mask.shape == (1, 6 * 5)
+    assert ada.portrait.shape == (64, 64, 3)
+    assert portrait.sink_latents.shape == (1, 3, 16, 8, 8)
+    assert portrait.face_mask.shape == (1, 4 * 4)
     assert 0.1 < portrait.face_mask.mean() < 0.5
     assert portrait.image_channels is not None
-    assert portrait.image_channels.shape == (1, 21, 20, 12, 10)
+    assert portrait.image_channels.shape == (1, 21, 20, 8, 8)
     assert ada.text is not None
-    assert ada.text.shape == (1, 12, 48)
+    assert ada.text.shape == (1, 512, 32)
     assert not ada.text[0, 6:].any()  # zeros after the prompt, as the models were trained
     assert ada.image is not None
-    assert ada.image.shape == (1, 5, 40)
+    assert ada.image.shape == (1, 5, 32)
 
 
 def test_the_sink_is_the_portrait_standing_still(tm: Profile) -> None:
@@ -107,7 +110,7 @@ def test_the_image_is_seen_as_wan_s_image_to_video_sees_it(tm: Profile) -> None:
     assert not mask[1:].any()
     assert torch.allclose(latents[0], seen.sink_latents[0, 0], atol=1e-5)
     vae = Networks(tm, CPU).vae()
-    grey = latents_of(vae, torch.zeros(1, 3, 96, 80), 81)
+    grey = latents_of(vae, torch.zeros(1, 3, 64, 64), 81)
     far = (latents[-1] - grey[-1]).abs().mean()
     assert far < 0.05 * (latents[0] - grey[0]).abs().mean()
 
@@ -115,10 +118,10 @@ def test_the_image_is_seen_as_wan_s_image_to_video_sees_it(tm: Profile) -> None:
 def speech_through(profile: Profile) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """One chunk of sound, by the engines of all three stages, as frames."""
     request = Spec("ada", 1)
-    hearing, score, decoder = (
-        kind.load(profile) for kind in (AudioEncoderEngine, ScoreEngine, VaeDecoderEngine)
-    )
-    sound = 0.1 * np.sin(np.arange(hearing.samples_per_chunk, dtype=np.float32) / 20)
+    hearing = SpeechFeaturesEngine.load(profile, ON_CPU)
+    score, decoder = ScoreEngine.load(profile, ON_CPU), VaeDecoderEngine.load(profile, ON_CPU)
+    count = profile.clock.samples_per_chunk(SPEECH_RATE)
+    sound = (0.1 * np.sin(np.arange(count) / 20)).astype(np.float32)
     chunk = AudioChunk(Stamp(SessionId("s"), 0, 0, 0, 0), sound)
     embedded, _ = hearing.step(chunk, hearing.init_state(request))
     latents, _ = score.step(embedded, score.init_state(request))
@@ -128,18 +131,45 @@ def speech_through(profile: Profile) -> np.ndarray[tuple[int, ...], np.dtype[np.
 
 def test_the_engines_make_frames_of_it(tm: Profile) -> None:
     frames = speech_through(tm)
-    assert frames.shape == (12, 96, 80, 3)
+    assert frames.shape == (12, 64, 64, 3)
     assert frames.std() > 1
 
 
 def test_a_model_with_another_sink_gets_another_bundle(tmp_path: Path) -> None:
-    profile = write_realvideo(tmp_path / "realvideo", REALVIDEO_2_STEP)
+    profile = converted_toy("realvideo", tmp_path / "realvideo")
     make(profile, wish())
     ada = load_appearance(profile, "ada")
-    assert ada.model_portrait.sink_latents.shape == (1, 1, 16, 10, 8)
+    assert ada.model_portrait.sink_latents.shape == (1, 1, 16, 12, 8)
     assert ada.model_portrait.image_channels is None
     assert ada.image is None
-    assert speech_through(profile).shape == (8, 80, 64, 3)
+    assert speech_through(profile).shape == (8, 96, 64, 3)
+
+
+def test_a_sink_that_holds_the_past_gets_the_portrait_as_its_past(tm: Profile) -> None:
+    """LiveAvatar's: 73 frames standing still, and the second latent of five as the reference."""
+    ada = load_appearance(tm, "ada").portrait
+    framed, vae = Framed(ada, (32.0, 30.0, 24.0), 1.0), Networks(tm, CPU).vae()
+    wanted = Wanted(1, (4, 4), image_channels=False, motion=True, text_dim=None, image_dim=None)
+    tensors = avatar_tensors(framed, wanted, vae)
+    assert tensors["motion_latents"].shape == (19, 16, 8, 8)
+    assert tensors["sink_latents"].shape == (1, 16, 8, 8)
+    assert torch.equal(tensors["sink_latents"][0], tensors["motion_latents"][1])
+
+
+def test_a_model_that_reads_prompts_needs_an_encoder_of_its_width(tm: Profile) -> None:
+    framed = Framed(load_appearance(tm, "ada").portrait, (32.0, 30.0, 24.0), 1.0)
+    wanted = Wanted(1, (4, 4), image_channels=False, motion=False, text_dim=32, image_dim=None)
+    vae = Networks(tm, CPU).vae()
+    with pytest.raises(ValueError, match="takes text, and no encoder of it was given"):
+        avatar_tensors(framed, wanted, vae)
+    with pytest.raises(ValueError, match="text of width 8 given, 32 expected"):
+        avatar_tensors(framed, wanted, vae, text=lambda: torch.zeros(5, 8))
+
+
+def test_a_picture_of_no_whole_tokens_is_refused() -> None:
+    config = tiny_wan_config("tm-18b")
+    with pytest.raises(ValueError, match="100 x 64 pixels given, multiples of 16 expected"):
+        Wanted.by(config, NATIVE_2_STEP, 64, 100)
 
 
 def test_the_prompt_is_embedded_once_for_all_avatars(tm: Profile) -> None:
@@ -173,7 +203,7 @@ def test_the_drawn_cast_s_profile_takes_no_photographs() -> None:
 
 
 def test_a_missing_encoder_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    profile = write_tm(tmp_path / "tm")
+    profile = converted_toy("tm-18b", tmp_path / "tm")
     (profile.folder / "clip_vision.safetensors").unlink()
     with pytest.raises(NotFound, match="avatar convert --preset clip-vit-h-14"):
         make(profile, wish())

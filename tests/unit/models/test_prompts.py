@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
 from avatar.errors import CorruptFile, InvalidInput, NotFound
 from avatar.models.umt5 import UMT5, UMT5_XXL, PromptCache, PromptTokenizer, padded, toy
-from tests.fakes.wan_folder import write_tokenizer
 from tests.fakes.weights import stir
 
 pytestmark = pytest.mark.unit
+
+
+WORDS = ["<pad>", "</s>", "<unk>", "▁a", "▁person", "▁who", "▁talks", "▁to", "▁you", "&"]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,12 @@ def encoder() -> UMT5:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """With a small tokenizer.json of UMT5's kind."""
-    write_tokenizer(tmp_path)
+    tokenizer = Tokenizer(models.Unigram([(each, -1.0) for each in WORDS], unk_id=2))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     return tmp_path
 
 
