@@ -1,8 +1,12 @@
 """Toys of the GPU-class models, from their makers' files to a call in the browser, on a CPU."""
 
+import asyncio
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from avatar.cast.profiles import Profile
 from bench.receiver import Receiver, booked
 from bench.receiver_browser import call_on, hang_up, measuring_page, send, taken, until_told
 from bench.server import Server
+from talkingmachines import Client
 from tests.fakes.toys import toy_profile
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -20,7 +25,7 @@ TEXT = "The tide is coming in, slowly."
 
 @pytest.fixture(scope="module", params=["realvideo", "tm-18b"])
 def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    return toy_profile(request.param, tmp_path_factory.mktemp("toy"))
+    return toy_profile(request.param, tmp_path_factory.mktemp("toy"), num_portraits=2)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +70,35 @@ async def test_sound_and_picture_keep_one_time(toy: Profile, server: Server) -> 
         }
         call.say(TEXT)
         await call.event("avatar.playback.finished", wait_s=120)
-    sound = [call.sound.due_s(each.rtp) for each in call.sound.received]
-    pictures = [call.pictures.due_s(each.rtp) for each in call.pictures.received]
-    # by the sender's own word (RTCP) both tracks are of one clock: they begin and end together
-    assert abs((pictures[-1] - sound[-1]) - (pictures[0] - sound[0])) < 2 / toy.clock.fps + 0.04
-    assert abs(pictures[-1] - sound[-1]) < 2 / toy.clock.fps + 0.04
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
-        listed = (await client.get("/v1/sessions")).json()
-    assert all(each["id"] != booking.created["id"] for each in listed["sessions"])
+    last_sound = call.sound.due_s(call.sound.received[-1].rtp)
+    last_picture = call.pictures.due_s(call.pictures.received[-1].rtp)
+    # by the sender's own word (RTCP) both tracks are of one clock, and end together
+    assert abs(last_picture - last_sound) < 2 / toy.clock.fps + 0.04
+    assert await until_gone(server, booking.created["id"])
+
+
+async def until_gone(server: Server, id: str) -> bool:
+    """Whether nothing is left of a session, a moment after its end."""
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
+        for _ in range(50):
+            listed = (await client.get("/v1/sessions")).json()
+            if all(each["id"] != id for each in listed["sessions"]):
+                return True
+            await asyncio.sleep(0.2)
+    return False
+
+
+def test_a_file_is_as_long_as_its_sound(toy: Profile, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "said.mp4"
+    with Client(server.address) as client:
+        client.say(TEXT, avatar="otto").save(path)
+    with av.open(str(path)) as file:
+        rate, num_frames = file.streams.video[0].average_rate, file.streams.video[0].frames
+        size = file.streams.video[0].height, file.streams.video[0].width
+    assert rate == Fraction(toy.clock.fps)
+    assert size == (toy.height, toy.width)
+    assert num_frames % toy.clock.frames_per_chunk == 0
+    with av.open(str(path)) as file:
+        samples = sum(frame.samples for frame in file.decode(audio=0))
+        sound_s = samples / file.streams.audio[0].rate
+    assert abs(num_frames / toy.clock.fps - sound_s) < 1 / toy.clock.fps

@@ -149,7 +149,7 @@ def test_speech_acts_where_a_model_hears(toys: dict[str, Profile]) -> None:
         for chunk in (first, replace(first, samples=np.zeros_like(first.samples))):
             embedding, _ = encoder.step(chunk, encoder.init_state(Spec("mira", 1)))
             made.append(score.step(embedding, score.init_state(Spec("mira", 1)))[0].latents)
-        assert np.array_equal(*made) != hears
+        assert np.array_equal(made[0], made[1]) != hears
 
 
 def test_half_precision_is_near_the_whole(toy: Profile) -> None:
