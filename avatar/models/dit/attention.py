@@ -100,6 +100,11 @@ class CrossAttention(nn.Module):
             nn.init.zeros_(self.audio_v_proj.weight)
             nn.init.zeros_(self.audio_v_proj.bias)
 
+    def project_fixed(self, words: Tensor | None, picture: Tensor | None) -> tuple[KeyValue, ...]:
+        """Keys and values of embedded text and image, as far as they are given."""
+        sources = [] if words is None else [self.project_text(words)]
+        return tuple(sources if picture is None else [*sources, self.project_image(picture)])
+
     def project_text(self, text: Tensor) -> KeyValue:
         return KeyValue(self.norm_k(self.to_k(text)), self.to_v(text))
 

@@ -1,11 +1,14 @@
 """One transformer block: self-attention, cross-attention, feed-forward, modulated by time."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avatar.models.dit.attention import CrossAttention, KeyValue, SelfAttention
 from avatar.models.dit.config import DiTConfig
+from avatar.models.dit.context import Context
 
 
 class FeedForward(nn.Module):
@@ -34,6 +37,20 @@ class GeluProjection(nn.Module):
         return F.gelu(self.proj(x), approximate=self.approximate)
 
 
+class Sources(NamedTuple):
+    """What a block's cross-attention sees: speech, and of text and image keys and values or tokens.
+
+    `fixed`: keys and values that were computed before, once a session. Where there are none, `words`
+    (B, L, dim) and `picture` (B, L, dim) are projected here: training learns how.
+    """
+
+    fixed: tuple[KeyValue, ...] = ()
+    words: Tensor | None = None
+    picture: Tensor | None = None
+    audio: Tensor | None = None
+    face_mask: Tensor | None = None
+
+
 class Block(nn.Module):
     """`modulation` is (B, F, 6, dim): a shift, scale and gate for attention and feed-forward."""
 
@@ -53,6 +70,39 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(d, config.eps)
         self.ffn = FeedForward(d, config.ffn_dim, d)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, d) / d**0.5)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        context: Context,
+        layer: int,
+        angles: tuple[Tensor, Tensor],
+        sources: Sources,
+    ) -> tuple[Tensor, KeyValue]:
+        """One layer, whole: what is sharded, compiled or computed again in the backward pass.
+
+        Args:
+            x: Tokens (B, F, n, dim).
+            time: (B, F, 6, dim).
+            context: The past that may be seen.
+            layer: Which of the context's layers this is.
+            angles: Of the queries, and of all keys, of which the last ones are those seen.
+            sources: What else is attended to.
+
+        Returns:
+            Tokens, and their un-roped keys and values.
+        """
+        modulation = self.modulation(time)
+        query, kv = self.before_attention(x, modulation)
+        seen, mask = context.extend(layer, kv)
+        own_angles, key_angles = angles
+        attended = self.attn1.attend(
+            query, seen, own_angles, key_angles[-seen.key.shape[1] :], mask
+        )
+        fixed = sources.fixed or self.attn2.project_fixed(sources.words, sources.picture)
+        x = self.after_attention(x, attended, modulation, fixed, sources.audio, sources.face_mask)
+        return x, kv
 
     def modulation(self, time: Tensor) -> tuple[Tensor, ...]:
         """(B, F, 6, dim) -> six of (B, F, 1, dim)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from avatar.models.dit.attention import KeyValue
 from avatar.models.dit.audio_projection import AudioProjection
-from avatar.models.dit.block import Block, FeedForward
+from avatar.models.dit.block import Block, FeedForward, Sources
 from avatar.models.dit.config import DiTConfig
 from avatar.models.dit.context import Context
 from avatar.models.dit.estimate import linear_estimate
@@ -27,7 +27,8 @@ class Condition:
     `audio`: (B, F, context_tokens, context_dim) from `project_audio`; None for no speech at all.
     `face_mask`: (B, tokens) in {0, 1}, where speech may act.
     `controls`: (B, F, num_controls), or None where the model has none.
-    `fixed`: for each layer the keys and values of text and image.
+    `fixed`: for each layer the keys and values of text and image; or, where how they are made is
+    learned, `text` (B, L, text_dim) and `image` (B, L, image_dim) themselves.
     """
 
     channels: Tensor
@@ -35,6 +36,8 @@ class Condition:
     face_mask: Tensor | None = None
     controls: Tensor | None = None
     fixed: Sequence[tuple[KeyValue, ...]] = ()
+    text: Tensor | None = None
+    image: Tensor | None = None
 
 
 class TimeEmbedding(nn.Module):
@@ -152,18 +155,16 @@ class DiT(nn.Module):
         self, text: Tensor | None = None, image: Tensor | None = None
     ) -> tuple[tuple[KeyValue, ...], ...]:
         """Keys and values of text (B, L, text_dim) and image (B, L, image_dim), for each layer."""
+        words, picture = self.embed_fixed(text, image)
+        return tuple(block.attn2.project_fixed(words, picture) for block in self.layers)
+
+    def embed_fixed(
+        self, text: Tensor | None, image: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The tokens (B, L, dim) of both, for blocks that project them themselves."""
         embedder = self.condition_embedder
         words = None if text is None else embedder.text_embedder(text)
-        picture = None if image is None else embedder.image_embedder(image)
-        layers = []
-        for block in self.layers:
-            sources = []
-            if words is not None:
-                sources.append(block.attn2.project_text(words))
-            if picture is not None:
-                sources.append(block.attn2.project_image(picture))
-            layers.append(tuple(sources))
-        return tuple(layers)
+        return words, None if image is None else embedder.image_embedder(image)
 
     def project_audio(self, speech: Tensor) -> Tensor:
         """Speech with `reach` latents on either side, (B, F + 2 reach, tokens, dim) -> context."""
@@ -197,20 +198,17 @@ class DiT(nn.Module):
         grid = (H // p, W // p)
         x = self.embed(latents, timestep, condition.channels, condition.controls)
         time, time6 = self.embed_time(timestep, num_frames, condition.controls)
-        own_angles = rope_angles(_tensor(positions, x), grid, c.head_dim)
-        key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
+        angles = (
+            rope_angles(_tensor(positions, x), grid, c.head_dim),
+            rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim),
+        )
+        words, picture = self.embed_fixed(condition.text, condition.image)
         own_kv: list[KeyValue] = []
         for i, block in enumerate(self.layers):
-            modulation = block.modulation(time6)
-            query, kv = block.before_attention(x, modulation)
-            own_kv.append(kv)
-            seen, mask = context.extend(i, kv)
-            angles = key_angles[-seen.key.shape[1] :]
-            attended = block.attn1.attend(query, seen, own_angles, angles, mask)
             fixed = condition.fixed[i] if condition.fixed else ()
-            x = block.after_attention(
-                x, attended, modulation, fixed, condition.audio, condition.face_mask
-            )
+            sources = Sources(fixed, words, picture, condition.audio, condition.face_mask)
+            x, kv = block(x, time6, context, i, angles, sources)
+            own_kv.append(kv)
         return self.head(x, time, grid), own_kv
 
     def embed(
