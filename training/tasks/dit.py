@@ -103,11 +103,14 @@ def denoise_chunks(
     windows = zero_window_edges(windows, known.flatten(), reach)
     chunks = noisy.unflatten(1, (N, F)).flatten(0, 1)
     reference = stretch.portrait.reference.repeat_interleave(N, 0)
+    told, (text, image) = stretch.told, stretch.seen_by_chunks(N)
     condition = Condition(
         channels=condition_channels(reference, None, chunks, policy),
         audio=model.project_audio(windows),
         face_mask=audio_mask(stretch.portrait, policy).repeat_interleave(N, 0),
-        controls=stretch.controls.unflatten(1, (N, F)).flatten(0, 1),
+        controls=None if told is None else told.unflatten(1, (N, F)).flatten(0, 1),
+        text=text,
+        image=image,
     )
     places = policy.sink_positions + policy.previous_positions
     sink = sink or anchored(model, stretch, policy)

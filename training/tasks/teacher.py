@@ -91,7 +91,9 @@ def denoise_stretch(
         channels=condition_channels(stretch.portrait.reference, None, noisy, policy),
         audio=model.project_audio(stretch.speech),
         face_mask=stretch.masks * hears[:, None],
-        controls=stretch.controls,
+        controls=stretch.told,
+        text=stretch.text,
+        image=stretch.image,
     )
     context = CachedContext((sink or anchored(model, stretch, policy),), policy.sink_positions)
     places = tuple(range(first, first + num_latents))
