@@ -38,10 +38,10 @@ class GeluProjection(nn.Module):
 
 
 class Sources(NamedTuple):
-    """What a block's cross-attention sees: speech, and of text and image keys and values or tokens.
+    """What a block attends to beside its own tokens: speech, text and image.
 
-    `fixed`: keys and values that were computed before, once a session. Where there are none, `words`
-    (B, L, dim) and `picture` (B, L, dim) are projected here: training learns how.
+    `fixed`: keys and values of text and image that were computed once a session. Where there are
+    none, the block projects `words` and `picture`, (B, L, dim), itself: training learns how.
     """
 
     fixed: tuple[KeyValue, ...] = ()
