@@ -88,9 +88,7 @@ class DistillTask:
         self.model["critic"] = self.critic
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        stretch = self.stretches.draw(
-            rng, self.batch_size, self.num_chunks * self.policy.chunk_latents
-        )
+        stretch = self.draw(rng)
         device = stretch.clean.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
             if "critic" not in self.model or step % (self.weights.critic_steps + 1) == 0:
@@ -98,6 +96,10 @@ class DistillTask:
             with torch.no_grad():
                 made = self.generate(stretch, rng)
             return self.critic_loss(stretch, made)
+
+    def draw(self, rng: np.random.Generator) -> Stretch:
+        length = self.num_chunks * self.policy.chunk_latents
+        return self.stretches.draw(rng, self.batch_size, length)
 
     def generate(self, stretch: Stretch, rng: np.random.Generator) -> Tensor:
         """Clips (B, T, C, h, w) by the student; gradients reach one of its steps."""
