@@ -1,6 +1,7 @@
 """Low-rank adapters (LoRA, arXiv:2106.09685): few trained numbers beside weights that stay."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from avatar.errors import InvalidInput
 
+Model = TypeVar("Model", bound=nn.Module)
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 """Attention and feed-forward of every block, as the public LoRA of this family has them."""
 
@@ -34,9 +36,7 @@ class LoraLinear(nn.Linear):
         return whole + self.scale * low.to(whole.dtype)
 
 
-def add_lora(
-    model: nn.Module, rank: int, alpha: float, targets: tuple[str, ...] = TARGETS
-) -> nn.Module:
+def add_lora(model: Model, rank: int, alpha: float, targets: tuple[str, ...] = TARGETS) -> Model:
     """Freeze `model` and give its target layers adapters, in place.
 
     Raises:
@@ -64,7 +64,7 @@ def reset_adapters(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def merge_lora(model: nn.Module) -> nn.Module:
+def merge_lora(model: Model) -> Model:
     """Add each adapter to its weight, W + scale B A in float32, and take it away, in place."""
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, LoraLinear):
