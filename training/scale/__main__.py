@@ -1,12 +1,13 @@
-"""Train the paper's model: `torchrun --nproc-per-node 8 -m training.scale --shards ... --run ...`.
+"""Train the paper's model: `torchrun --nproc-per-node 8 -m -- training.scale --shards ... --run ...`.
 
-The same line with more nodes, or one process alone for `--recipe toy`. Interrupted, it goes on from
-the last checkpoint when it is started again, with any number of processes.
+The same with more nodes, or `python -m training.scale --recipe toy` in one process. Interrupted, it
+goes on from the last checkpoint when it is started again, with any number of processes.
 """
 
 import argparse
 import logging
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -37,6 +38,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--memory", type=float, metavar="GIB", help="of each device, for --plan")
     given = parser.parse_args(arguments)
     configure(logging.INFO, sys.stderr)
+    # keys and values are views, and nobody writes into them
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
+    warnings.filterwarnings("ignore", "DTensor random operators", UserWarning)
     recipe = RECIPES[given.recipe]()
     names = [stage.name for stage in recipe.stages]
     if given.only and given.only not in names:

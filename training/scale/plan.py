@@ -90,26 +90,31 @@ def plan(
             add_lora(model, *recipe.lora)
     if stage.trained == "audio":
         freeze_all_but_audio(model)
-    moved = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    still = sum(each.numel() for each in model.parameters()) - moved
+    moved = numbers(model, trained=True)
+    still = numbers(model) - moved
     networks = 2 if stage.kind == "student" else 1  # with its critic
     frozen = networks * still + (moved + still if stage.kind == "student" else 0)  # the teacher
     narrow = 2 if recipe.bfloat16 else 4
-    block = sum(each.numel() for each in model.layers[0].parameters())
-    rest = sum(each.numel() for each in model.parameters()) - block * recipe.model.num_layers
-    audio = sum(each.numel() for each in model.audio_projection.parameters())
-    root = rest - audio
+    stored = 4 if stage.trained == "audio" else narrow  # one file of weights, one type
+    block, audio = numbers(model.layers[0]), numbers(model.audio_projection)
+    root = numbers(model) - audio - block * recipe.model.num_layers
+    most = max(numbers(each, trained=True) for each in (model.layers[0], model.audio_projection))
     items = {
         "parameters": 4 * networks * moved // processes,
-        "frozen parameters": narrow * frozen // processes,
+        "frozen parameters": stored * frozen // processes,
         "gradients": 4 * networks * moved // processes,
         "optimizer's moments": 8 * networks * moved // processes,
         "moving average": 4 * networks * moved // processes,
         "gathered blocks": narrow * (GATHERED * max(block, audio) + root),
-        "gradient of a block": 4 * max(block, audio) if moved else 0,
+        "gradient of a block": (narrow + 4) * most,  # as computed, and as summed
     }
     items |= activations(recipe, stage, narrow, recompute)
     return MemoryPlan(items, available, processes)
+
+
+def numbers(model: nn.Module, *, trained: bool = False) -> int:
+    """Parameters of a model, or of them those that are trained."""
+    return sum(each.numel() for each in model.parameters() if each.requires_grad or not trained)
 
 
 def activations(recipe: LargeRecipe, stage: Stage, narrow: int, recompute: bool) -> dict[str, int]:

@@ -109,7 +109,8 @@ def run_stage(
             model, critic, teacher, batches, stage.distillation, bfloat16=recipe.bfloat16
         )
         rates = {"critic": stage.critic_share}
-    schedule = replace(stage.schedule, seed=recipe.seed)
+    # each stage draws other batches
+    schedule = replace(stage.schedule, seed=recipe.seed + recipe.stages.index(stage))
     average = fit(task, schedule, stage.pace, folder / stage.name, rates=rates)
     finish(model, average, "student." if stage.kind == "student" else "", recipe, folder, stage)
 

@@ -38,7 +38,8 @@ def shard(model: DiT, mesh: DeviceMesh, compute: torch.dtype | None = None) -> D
         fully_shard(block, mesh=mesh, mp_policy=precision)
     if model.config.audio is not None:  # a billion parameters at the paper's size
         fully_shard(model.audio_projection, mesh=mesh, mp_policy=precision)
-    fully_shard(model, mesh=mesh, mp_policy=precision)
+    # parted again after every forward, those without a backward pass (a critic's, a rollout's) too
+    fully_shard(model, mesh=mesh, mp_policy=precision, reshard_after_forward=True)
     register_fsdp_forward_method(model, "project_audio")
     return model
 
