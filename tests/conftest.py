@@ -2,7 +2,7 @@
 
 import pytest
 
-KINDS = {"unit", "streaming", "manifests", "integration", "e2e", "gpu"}
+KINDS = {"unit", "streaming", "manifests", "integration", "parity", "e2e", "gpu"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,7 @@
 """What Wan2.2-S2V has beside its text-to-video core, under the names of its files."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -95,18 +97,19 @@ class AudioInjector(nn.Module):
     def __init__(self, config: S2VConfig, dim: int, num_heads: int, eps: float) -> None:
         super().__init__()
         self.place = {layer: place for place, layer in enumerate(config.inject_layers)}
-        self.injector = nn.ModuleList(
+        attend = [
             CrossAttention(dim, num_heads, eps, has_text=True, has_image=False, audio_dim=None)
             for _ in config.inject_layers
-        )
+        ]
+        self.injector = nn.ModuleList(attend)
         self.injector_adain_layers = nn.ModuleList(AdaptiveNorm(dim) for _ in config.inject_layers)
-        for each in self.injector:
+        for each in attend:
             for parameter in each.to_out.parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, layer: int, x: Tensor, audio: Tensor) -> Tensor:
         """What speech (B, F, audio_tokens + 2, dim) adds to x (B, F, n, dim) after `layer`."""
-        attend = self.injector[self.place[layer]]
+        attend = cast(CrossAttention, self.injector[self.place[layer]])
         local, whole = audio[:, :, :-1], audio[:, :, -1:]
         query = self.injector_adain_layers[self.place[layer]](x, whole)
         words = attend.project_text(local.flatten(0, 1))

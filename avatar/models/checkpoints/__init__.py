@@ -1,0 +1,6 @@
+"""Public weight files: what they are called inside, whose they are, and how they become ours."""
+
+from avatar.models.checkpoints.convert import Conversion, convert, plan
+from avatar.models.checkpoints.presets import PRESETS, Preset, preset_of
+
+__all__ = ["PRESETS", "Conversion", "Preset", "convert", "plan", "preset_of"]

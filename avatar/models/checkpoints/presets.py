@@ -1,0 +1,96 @@
+"""The public checkpoints that can be converted: whose they are, and what is in them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from avatar.errors import NotFound
+from avatar.models.checkpoints.geometry import dit_geometry
+from avatar.models.checkpoints.names import Rename, same_name, wan_name
+from avatar.models.dit import CONFIGS, DiT, DiTConfig
+
+APACHE = ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which the weights are published: what our tensors are called there."""
+
+    name: str
+    rename: Rename
+    prefixes: tuple[str, ...] = ()
+    """Cut off, if every name begins so."""
+    ignored: tuple[str, ...] = ()
+    """Patterns of names that are there and are not needed; everything else must have a use."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`file` is what the weights become in the destination; `added` what they may lack."""
+
+    name: str
+    file: str
+    config: Callable[[], Any]
+    build: Callable[[Any], nn.Module]
+    layouts: tuple[Layout, ...]
+    licence: str
+    licence_url: str
+    where: str
+    non_commercial: bool = False
+    added: str | None = None
+    """A word in the names of layers that start anew where the source has none of them."""
+    policies: tuple[str, ...] = ()
+    geometry: Callable[[Any, Mapping[str, Any]], Any] = field(default=lambda config, _: config)
+    """The configuration that a `config.json` beside the weights speaks of."""
+
+
+ORIGINAL = Layout("original", wan_name, ("model.diffusion_model.", "model."))
+DIFFUSERS = Layout("diffusers", same_name, ("transformer.",))
+
+
+def _dit(
+    name: str,
+    where: str,
+    *,
+    layouts: tuple[Layout, ...] = (ORIGINAL,),
+    of: str = "",
+    licence: tuple[str, str] = APACHE,
+    **more: Any,
+) -> Preset:
+    config: Callable[[], DiTConfig] = CONFIGS[of or name]
+    return Preset(name, "dit", config, DiT, layouts, *licence, where, geometry=dit_geometry, **more)
+
+
+_WAN = "https://huggingface.co/Wan-AI"
+_DITS = (
+    _dit("wan2.1-t2v-1.3b", f"{_WAN}/Wan2.1-T2V-1.3B", layouts=(ORIGINAL, DIFFUSERS)),
+    _dit("wan2.1-t2v-14b", f"{_WAN}/Wan2.1-T2V-14B", layouts=(ORIGINAL, DIFFUSERS)),
+    _dit("wan2.1-i2v-14b", f"{_WAN}/Wan2.1-I2V-14B-480P", layouts=(ORIGINAL, DIFFUSERS)),
+    _dit(
+        "tm-18b",
+        f"{_WAN}/Wan2.1-I2V-14B-480P",
+        layouts=(ORIGINAL, DIFFUSERS),
+        added="audio",
+        policies=("native",),
+    ),
+    _dit("infinitetalk", "https://huggingface.co/MeiGen-AI/InfiniteTalk"),
+    _dit("wan2.2-s2v-14b", f"{_WAN}/Wan2.2-S2V-14B"),
+    _dit(
+        "realvideo",
+        "https://huggingface.co/zai-org/RealVideo",
+        of="wan2.2-s2v-14b",
+        licence=("MIT", "https://huggingface.co/zai-org/RealVideo"),
+        policies=("realvideo-2step", "realvideo-4step"),
+    ),
+)
+
+PRESETS = {preset.name: preset for preset in _DITS}
+
+
+def preset_of(name: str) -> Preset:
+    """Raises NotFound, naming the presets there are."""
+    if name not in PRESETS:
+        raise NotFound(f"preset {name!r} does not exist; there are {', '.join(PRESETS)}")
+    return PRESETS[name]
