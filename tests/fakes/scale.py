@@ -61,11 +61,12 @@ def write_toy_clips(folder: Path, recipe: LargeRecipe | None = None) -> Path:
             "face_mask": mask,
             "text": torch.randn(recipe.text_tokens, model.text_dim or 1, generator=g),
             "image": torch.randn(recipe.image_tokens, model.image_dim or 1, generator=g),
+            "image_channels": torch.randn(21, model.condition_channels, height, width, generator=g),
         }
         path = folder / f"{name}.safetensors"
         save_file(tensors, path)
         clips.append((info, path))
-    write_shards(folder / "shards", clips, {"weights": "toy"}, shard_bytes=60_000)
+    write_shards(folder / "shards", clips, {"weights": "toy"}, shard_bytes=150_000)
     return folder / "shards"
 
 

@@ -37,7 +37,7 @@ def row(stretch: Stretch, index: int) -> Stretch:
         "text",
         "image",
     )
-    return Stretch(**{k: v[index : index + 1] if k in per_row else v for k, v in fields.items()})
+    return Stretch(**{k: v if k in shared else v[index : index + 1] for k, v in fields.items()})
 
 
 def way_loss(way: str, model: DiT, stretch: Stretch, noise: Tensor, sigma: Tensor) -> Tensor:

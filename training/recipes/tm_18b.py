@@ -134,7 +134,7 @@ def toy() -> LargeRecipe:
     whole = tm_18b()
     audio = AudioConfig(6, 4, hidden_dim=16, context_tokens=3, context_dim=12)
     small = replace(
-        whole.model, latent_channels=4, condition_channels=4, dim=48, ffn_dim=64, num_layers=2,
+        whole.model, latent_channels=4, condition_channels=8, dim=48, ffn_dim=64, num_layers=2,
         num_heads=2, audio=audio, text_dim=10, image_dim=14,
     )  # fmt: skip
     stages = tuple(

@@ -33,7 +33,8 @@ class ShardedClips:
 
     Each clip holds `latents` (L + 1, C, h, w), the first being its first picture, `sink` (3, C, h,
     w), `speech` (tokens, dim), `face_mask` (tokens,), and, for models that look at them, `text`
-    (L, text_dim) and `image` (L, image_dim).
+    (L, text_dim), `image` (L, image_dim) and `image_channels` (places, condition_channels, h, w),
+    see `avatar.sampling.rollout.Portrait`.
     """
 
     def __init__(self, folder: Path, config: DiTConfig, mix: Mix, device: torch.device) -> None:
@@ -82,6 +83,7 @@ class ShardedClips:
             boxes=(),
             text=whole.get("text"),
             image=whole.get("image"),
+            image_channels=whole.get("image_channels"),
         )
 
     def _cut(
@@ -104,6 +106,7 @@ class ShardedClips:
                 found["text"] = read("text")
             if self.config.image_dim is not None:
                 found["image"] = read("image")
+                found["image_channels"] = read("image_channels")
         if len(latents) < length:
             raise InvalidInput(
                 f"clip {info.id} has {len(latents)} latents, {length} in a stretch of this recipe"

@@ -22,8 +22,8 @@ class Stretch:
 
     `clean` (B, T, C, h, w); `speech` (B, T + 2 reach, tokens, dim), silent where the clip ends;
     `controls` (B, T, K), K = 0 where nobody knows any; `visemes` (B, T, 4, 4); `sinks` (B, 3, C, h,
-    w) in the VAE's space; `text` (B, L, text_dim) and `image` (B, L, image_dim) where a model has
-    them; `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `importance`
+    w) in the VAE's space; `text` (B, L, text_dim), `image` (B, L, image_dim) and `image_channels`,
+    see `Portrait`, where a model has them; `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `importance`
     (C, h, w), mean 1, of an error in a channel there; `boxes` of the mouths.
     """
 
@@ -38,23 +38,26 @@ class Stretch:
     boxes: tuple[tuple[int, int, int, int], ...]
     text: Tensor | None = None
     image: Tensor | None = None
+    image_channels: Tensor | None = None
 
     @property
     def portrait(self) -> Portrait:
-        return Portrait(self.sinks, self.masks)
+        return Portrait(self.sinks, self.masks, self.image_channels)
 
     @property
     def told(self) -> Tensor | None:
         """The controls, if there are any."""
         return self.controls if self.controls.shape[-1] else None
 
-    def seen_by_chunks(self, num_chunks: int) -> tuple[Tensor | None, Tensor | None]:
-        """Text and image once for each chunk that is folded into the batch."""
-        text, image = self.text, self.image
-        return (
-            None if text is None else text.repeat_interleave(num_chunks, 0),
-            None if image is None else image.repeat_interleave(num_chunks, 0),
-        )
+    def seen_by_chunks(self, num_chunks: int) -> tuple[Portrait, Tensor | None, Tensor | None]:
+        """Portrait, text and image once for each chunk that is folded into the batch."""
+
+        def repeated(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.repeat_interleave(num_chunks, 0)
+
+        sinks, masks = (each.repeat_interleave(num_chunks, 0) for each in (self.sinks, self.masks))
+        portrait = Portrait(sinks, masks, repeated(self.image_channels))
+        return portrait, repeated(self.text), repeated(self.image)
 
 
 class Stretches:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from avatar.models.dit import Condition, DiT, KeyValue
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import audio_mask, condition_channels, past
+from avatar.sampling.rollout import audio_mask, past, seen_channels
 from avatar.sampling.schedule import add_noise, predicted_clean
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
@@ -225,7 +225,9 @@ def condition_at(model: DiT, stretch: Stretch, policy: Policy, start: int) -> Co
     end = start + policy.chunk_latents
     like = stretch.clean[:, start:end]
     return Condition(
-        channels=condition_channels(stretch.portrait.reference, None, like, policy),
+        channels=seen_channels(
+            model, stretch.portrait, None, like, policy, policy.current_positions
+        ),
         audio=model.project_audio(stretch.speech[:, start : end + 2 * reach]),
         face_mask=audio_mask(stretch.portrait, policy),
         controls=None if stretch.told is None else stretch.told[:, start:end],

@@ -239,15 +239,15 @@ class DiT(nn.Module):
         key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
         if context.places is not None:
             key_angles = torch.cat([place_angles(context.places, c.head_dim), key_angles])
-        angles = own_angles, key_angles
-        x, own_kv = self.through_blocks(x, time6, angles, context, condition)
+        x, own_kv = self.through_blocks(x, time6, own_angles, key_angles, context, condition)
         return self.head(x, time, grid), own_kv
 
     def through_blocks(
         self,
         x: Tensor,
         time6: Tensor,
-        angles: tuple[Tensor, Tensor],
+        own_angles: Tensor,
+        key_angles: Tensor,
         context: Context,
         condition: Condition,
     ) -> tuple[Tensor, list[KeyValue]]:
@@ -259,7 +259,7 @@ class DiT(nn.Module):
             fixed = condition.fixed[i] if condition.fixed else ()
             audio = condition.audio if hears else None
             sources = Sources(fixed, words, picture, audio, condition.face_mask)
-            x, kv = block(x, time6, context, i, angles, sources)
+            x, kv = block(x, time6, context, i, (own_angles, key_angles), sources)
             own_kv.append(kv)
             if not hears and condition.audio is not None:
                 x = self.inject(i, x, condition.audio, condition.face_mask)
