@@ -1,7 +1,7 @@
-"""Profiles: a named model with its policy and chunk clock, and how its files are loaded."""
+"""The files of a profile: weights, and what it knows of each avatar."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,51 +10,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avatar.cast.avatars import APPEARANCE, FOLDER, own_file, own_names
+from avatar.cast.avatars import APPEARANCE, own_file, own_names
+from avatar.cast.profiles import Profile
 from avatar.errors import CorruptFile, NotFound
 from avatar.models.audio_encoder import AudioEncoder, AudioEncoderConfig
 from avatar.models.dit import AudioConfig, DiT, DiTConfig
 from avatar.models.vae import VAE, VAEConfig
 from avatar.models.weights import MANIFEST, check_file, load_into, read_model
-from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.sampling.rollout import Portrait
-from avatar.timebase import ChunkClock
-
-ASSETS = Path(__file__).parent.parent / "assets"
-
-
-@dataclass(frozen=True)
-class Profile:
-    """`size` is the picture's side in pixels; `folder` holds weights and portraits.
-
-    `avatars` is the folder of the user's own, see `avatar.cast.avatars`.
-    """
-
-    name: str
-    clock: ChunkClock
-    policy: Policy
-    size: int
-    folder: Path
-    avatars: Path = FOLDER
-
-
-TINY_POLICY = replace(NATIVE_2_STEP, audio_gain=1.3, head_gain=1.2)
-
-PROFILES = {
-    "tiny": Profile("tiny", ChunkClock(25, 3, 4), TINY_POLICY, 256, ASSETS / "tiny"),
-}
-
-
-def load_profile(name: str, avatars: Path = FOLDER) -> Profile:
-    """Raises NotFound, naming the profiles there are."""
-    if name not in PROFILES:
-        raise NotFound(f"profile {name!r} does not exist; there are {', '.join(PROFILES)}")
-    return replace(PROFILES[name], avatars=avatars)
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a profile knows of one avatar: `portrait` is (size, size, 3) uint8.
+    """What a profile knows of one avatar: `portrait` is (height, width, 3) uint8.
 
     `features` is what training one's own character added to the decoder's features of the
     portrait, at 1/8, 1/4 and 1/2: (1, C, h, w) each; empty where nothing was.
@@ -96,7 +64,7 @@ FEATURES = ("features8", "features4", "features2")
 
 
 def save_appearance(tensors: dict[str, Tensor], path: Path, made_for: str) -> None:
-    """Write `sink_latents` (S, C, h, w), `face_mask` (tokens,), `portrait` (size, size, 3).
+    """Write `sink_latents` (S, C, h, w), `face_mask` (tokens,), `portrait` (height, width, 3).
 
     And, where there are any, `FEATURES`. `made_for` is `weights_of` the profile.
     """

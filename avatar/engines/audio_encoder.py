@@ -5,7 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avatar.cast.profile import Profile, load_audio_encoder, load_profile
+from avatar.cast.profile import load_audio_encoder
+from avatar.cast.profiles import Profile
 from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
 from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, AudioEmbedding
@@ -21,9 +22,9 @@ class AudioEncoderEngine:
         self.samples_per_latent = profile.clock.samples_per_latent(SPEECH_RATE)
 
     @classmethod
-    def load(cls, profile: str) -> "AudioEncoderEngine":
-        loaded = load_profile(profile)
-        return cls(loaded, load_audio_encoder(loaded))
+    def load(cls, profile: Profile) -> "AudioEncoderEngine":
+        """Raises AvatarError for damaged weights."""
+        return cls(profile, load_audio_encoder(profile))
 
     def init_state(self, request: SessionSpec) -> Tensor:
         return self.model.init_state()

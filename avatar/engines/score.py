@@ -1,7 +1,6 @@
 """Embedding to latents: the DiT, two forwards a chunk."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,10 +9,11 @@ from torch import Tensor
 from avatar.backends import TORCH, Backend, Wish
 from avatar.backends.dit import OpenVinoDiT, slots
 from avatar.backends.graph import choose_graph
-from avatar.cast.avatars import FOLDER, character_of
+from avatar.cast.avatars import character_of
 from avatar.cast.dance import Moves, danced
 from avatar.cast.motion import further
-from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
+from avatar.cast.profile import load_appearance, load_dit
+from avatar.cast.profiles import Profile
 from avatar.cast.sampler import MotionState, init_state, step
 from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
@@ -43,14 +43,13 @@ class ScoreEngine:
         self.profile, self.model, self.backend = profile, model, backend
 
     @classmethod
-    def load(cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto") -> "ScoreEngine":
+    def load(cls, profile: Profile, wish: Wish = "auto") -> "ScoreEngine":
         """Raises AvatarError for damaged weights, or a back end by name that cannot be had."""
-        loaded = load_profile(profile, avatars)
-        model, policy = load_dit(loaded), loaded.policy
-        graph, backend = choose_graph(wish, loaded.folder, "dit", {"positions": slots(policy)})
+        model, policy = load_dit(profile), profile.policy
+        graph, backend = choose_graph(wish, profile.folder, "dit", {"positions": slots(policy)})
         if graph is not None:
             model = OpenVinoDiT(model, graph, policy)
-        return cls(loaded, model, backend)
+        return cls(profile, model, backend)
 
     @torch.inference_mode()
     def init_state(self, request: SessionSpec) -> ScoreState:

@@ -1,15 +1,13 @@
 """Latents to frames."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from avatar.backends import TORCH, Backend, Wish
 from avatar.backends.graph import choose_graph
 from avatar.backends.vae import OpenVinoVAE
-from avatar.cast.avatars import FOLDER
-from avatar.cast.profile import Profile, load_appearance, load_profile, load_vae
+from avatar.cast.profile import load_appearance, load_vae
+from avatar.cast.profiles import Profile
 from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
 from avatar.media import FrameChunk, LatentChunk
@@ -24,12 +22,11 @@ class VaeDecoderEngine:
         self.profile, self.model, self.backend = profile, model, backend
 
     @classmethod
-    def load(cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto") -> "VaeDecoderEngine":
+    def load(cls, profile: Profile, wish: Wish = "auto") -> "VaeDecoderEngine":
         """Raises AvatarError for damaged weights, or a back end by name that cannot be had."""
-        loaded = load_profile(profile, avatars)
-        model = load_vae(loaded)
-        graph, backend = choose_graph(wish, loaded.folder, "vae", {})
-        return cls(loaded, model if graph is None else OpenVinoVAE(model, graph), backend)
+        model = load_vae(profile)
+        graph, backend = choose_graph(wish, profile.folder, "vae", {})
+        return cls(profile, model if graph is None else OpenVinoVAE(model, graph), backend)
 
     @torch.inference_mode()
     def init_state(self, request: SessionSpec) -> DecoderState:
@@ -48,8 +45,8 @@ class VaeDecoderEngine:
     @torch.inference_mode()
     def step(self, chunk: LatentChunk, state: DecoderState) -> tuple[FrameChunk, DecoderState]:
         """Raises InvalidInput where the latents have another shape than this VAE's."""
-        side = self.profile.size // 8
-        expected = (self.model.config.latent_channels, side, side)
+        height, width = self.profile.height // 8, self.profile.width // 8
+        expected = (self.model.config.latent_channels, height, width)
         if chunk.latents.shape[1:] != expected:
             raise InvalidInput(
                 f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected"

@@ -19,10 +19,11 @@ class AudioEncoder(ComputeWorker[Any, AudioChunk, AudioEmbedding]):
 
 def _load(config: AppConfig) -> Engine[Any, AudioChunk, AudioEmbedding]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if config.profile == "marker":
+    profile = config.model
+    if profile.kind == "marker":
         from avatar.engines.marker import MarkerAudioEncoder
 
-        return MarkerAudioEncoder()
+        return MarkerAudioEncoder(profile=profile)
     from avatar.engines.audio_encoder import AudioEncoderEngine
 
-    return AudioEncoderEngine.load(config.profile)
+    return AudioEncoderEngine.load(profile)

@@ -49,7 +49,6 @@ log = get_logger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WEB = ROOT / "web"
-PORTRAITS = ROOT / "avatar" / "assets"
 MAX_JSON_BYTES = 64 << 10
 MAX_CONNECTIONS = 128
 
@@ -192,9 +191,9 @@ def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
         # it may be made anew at any time
         path = own_file(config.avatars_dir, avatar, file)
         return FileResponse(path, headers={"cache-control": "no-cache"})
-    path = PORTRAITS / config.profile / avatar / file
+    path = config.model.folder / avatar / file
     if not path.is_file():
-        raise NotFound(f"{avatar} has no {file} in profile {config.profile}")
+        raise NotFound(f"{avatar} has no {file} in profile {config.model.name}")
     return FileResponse(path, headers={"cache-control": "max-age=3600"})
 
 

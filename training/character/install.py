@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from avatar.cast.avatars import APPEARANCE, DESCRIPTION, home, write_manifest
-from avatar.cast.profile import FEATURES, Profile, save_appearance, weights_of
+from avatar.cast.profile import FEATURES, save_appearance, weights_of
+from avatar.cast.profiles import Profile
 from avatar.errors import Unavailable
 from avatar.models.vae import VAE, EncoderState
 from training.character.description import Description
@@ -45,8 +46,8 @@ def write_avatar(
 ) -> None:
     """Write everything but the preview, and seal it; `features` as `Appearance` has them."""
     still = to_signed(np.broadcast_to(portrait, (SINK_FRAMES, *portrait.shape)).copy())[None]
-    side = profile.size // 8
-    sink, _ = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, side, side))
+    height, width = profile.height // 8, profile.width // 8
+    sink, _ = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, height, width))
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         "sink_latents": sink[0],

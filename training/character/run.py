@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from avatar.cast.avatars import FOLDER, write_manifest
-from avatar.cast.profile import PROFILES, Profile, load_vae, weights_of
+from avatar.cast.profile import load_vae, weights_of
+from avatar.cast.profiles import PROFILES, Profile
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import InvalidInput
 from avatar.media import SPEECH_RATE
