@@ -1,8 +1,8 @@
 """`training.scale` on a Ray cluster: Ray Train places the processes and starts them again.
 
-`python -m scripts.train_on_ray --workers 16 -- --recipe tm-18b --shards /data/shards --run /data/run`,
-where /data is the same on every node. Needs `pip install "ray[train]"`, which set-up leaves out. A
-worker that is lost ends the attempt; the next one goes on from the last checkpoint.
+`python -m scripts.train_on_ray --workers 16 -- --shards /data/shards --run /data/run`, where /data
+is the same on every node. Needs `pip install "ray[train]"`, which set-up leaves out. A worker that
+is lost ends the attempt; the next one goes on from the last checkpoint.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("speaking", "speaking", "speaking", "listening", "off
 
 def in_processes(count: int, work: Callable[..., None], folder: Path, *given: Any) -> None:
     """Run `work(rank, folder, *given)` in so many processes that form a gloo group."""
-    mp.start_processes(_begin, (count, work, folder, *given), count, start_method="spawn")  # type: ignore[attr-defined]  # documented, and not listed
+    mp.start_processes(_begin, (count, work, folder, *given), count, start_method="spawn")  # type: ignore[attr-defined, no-untyped-call]  # torch
 
 
 def _begin(rank: int, count: int, work: Callable[..., None], folder: Path, *given: Any) -> None:

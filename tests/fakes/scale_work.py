@@ -26,18 +26,12 @@ WAYS = ("flow", "causal")
 def row(stretch: Stretch, index: int) -> Stretch:
     """One stretch of a batch."""
     fields = vars(stretch)
-    per_row = (
-        "clean",
-        "speech",
-        "controls",
-        "visemes",
-        "sinks",
-        "masks",
-        "weight",
-        "text",
-        "image",
+    return Stretch(
+        **{
+            k: v if k in ("importance", "boxes") else v[index : index + 1]
+            for k, v in fields.items()
+        }
     )
-    return Stretch(**{k: v if k in shared else v[index : index + 1] for k, v in fields.items()})
 
 
 def way_loss(way: str, model: DiT, stretch: Stretch, noise: Tensor, sigma: Tensor) -> Tensor:
@@ -108,12 +102,15 @@ PACE = Pace(save_every=2, log_every=4, accumulate=2)
 def resumed(rank: int, folder: Path, shards: Path, weights: Path) -> None:
     """Four steps at once, and two and two; what came of both, weights and their average."""
     mesh, config, schedule = mesh_of_all(), toy().model, toy().stage("causal").schedule
-    for name, stops in (("at-once", (4,)), ("in-two", (2, 4))):
-        for stop in stops:
-            model = loaded(sharded_model(config, mesh), weights)
-            average = fit(
-                causal_task(model, shards), schedule, PACE, folder / name, stop_after=stop
-            )
+
+    def until(stop: int, name: str) -> tuple[DiT, dict[str, Tensor]]:
+        model = loaded(sharded_model(config, mesh), weights)
+        task = causal_task(model, shards)
+        return model, fit(task, schedule, PACE, folder / name, stop_after=stop)
+
+    until(2, "in-two")
+    for name in ("at-once", "in-two"):
+        model, average = until(4, name)
         state = {key: whole(each) for key, each in model.state_dict().items()}
         state |= {f"average.{key}": whole(each) for key, each in average.items()}
         if rank == 0:

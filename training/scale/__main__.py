@@ -1,7 +1,8 @@
-"""Train the paper's model: `torchrun --nproc-per-node 8 -m -- training.scale --shards ... --run ...`.
+"""Train the paper's model, on one device or on many.
 
-The same with more nodes, or `python -m training.scale --recipe toy` in one process. Interrupted, it
-goes on from the last checkpoint when it is started again, with any number of processes.
+`torchrun --nproc-per-node 8 -m -- training.scale --shards DIR --run DIR`, the same with more nodes,
+or `python -m training.scale --recipe toy ...` in one process. Interrupted, it goes on from the last
+checkpoint when it is started again, with any number of processes.
 """
 
 import argparse

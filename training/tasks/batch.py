@@ -23,8 +23,9 @@ class Stretch:
     `clean` (B, T, C, h, w); `speech` (B, T + 2 reach, tokens, dim), silent where the clip ends;
     `controls` (B, T, K), K = 0 where nobody knows any; `visemes` (B, T, 4, 4); `sinks` (B, 3, C, h,
     w) in the VAE's space; `text` (B, L, text_dim), `image` (B, L, image_dim) and `image_channels`,
-    see `Portrait`, where a model has them; `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `importance`
-    (C, h, w), mean 1, of an error in a channel there; `boxes` of the mouths.
+    see `Portrait`, where a model has them; `masks` (B, tokens); `weight` (B, h, w), mean 1, high on
+    face and mouth; `importance` (C, h, w), mean 1, of an error in a channel there; `boxes` of the
+    mouths.
     """
 
     clean: Tensor
