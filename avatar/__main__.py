@@ -42,8 +42,15 @@ def main() -> int:
             default=FOLDER,
             help="folder of avatars of your own; default: %(default)s",
         )
+    converting = commands.add_parser("convert", help="public weights into ours")
+    _add_convert(converting)
     args = parser.parse_args()
     try:
+        if args.command == "convert":
+            from avatar.models.checkpoints.command import run
+
+            run(args)
+            return 0
         if args.avatars != FOLDER and not args.avatars.expanduser().is_dir():
             raise NotFound(f"there is no folder {args.avatars}")
         if args.command == "list":
@@ -75,6 +82,27 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--list", action="store_true", help="name the presets, and whose they are")
+    parser.add_argument("--preset", metavar="NAME", help="what the weights are")
+    parser.add_argument(
+        "--src", type=Path, action="append", default=[], metavar="PATH",
+        help="a file, or a folder of shards; repeat it for weights that build on others: what "
+        "comes later replaces tensors of what came before",
+    )  # fmt: skip
+    parser.add_argument("--dst", type=Path, metavar="FOLDER", help="where the result goes")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="of the numbers written; default: as they are",
+    )
+    parser.add_argument(
+        "--accept-noncommercial",
+        action="store_true",
+        help="your use of weights whose licence forbids commercial use is not commercial",
+    )
 
 
 def _cue(text: str) -> TimedCue:

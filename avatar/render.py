@@ -13,7 +13,7 @@ from avatar.audio.files import decode
 from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
-from avatar.backends import Wish
+from avatar.backends import Running, Wish
 from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import dance, init_dance
 from avatar.cast.profiles import load_profile
@@ -62,11 +62,12 @@ class Pipeline:
         `wish` is the back end.
         """
         found = load_profile(profile, avatars)
-        score = ScoreEngine.load(found, wish)
+        running = Running(wish)
+        score = ScoreEngine.load(found, running)
         if audio_scope is not None:
             policy = replace(score.profile.policy, audio_scope=audio_scope)
             score = ScoreEngine(replace(score.profile, policy=policy), score.model, score.backend)
-        return cls(AudioEncoderEngine.load(found), score, VaeDecoderEngine.load(found, wish))
+        return cls(AudioEncoderEngine.load(found), score, VaeDecoderEngine.load(found, running))
 
     @property
     def clock(self) -> ChunkClock:

@@ -16,10 +16,11 @@ from pydantic import (
     field_validator,
 )
 
-from avatar.backends import Wish
+from avatar.backends import Attention, Capture, Linears, Running, Wish
 from avatar.cast.avatars import FOLDER
 from avatar.cast.profiles import MODELS, Profile, load_profile
 from avatar.errors import AvatarError, InvalidInput
+from avatar.media import StageName
 from avatar.timebase import ChunkClock
 
 LIBRARIES = {
@@ -32,6 +33,8 @@ LIBRARIES = {
 
 ICE_URL = r"^(stun:[^\s?:]+(:\d+)?|turns?:[^\s?:]+(:\d+)?(\?transport=(udp|tcp))?)$"
 """What both aiortc and browsers understand."""
+
+DEVICE = r"^(auto|cpu|cuda|cuda:\d{1,2})$"
 
 Runtime = Literal["ray", "inproc"]
 RUNTIMES: dict[str, Runtime] = {"ray": "ray", "inproc": "inproc"}
@@ -141,6 +144,29 @@ class AppConfig(_Frozen):
         default="auto",
         description="BACKEND; auto, openvino or torch: what runs the networks of the picture",
     )
+    score_device: str = Field(
+        default="auto",
+        pattern=DEVICE,
+        description="SCORE_DEVICE; where the DiT runs: auto (a GPU if there is one), cpu, cuda:N",
+    )
+    vae_device: str = Field(
+        default="auto", pattern=DEVICE, description="VAE_DEVICE; where latents become frames"
+    )
+    encoder_device: str = Field(
+        default="auto", pattern=DEVICE, description="ENCODER_DEVICE; where wav2vec2 hears"
+    )
+    linears: Linears = Field(
+        default="native",
+        description="LINEARS; native or fp8: numbers of the DiT's large layers on a GPU",
+    )
+    attention: Attention = Field(
+        default="auto",
+        description="ATTENTION; auto, cudnn, flash, efficient or math: torch's kernel on a GPU",
+    )
+    capture: Capture = Field(
+        default="off",
+        description="CAPTURE; off, compile (torch.compile) or graph (CUDA graphs) for the DiT",
+    )
     slots: int = Field(
         default=2, ge=1, le=64, description="SLOTS; sessions at once, on every stage"
     )
@@ -196,6 +222,17 @@ class AppConfig(_Frozen):
     def clock(self) -> ChunkClock:
         return self.model.clock
 
+    def running(self, stage: StageName) -> Running:
+        """How that stage is to run its network."""
+        devices = {
+            "score_worker": self.score_device,
+            "vae_decoder": self.vae_device,
+            "audio_encoder": self.encoder_device,
+        }
+        return Running(
+            self.backend, devices[stage], self.linears, self.attention, self.capture, self.slots
+        )
+
     def with_environment(self) -> Self:
         """These settings, overridden by the environment variables named in the fields.
 
@@ -206,6 +243,12 @@ class AppConfig(_Frozen):
             "profile": "PROFILE",
             "models_dir": "MODELS_DIR",
             "backend": "BACKEND",
+            "score_device": "SCORE_DEVICE",
+            "vae_device": "VAE_DEVICE",
+            "encoder_device": "ENCODER_DEVICE",
+            "linears": "LINEARS",
+            "attention": "ATTENTION",
+            "capture": "CAPTURE",
             "slots": "SLOTS",
             "host": "BIND_HOST",
             "port": "PORT",

@@ -42,3 +42,7 @@ class Running:
     attention: Attention = "auto"
     capture: Capture = "off"
     slots: int = 1
+
+
+ANYHOW = Running()
+"""However it goes best here."""

@@ -74,11 +74,16 @@ def score_plan(
 
 
 def _session_bytes(config: DiTConfig, policy: Policy, tokens: int, half: int) -> int:
-    """Caches of the sink and the previous chunk, and of text and image."""
+    """Caches of the sink and the past chunks, and of text and image."""
     copies = len(policy.sigmas) if policy.cache == "per_step" else 1
-    latents = len(policy.sink_positions) + copies * len(policy.previous_positions)
+    cached = _sink_tokens(policy, tokens) + copies * policy.history_latents * tokens
     words = TEXT_TOKENS * (config.text_dim is not None) + IMAGE_TOKENS * bool(config.image_dim)
-    return 2 * half * config.num_layers * config.dim * (latents * tokens + words)
+    return 2 * half * config.num_layers * config.dim * (cached + words)
+
+
+def _sink_tokens(policy: Policy, tokens: int) -> int:
+    """The packed past of Wan-S2V is one and a half latents, and a few tokens."""
+    return len(policy.sink_positions) * tokens + 3 * tokens * policy.sink_motion // 2
 
 
 def _forward_bytes(config: DiTConfig, policy: Policy, tokens: int, half: int) -> int:
@@ -87,9 +92,9 @@ def _forward_bytes(config: DiTConfig, policy: Policy, tokens: int, half: int) ->
     Rotated keys pass through float32, twice; so do the residual and its norm.
     """
     own = policy.chunk_latents * tokens
-    seen = own + tokens * (len(policy.sink_positions) + len(policy.previous_positions))
+    seen = own + _sink_tokens(policy, tokens) + policy.history_latents * tokens
     copies = len(policy.sigmas) if policy.cache == "per_step" else 1
-    caches = 2 * half * config.num_layers * config.dim * own * copies
+    caches = 2 * half * config.num_layers * config.dim * copies * policy.history_latents * tokens
     attention = config.dim * (seen * (2 * half + half + 2 * 4) + own * (2 * half + 2 * 4))
     feed_forward = 2 * half * own * config.ffn_dim
     residual = 3 * 4 * own * config.dim

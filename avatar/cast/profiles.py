@@ -1,10 +1,14 @@
 """Which profiles there are: a model with its policy, its picture and its chunk clock, as data."""
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from avatar.cast.avatars import FOLDER, home
 from avatar.errors import CorruptFile, NotFound
@@ -25,6 +29,12 @@ PATCH = 16
 MAX_SIDE, MAX_FPS, MAX_CHUNK_LATENTS = 1280, 60, 16
 
 Kind = Literal["model", "marker"]
+Recipe = Literal["own", "native", "multitalk", "s2v"]
+"""own: the small encoder of the default avatar; the others are of wav2vec2."""
+MAX_HOLD_BACK = 25
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+Built = TypeVar("Built")
+_FILES = ("dit", "decoder", "audio_encoder")
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,9 @@ class Profile:
     """`height` and `width` of the picture are in pixels; `folder` holds weights and portraits.
 
     `avatars` is the folder of the user's own, see `avatar.cast.avatars`. A "marker" needs no
-    weights: it draws test signals to measure time with.
+    weights: it draws test signals to measure time with. `hearing` is how features are made of
+    speech, of which `hold_back_frames` more are waited for, see `avatar.models.wav2vec2.Recipe`.
+    `dit`, `decoder` and `audio_encoder` are the weight files' names, without `.safetensors`.
     """
 
     name: str
@@ -43,6 +55,11 @@ class Profile:
     folder: Path
     avatars: Path = FOLDER
     kind: Kind = "model"
+    hearing: Recipe = "own"
+    hold_back_frames: int = 0
+    dit: str = "dit"
+    decoder: str = "vae"
+    audio_encoder: str = "audio_encoder"
 
 
 TINY_POLICY = replace(NATIVE_2_STEP, audio_gain=1.3, head_gain=1.2)
@@ -111,13 +128,30 @@ def read_profile(folder: Path) -> Profile:
         content = json.loads(path.read_text())
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, {FORMAT} expected")
-        clock = ChunkClock(**_given(ChunkClock, content["clock"]))
-        policy = Policy(**_given(Policy, content["policy"]))
         height, width = (int(each) for each in content["size"])
-        profile = Profile(str(content["name"]), clock, policy, height, width, folder, folder / OWN)
+        hearing = content["hearing"]
+        profile = Profile(
+            str(content["name"]),
+            _built(ChunkClock, content["clock"]),
+            _built(Policy, content["policy"]),
+            height,
+            width,
+            folder,
+            folder / OWN,
+            hearing=_RECIPES.validate_python(hearing["recipe"]),
+            hold_back_frames=int(hearing["hold_back_frames"]),
+            dit=str(content["files"]["dit"]),
+            decoder=str(content["files"]["decoder"]),
+            audio_encoder=str(content["files"]["audio_encoder"]),
+        )
         check_profile(profile)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        problem = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        problem = str(error)
+        if isinstance(error, KeyError):
+            problem = f"{error.args[0]!r} is missing"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            problem = f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']}"
         raise CorruptFile(
             f"{path} is no profile of this version: {problem}; make the folder anew with "
             "`python -m avatar convert`, see docs/checkpoints.md"
@@ -138,6 +172,8 @@ def write_profile(profile: Profile) -> None:
         "clock": asdict(profile.clock),
         "size": [profile.height, profile.width],
         "policy": asdict(profile.policy),
+        "hearing": {"recipe": profile.hearing, "hold_back_frames": profile.hold_back_frames},
+        "files": {name: getattr(profile, name) for name in _FILES},
     }
     profile.folder.mkdir(parents=True, exist_ok=True)
     (profile.folder / CARD).write_text(json.dumps(content, indent=1) + "\n")
@@ -156,22 +192,33 @@ def check_profile(profile: Profile) -> None:
         ("latents_per_chunk", clock.latents_per_chunk, MAX_CHUNK_LATENTS),
         ("height", profile.height, MAX_SIDE),
         ("width", profile.width, MAX_SIDE),
+        ("hold_back_frames", profile.hold_back_frames + 1, MAX_HOLD_BACK + 1),
     ):
         if not 1 <= value <= most:
             raise ValueError(f"{name} is {value}, 1 to {most} expected")
+    for name in _FILES:
+        if not _NAME.fullmatch(getattr(profile, name)):
+            raise ValueError(f"files.{name} is {getattr(profile, name)!r}, a file's name expected")
     if profile.height % PATCH or profile.width % PATCH:
         raise ValueError(f"size {profile.height} x {profile.width}: multiples of {PATCH} expected")
 
 
-def _given(kind: type[Any], values: object) -> dict[str, Any]:
-    """Fields of a dataclass as JSON has them, or ValueError for one that it has not."""
+def _built(kind: type[Built], values: object) -> Built:
+    """A dataclass, which may hold others, as JSON has it; ValueError for what it has not."""
     if not isinstance(values, dict):
         raise ValueError(f"{kind.__name__} is {values!r}, its fields expected")
-    known = {each.name for each in fields(kind)}
-    if unknown := sorted(values.keys() - known):
+    built = TypeAdapter(kind).validate_python(values)
+    if unknown := sorted(_unknown(values, asdict(built))):  # type: ignore[call-overload]
         raise ValueError(f"{kind.__name__} has no {', '.join(unknown)}")
-    return {name: _frozen(value) for name, value in values.items()}
+    return built
 
 
-def _frozen(value: object) -> object:
-    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value
+def _unknown(given: dict[str, Any], known: dict[str, Any]) -> Iterator[str]:
+    for name, value in given.items():
+        if name not in known:
+            yield name
+        elif isinstance(value, dict) and isinstance(known[name], dict):
+            yield from _unknown(value, known[name])
+
+
+_RECIPES: TypeAdapter[Recipe] = TypeAdapter(Recipe)

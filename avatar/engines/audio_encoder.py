@@ -35,12 +35,7 @@ class AudioEncoderEngine:
         Raises:
             InvalidInput: Another sample rate, or not exactly one chunk of samples.
         """
-        if chunk.sample_rate != SPEECH_RATE:
-            raise InvalidInput(f"{chunk.sample_rate} Hz given, {SPEECH_RATE} Hz expected")
-        if len(chunk.samples) != self.samples_per_chunk:
-            raise InvalidInput(
-                f"{len(chunk.samples)} samples given, {self.samples_per_chunk} a chunk expected"
-            )
+        check_samples(chunk, self.samples_per_chunk)
         tokens, following = self._embed(chunk.samples, state)
         reach = LOOKAHEAD_LATENTS * self.samples_per_latent
         ahead = np.zeros(reach, np.float32)
@@ -59,3 +54,11 @@ class AudioEncoderEngine:
         tokens, state = self.model(torch.from_numpy(samples)[None], state)
         per_latent = tokens[0].unflatten(0, (len(samples) // self.samples_per_latent, -1))
         return per_latent.numpy(), state
+
+
+def check_samples(chunk: AudioChunk, expected: int) -> None:
+    """Raises InvalidInput for another sample rate, or not exactly one chunk of samples."""
+    if chunk.sample_rate != SPEECH_RATE:
+        raise InvalidInput(f"{chunk.sample_rate} Hz given, {SPEECH_RATE} Hz expected")
+    if len(chunk.samples) != expected:
+        raise InvalidInput(f"{len(chunk.samples)} samples given, {expected} a chunk expected")

@@ -37,8 +37,14 @@ def write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(entries, indent=1) + "\n")
 
 
-def check_file(folder: Path, name: str) -> Path:
+GIT_FIX = "restore it with `git checkout`"
+CONVERT_FIX = "convert it anew, see docs/checkpoints.md"
+
+
+def check_file(folder: Path, name: str, fix: str = GIT_FIX) -> Path:
     """Path of `name` in `folder`, once its content is what the manifest says.
+
+    `fix` is what mends a file that is not.
 
     Raises:
         NotFound: No such file, or no manifest.
@@ -49,13 +55,12 @@ def check_file(folder: Path, name: str) -> Path:
         expected = json.loads((folder / MANIFEST).read_text())[name]
         actual = sha256_of(path)
     except FileNotFoundError as error:
-        raise NotFound(f"{error.filename} is missing; restore it with `git checkout`") from error
+        raise NotFound(f"{error.filename} is missing; {fix}") from error
     except (KeyError, json.JSONDecodeError) as error:
         raise CorruptFile(f"{folder / MANIFEST} does not list {name}") from error
     if actual != expected:
         raise CorruptFile(
-            f"{path} is damaged: sha256 {actual[:12]}…, expected {expected[:12]}…; "
-            "restore it with `git checkout` or train anew with `make train`"
+            f"{path} is damaged: sha256 {actual[:12]}…, expected {expected[:12]}…; {fix}"
         )
     return path
 
@@ -111,6 +116,11 @@ def read_header(path: Path) -> Header:
         raise NotFound(f"{path} is missing") from error
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise CorruptFile(f"{path} is no weight file of this project: {error}") from error
+
+
+def describes(kind: type[Any], header: Header) -> bool:
+    """Whether the header's architecture has exactly the fields of this dataclass."""
+    return {field.name for field in dataclasses.fields(kind)} == header.config.keys()
 
 
 def config_of(kind: type[Config], header: Header) -> Config:

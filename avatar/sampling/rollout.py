@@ -8,6 +8,7 @@ from torch import Tensor
 
 from avatar.models.dit import CachedContext, Condition, DiT, KeyValue, SelfContext
 from avatar.models.dit.references import References, reference_keys
+from avatar.models.upload import brought
 from avatar.sampling.policy import Places, Policy
 from avatar.sampling.schedule import add_noise, chunk_noise, drawn, predicted_clean
 
@@ -125,7 +126,8 @@ def seen_channels(
         return like[:, :, :0]
     if portrait.image_channels is not None:
         last = portrait.image_channels.shape[1] - 1
-        return portrait.image_channels[:, [min(place, last) for place in positions]]
+        places = [min(place, last) for place in positions]
+        return torch.cat([portrait.image_channels[:, each : each + 1] for each in places], 1)
     return condition_channels(portrait.reference, last_latent, like, policy)
 
 
@@ -175,7 +177,7 @@ def denoise_chunk(
     like = reference.new_empty(shape)
     history = cached_latents(model, state, reference)
     where = policy.places(seq, history)
-    noisy = session_noise(shape, policy, (seed, epoch, seq, 0)).to(reference)
+    noisy = brought(session_noise(shape, policy, (seed, epoch, seq, 0)), reference)
     condition = Condition(
         channels=seen_channels(
             model, anchor.portrait, state.last_latent, like, policy, where.current
@@ -198,7 +200,8 @@ def denoise_chunk(
         if step + 1 < len(policy.sigmas):
             following = policy.sigmas[step + 1]
             if policy.update == "renoise":
-                noise = session_noise(shape, policy, (seed, epoch, seq, step + 1)).to(reference)
+                drawn_noise = session_noise(shape, policy, (seed, epoch, seq, step + 1))
+                noise = brought(drawn_noise, reference)
             else:
                 noise = (noisy - (1 - sigma) * clean) / sigma
             noisy = add_noise(clean, noise, following)

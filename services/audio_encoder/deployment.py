@@ -24,6 +24,10 @@ def _load(config: AppConfig) -> Engine[Any, AudioChunk, AudioEmbedding]:
         from avatar.engines.marker import MarkerAudioEncoder
 
         return MarkerAudioEncoder(profile=profile)
-    from avatar.engines.audio_encoder import AudioEncoderEngine
+    if profile.hearing == "own":
+        from avatar.engines.audio_encoder import AudioEncoderEngine
 
-    return AudioEncoderEngine.load(profile)
+        return AudioEncoderEngine.load(profile)
+    from avatar.engines.speech_features import SpeechFeaturesEngine
+
+    return SpeechFeaturesEngine.load(profile, config.running("audio_encoder"))

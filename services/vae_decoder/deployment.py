@@ -26,6 +26,6 @@ def _load(config: AppConfig) -> Engine[Any, LatentChunk, FrameChunk]:
         return MarkerVaeDecoder(profile=profile)
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
-    engine = VaeDecoderEngine.load(profile, config.backend)
+    engine = VaeDecoderEngine.load(profile, config.running("vae_decoder"))
     tell_loaded("vae_decoder", engine.backend)
     return engine

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from avatar.errors import CorruptFile, InvalidInput
 from avatar.models.checkpoints.names import key_map
-from avatar.models.checkpoints.presets import Layout, Preset
+from avatar.models.checkpoints.pieces import Piece
+from avatar.models.checkpoints.preset import Layout, Preset
 from avatar.models.checkpoints.source import Entry, Source, config_of
 from avatar.models.checkpoints.write import Slot, write_safetensors
 from avatar.models.weights import MANIFEST
@@ -73,12 +74,10 @@ def convert(
     config = preset.geometry(preset.config(), public)
     with Source(sources) as source:
         shapes = shapes_of(preset, config)
-        layout, entries = fitting(preset, shapes, source)
-        names = key_map(shapes, layout.rename)
-        absent = plan(preset, config, shapes, names, entries, layout)
-        slots = [
-            _slot(name, shapes, entries.get(names[name]), dtype, preset.name) for name in shapes
-        ]
+        layout, entries = fitting(preset, config, shapes, source)
+        pieces = pieces_of(shapes, layout, config)
+        anew = plan(preset, config, shapes, pieces, entries, layout)
+        slots = [_slot(name, shapes, pieces[name], entries, dtype, preset.name) for name in shapes]
         path = destination / f"{preset.file}.safetensors"
         metadata = {
             "config": json.dumps(dataclasses.asdict(config)),
@@ -97,7 +96,7 @@ def convert(
         len(slots),
         sum(math.prod(shape) for shape in shapes.values()),
         sum(slot.num_bytes for slot in slots),
-        tuple(absent),
+        tuple(anew),
     )
 
 
@@ -108,14 +107,21 @@ def shapes_of(preset: Preset, config: Any) -> Shapes:
     return {name: tuple(each.shape) for name, each in model.state_dict().items()}
 
 
+def pieces_of(shapes: Iterable[str], layout: Layout, config: Any) -> dict[str, Piece]:
+    """Where each of our tensors is in the public file."""
+    names = key_map(shapes, layout.names(config))
+    return {ours: Piece.of(theirs) for ours, theirs in names.items()}
+
+
 def fitting(
-    preset: Preset, shapes: Mapping[str, Any], source: Source
+    preset: Preset, config: Any, shapes: Iterable[str], source: Source
 ) -> tuple[Layout, dict[str, Entry]]:
     """The layout of the preset that shares most names with the source, and the source's names."""
     best: tuple[int, Layout, dict[str, Entry]] | None = None
     for layout in preset.layouts:
         entries = source.without(layout.prefixes)
-        shared = len({layout.rename(name) for name in shapes} & entries.keys())
+        expected = {each.name for each in pieces_of(shapes, layout, config).values()}
+        shared = len(expected & entries.keys())
         if best is None or shared > best[0]:
             best = (shared, layout, entries)
     assert best is not None
@@ -126,7 +132,7 @@ def plan(
     preset: Preset,
     config: Any,
     shapes: Shapes,
-    names: Mapping[str, str],
+    pieces: Mapping[str, Piece],
     entries: Mapping[str, Entry],
     layout: Layout,
 ) -> list[str]:
@@ -138,32 +144,35 @@ def plan(
     Raises:
         CorruptFile: Of what is missing, unexpected, or of another shape.
     """
-    absent = [name for name in shapes if names[name] not in entries]
+    absent = [name for name in shapes if pieces[name].name not in entries]
     anew = [name for name in absent if preset.added is not None and preset.added in name]
     expected_anew = [name for name in shapes if preset.added is not None and preset.added in name]
     if anew != expected_anew:  # part of them is there: then all of them must be
         anew = []
-    if missing := [names[name] for name in absent if name not in anew]:
+    if missing := [pieces[name].name for name in absent if name not in anew]:
         raise CorruptFile(
             f"{len(missing)} of {len(shapes)} tensors that {preset.name} needs are missing "
             f"({layout.name} names): {_some(missing)}; is every shard there, and is it this preset?"
         )
-    used = {names[name] for name in shapes}
+    used = {each.name for each in pieces.values()}
+    ignored = layout.ignored(config)
     odd = [
         name
         for name in entries
-        if name not in used and not any(re.fullmatch(each, name) for each in layout.ignored)
+        if name not in used and not any(re.fullmatch(each, name) for each in ignored)
     ]
     if odd:
         where = entries[odd[0]].path.name
         raise CorruptFile(f"{len(odd)} tensors of {where} have no place in {preset.name}: "
                           f"{_some(odd)}; is it this preset?")  # fmt: skip
     for name, shape in shapes.items():
-        entry = entries.get(names[name])
-        if entry is not None and entry.shape != shape:
+        piece = pieces[name]
+        entry = entries.get(piece.name)
+        if entry is not None and not piece.fits(entry.shape, shape):
+            expected = piece.whole(shape)
             raise CorruptFile(
-                f"{entry.path.name}: {names[name]} is {entry.shape}, {preset.name} has {shape}: "
-                f"{_lines(config, entry.shape, shape)}"
+                f"{entry.path.name}: {piece.name} is {entry.shape}, {preset.name} has {expected}: "
+                f"{_lines(config, entry.shape, expected)}"
             )
     return anew
 
@@ -193,12 +202,18 @@ def _flat(fields: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _slot(
-    name: str, shapes: Shapes, entry: Entry | None, dtype: torch.dtype | None, seed: str
+    name: str,
+    shapes: Shapes,
+    piece: Piece,
+    entries: Mapping[str, Entry],
+    dtype: torch.dtype | None,
+    seed: str,
 ) -> Slot:
+    shape, entry = shapes[name], entries.get(piece.name)
     if entry is None:
-        return Slot(name, shapes[name], dtype or torch.float32, lambda: fresh(name, shapes, seed))
+        return Slot(name, shape, dtype or torch.float32, lambda: fresh(name, shapes, seed))
     wanted = dtype if dtype is not None and entry.dtype.is_floating_point else entry.dtype
-    return Slot(name, shapes[name], wanted, entry.read)
+    return Slot(name, shape, wanted, lambda: piece.take(entry.read(), shape))
 
 
 def fresh(name: str, shapes: Mapping[str, tuple[int, ...]], seed: str) -> Tensor:

@@ -1,53 +1,17 @@
 """The public checkpoints that can be converted: whose they are, and what is in them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from avatar.errors import NotFound
+from avatar.models.checkpoints.encoders import ENCODERS
 from avatar.models.checkpoints.geometry import dit_geometry
-from avatar.models.checkpoints.names import Rename, same_name, wan_name
+from avatar.models.checkpoints.names import same_name, wan_name
+from avatar.models.checkpoints.preset import APACHE, Layout, Preset
 from avatar.models.dit import CONFIGS, DiT, DiTConfig
 
-APACHE = ("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way in which the weights are published: what our tensors are called there."""
-
-    name: str
-    rename: Rename
-    prefixes: tuple[str, ...] = ()
-    """Cut off, if every name begins so."""
-    ignored: tuple[str, ...] = ()
-    """Patterns of names that are there and are not needed; everything else must have a use."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """`file` is what the weights become in the destination; `added` what they may lack."""
-
-    name: str
-    file: str
-    config: Callable[[], Any]
-    build: Callable[[Any], nn.Module]
-    layouts: tuple[Layout, ...]
-    licence: str
-    licence_url: str
-    where: str
-    non_commercial: bool = False
-    added: str | None = None
-    """A word in the names of layers that start anew where the source has none of them."""
-    policies: tuple[str, ...] = ()
-    geometry: Callable[[Any, Mapping[str, Any]], Any] = field(default=lambda config, _: config)
-    """The configuration that a `config.json` beside the weights speaks of."""
-
-
-ORIGINAL = Layout("original", wan_name, ("model.diffusion_model.", "model."))
-DIFFUSERS = Layout("diffusers", same_name, ("transformer.",))
+ORIGINAL = Layout("original", lambda _: wan_name, ("model.diffusion_model.", "model."))
+DIFFUSERS = Layout("diffusers", lambda _: same_name, ("transformer.",))
 
 
 def _dit(
@@ -64,7 +28,7 @@ def _dit(
 
 
 _WAN = "https://huggingface.co/Wan-AI"
-_DITS = (
+DITS = (
     _dit("wan2.1-t2v-1.3b", f"{_WAN}/Wan2.1-T2V-1.3B", layouts=(ORIGINAL, DIFFUSERS)),
     _dit("wan2.1-t2v-14b", f"{_WAN}/Wan2.1-T2V-14B", layouts=(ORIGINAL, DIFFUSERS)),
     _dit("wan2.1-i2v-14b", f"{_WAN}/Wan2.1-I2V-14B-480P", layouts=(ORIGINAL, DIFFUSERS)),
@@ -86,7 +50,7 @@ _DITS = (
     ),
 )
 
-PRESETS = {preset.name: preset for preset in _DITS}
+PRESETS = {preset.name: preset for preset in (*DITS, *ENCODERS)}
 
 
 def preset_of(name: str) -> Preset:

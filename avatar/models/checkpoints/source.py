@@ -54,11 +54,17 @@ class Source:
         self._stack.close()
 
     def without(self, prefixes: Sequence[str]) -> dict[str, Entry]:
-        """The entries, less the first of `prefixes` that all names begin with."""
-        for prefix in prefixes:
-            if self.entries and all(name.startswith(prefix) for name in self.entries):
-                return {name.removeprefix(prefix): each for name, each in self.entries.items()}
-        return dict(self.entries)
+        """The entries; the first of `prefixes` that there is is cut off the names that have it.
+
+        Raises:
+            CorruptFile: Two names are then one.
+        """
+        found = (each for each in prefixes if any(name.startswith(each) for name in self.entries))
+        prefix = next(found, "")
+        cut = {name.removeprefix(prefix): each for name, each in self.entries.items()}
+        if len(cut) < len(self.entries):
+            raise CorruptFile(f"{self.places[0]} holds tensors with and without {prefix!r}")
+        return cut
 
     def _open(self, path: Path) -> Iterator[tuple[str, Entry]]:
         if path.suffix in PICKLES:

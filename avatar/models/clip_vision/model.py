@@ -38,6 +38,9 @@ class CLIPVision(nn.Module):
         )
         self.embeddings, self.pre_layrnorm = inner.embeddings, inner.pre_layrnorm
         self.encoder = inner.encoder
+        # no weight, so it needs real numbers where weights are built without memory
+        places = torch.arange(config.num_tokens, device="cpu")[None]
+        self.embeddings.register_buffer("position_ids", places, persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, num_tokens, dim).

@@ -54,7 +54,11 @@ def test_an_unknown_profile_is_refused_with_those_there_are(wish: str, tmp_path:
         ({"size": [320, 250]}, "320 x 250: multiples of 16"),
         ({"size": [3200, 256]}, "height is 3200, 1 to 1280"),
         ({"policy": {"sigmas": [0.5]}}, "must fall from 1.0"),
-        ({"policy": {"shift": 3}}, "Policy has no shift"),
+        ({"policy": {"sigmas": [1.0], "shift": 3}}, "Policy has no shift"),
+        ({"policy": {"shift": 3}}, "sigmas: Field required"),
+        ({"hearing": {"recipe": "mel", "hold_back_frames": 0}}, "Input should be 'own'"),
+        ({"hearing": {"recipe": "s2v", "hold_back_frames": 99}}, "hold_back_frames is"),
+        ({"files": {"dit": "../dit", "decoder": "vae", "audio_encoder": "x"}}, "files.dit is"),
     ],
 )
 def test_a_card_that_cannot_be_served_says_why(
