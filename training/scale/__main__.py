@@ -33,6 +33,10 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--no-recompute", action="store_true", help="faster, and far more memory")
     parser.add_argument(
+        "--together", type=_processes, default=1, metavar="N",
+        help="processes that share each batch, a part of its tokens each (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
         "--plan", type=_processes, metavar="N",
         help="print what N processes need, and end; with --memory of their devices",
     )  # fmt: skip
@@ -49,7 +53,10 @@ def main(arguments: list[str]) -> int:
     if given.plan:
         available = int(given.memory * GIB) if given.memory else memory_of_device()
         for stage in recipe.stages:
-            needed = plan(recipe, stage, given.plan, available, recompute=not given.no_recompute)
+            needed = plan(
+                recipe, stage, given.plan, available,
+                recompute=not given.no_recompute, together=given.together,
+            )  # fmt: skip
             print(f"{stage.name}: {needed}")
         return 0
     if given.shards is None:
@@ -58,7 +65,7 @@ def main(arguments: list[str]) -> int:
     try:
         run_recipe(
             recipe, given.shards, given.run, base=given.base, only=given.only,
-            recompute=not given.no_recompute,
+            recompute=not given.no_recompute, together=given.together,
         )  # fmt: skip
     except AvatarError as error:
         if parallel.rank() == 0:

@@ -71,8 +71,8 @@ class MemoryPlan:
         raise InvalidInput(
             f"{self}\n{self.total / GIB:.1f} GiB are needed on each device and "
             f"{self.usable / GIB:.1f} GiB can be used. Ways out: {more}; train adapters "
-            "(--recipe tm-18b-lora); fewer chunks or a smaller batch in the recipe; keep "
-            "recomputation of blocks on"
+            "(--recipe tm-18b-lora); let processes share each batch (--together); fewer chunks or "
+            "a smaller batch in the recipe; keep recomputation of blocks on"
         )
 
 
@@ -81,9 +81,15 @@ SHARED = ("parameters", "frozen parameters", "gradients", "optimizer's moments",
 
 
 def plan(
-    recipe: LargeRecipe, stage: Stage, processes: int, available: int, *, recompute: bool = True
+    recipe: LargeRecipe,
+    stage: Stage,
+    processes: int,
+    available: int,
+    *,
+    recompute: bool = True,
+    together: int = 1,
 ) -> MemoryPlan:
-    """Of one stage, counted from shapes alone."""
+    """Of one stage, counted from shapes alone; `together` processes share a batch's tokens."""
     with torch.device("meta"):
         model = DiT(recipe.model)
         if stage.trained == "lora":
@@ -108,7 +114,10 @@ def plan(
         "gathered blocks": narrow * (GATHERED * max(block, audio) + root),
         "gradient of a block": (narrow + 4) * most,  # as computed, and as summed
     }
-    items |= activations(recipe, stage, narrow, recompute)
+    items |= {
+        name: size // together
+        for name, size in activations(recipe, stage, narrow, recompute).items()
+    }
     return MemoryPlan(items, available, processes)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 
 from avatar.models.dit import DiT
+from avatar.parallel.sequence import Split
 from avatar.telemetry.logging import get_logger
 from training import parallel
 from training.recipes.tm_18b import LargeRecipe, Stage
@@ -15,7 +16,7 @@ from training.scale.clips import ShardedClips
 from training.scale.load import fill, sharded_model
 from training.scale.lora import LoraLinear
 from training.scale.plan import freeze_all_but_audio, memory_of_device, plan
-from training.scale.shard import mesh_of_all
+from training.scale.shard import mesh_of_all, split_of
 from training.scale.tasks import Batches, CausalTask, FlowTask, StudentTask
 from training.scale.trainer import fit
 from training.trainer import Task
@@ -31,6 +32,7 @@ def run_recipe(
     base: Path | None = None,
     only: str = "",
     recompute: bool = True,
+    together: int = 1,
     say: bool = True,
 ) -> None:
     """All processes call it. Stages whose weights stand in `folder` are skipped.
@@ -42,22 +44,25 @@ def run_recipe(
         base: Weights to begin with, of the recipe's model without its audio layers or with.
         only: One stage.
         recompute: Keep only the inputs of blocks.
+        together: So many processes share each batch, see `avatar.parallel.sequence`.
         say: Print each stage's memory plan.
 
     Raises:
         InvalidInput: A stage does not fit into memory; the message has the sum and the ways out.
     """
-    mesh = mesh_of_all()
+    mesh, split = mesh_of_all(), split_of(together)
     available = memory_of_device() // (1 if torch.cuda.is_available() else parallel.count())
     before = base
     for stage in recipe.stages:
         final = folder / f"{stage.name}.safetensors"
         if only in ("", stage.name) and not final.exists():
-            needed = plan(recipe, stage, parallel.count(), available, recompute=recompute)
+            needed = plan(
+                recipe, stage, parallel.count(), available, recompute=recompute, together=together
+            )
             if say and parallel.rank() == 0:
                 print(f"{stage.name}: {needed}", flush=True)
             needed.check()
-            run_stage(recipe, stage, shards, folder, mesh, before, recompute)
+            run_stage(recipe, stage, shards, folder, mesh, split, before, recompute)
             parallel.wait_for_all()
         before = final if final.exists() else before
 
@@ -68,6 +73,7 @@ def run_stage(
     shards: Path,
     folder: Path,
     mesh: DeviceMesh,
+    split: Split,
     weights: Path | None,
     recompute: bool,
 ) -> None:
@@ -89,6 +95,7 @@ def run_stage(
             recompute=recompute and trained,
             seed=recipe.seed,
         )
+        made.split_tokens(split)
         return made if trained else made.requires_grad_(False)
 
     model = network()
@@ -111,7 +118,7 @@ def run_stage(
         rates = {"critic": stage.critic_share}
     # each stage draws other batches
     schedule = replace(stage.schedule, seed=recipe.seed + recipe.stages.index(stage))
-    average = fit(task, schedule, stage.pace, folder / stage.name, rates=rates)
+    average = fit(task, schedule, stage.pace, folder / stage.name, rates=rates, together=split.size)
     finish(model, average, "student." if stage.kind == "student" else "", recipe, folder, stage)
 
 

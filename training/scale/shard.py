@@ -12,7 +12,9 @@ from torch.distributed.fsdp import (
 )
 from torch.utils.checkpoint import checkpoint
 
+from avatar.errors import InvalidInput
 from avatar.models.dit import DiT
+from avatar.parallel.sequence import WHOLE, Split, Ulysses
 from training import parallel
 
 
@@ -20,6 +22,26 @@ def mesh_of_all() -> DeviceMesh:
     """One dimension over all processes that torchrun or Ray started."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return init_device_mesh(device, (parallel.count(),), mesh_dim_names=("shard",))
+
+
+def split_of(together: int) -> Split:
+    """Among `together` neighbouring processes; all processes call it.
+
+    Raises:
+        InvalidInput: The processes cannot be divided so.
+    """
+    if together == 1:
+        return WHOLE
+    if together < 1 or parallel.count() % together:
+        raise InvalidInput(
+            f"{parallel.count()} processes do not divide into groups of {together}, which are to "
+            "share a batch: start a multiple of it"
+        )
+    shape = parallel.count() // together, together
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Ulysses(
+        init_device_mesh(device, shape, mesh_dim_names=("data", "sequence")).get_group("sequence")
+    )
 
 
 def shard(model: DiT, mesh: DeviceMesh, compute: torch.dtype | None = None) -> DiT:

@@ -36,13 +36,14 @@ def fit(
     folder: Path,
     *,
     rates: dict[str, float] | None = None,
+    together: int = 1,
     stop_after: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Tensor]:
     """Train to the end of the schedule, from the newest checkpoint in `folder` if there is one.
 
-    The batches of step n are drawn from (seed, n, process), so a run that was stopped sees the same
-    data as one that was not.
+    The batches of step n are drawn from (seed, n, who draws), so a run that was stopped sees the
+    same data as one that was not.
 
     Args:
         task: Its model is sharded, or whole in one process.
@@ -51,6 +52,7 @@ def fit(
         folder: Of the run's checkpoints.
         rates: Of parts of the model, by the first name of their parameters, over the schedule's
             rate (a critic's 0.2).
+        together: So many neighbouring processes share a batch, each having some of its tokens.
         stop_after: Stop at this step, as an interruption would after saving.
         clock: In seconds, for the log alone.
 
@@ -69,7 +71,7 @@ def fit(
     for step in range(first, last):
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step) * group["share"]
-        figures = take_step(task, optimizer, schedule, pace, step)
+        figures = take_step(task, optimizer, schedule, pace, step, together)
         if step >= pace.average_from:
             follow(task.model, average, min(schedule.ema_decay, (step + 1) / (step + 20)))
         done = step + 1
@@ -112,9 +114,10 @@ def take_step(
     schedule: Schedule,
     pace: Pace,
     step: int,
+    together: int = 1,
 ) -> dict[str, float]:
     """One step of the optimizer; means over its batches and over all processes."""
-    rank, seen = parallel.rank(), dict[str, list[float]]()
+    rank, seen = parallel.rank() // together, dict[str, list[float]]()
     optimizer.zero_grad(set_to_none=True)
     for part in range(pace.accumulate):
         torch.manual_seed(schedule.seed * 1_000_003 + (step * pace.accumulate + part) * 8191 + rank)

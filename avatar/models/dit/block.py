@@ -10,6 +10,7 @@ from avatar.models.dit.attention import CrossAttention, KeyValue, SelfAttention
 from avatar.models.dit.config import DiTConfig
 from avatar.models.dit.context import Context
 from avatar.models.dit.frame_audio import FrameAudioAttention
+from avatar.parallel.sequence import WHOLE, Split
 
 
 class FeedForward(nn.Module):
@@ -42,7 +43,8 @@ class Sources(NamedTuple):
     """What a block attends to beside its own tokens: speech, text and image.
 
     `fixed`: keys and values of text and image that were computed once a session. Where there are
-    none, the block projects `words` and `picture`, (B, L, dim), itself: training learns how.
+    none, the block projects `words` and `picture`, (B, L, dim), itself: training learns how. Where
+    tokens are `split` among processes, `face_mask` is of this one's.
     """
 
     fixed: tuple[KeyValue, ...] = ()
@@ -50,6 +52,7 @@ class Sources(NamedTuple):
     picture: Tensor | None = None
     audio: Tensor | None = None
     face_mask: Tensor | None = None
+    split: Split = WHOLE
 
 
 class Block(nn.Module):
@@ -101,12 +104,14 @@ class Block(nn.Module):
             Tokens, and their un-roped keys and values.
         """
         modulation = self.modulation(time)
+        split, num_frames = sources.split, x.shape[1]
         query, kv = self.before_attention(x, modulation)
+        query = split.to_heads(query, num_frames)
+        kv = KeyValue(*(split.to_heads(each, num_frames) for each in kv))
         seen, mask = context.extend(layer, kv)
         own_angles, key_angles = angles
-        attended = self.attn1.attend(
-            query, seen, own_angles, key_angles[-seen.key.shape[1] :], mask
-        )
+        key_angles = key_angles[-seen.key.shape[1] :]
+        attended = self.attn1.attend(query, seen, own_angles, key_angles, mask, split, num_frames)
         fixed = sources.fixed or self.attn2.project_fixed(sources.words, sources.picture)
         x = self.after_attention(x, attended, modulation, fixed, sources.audio, sources.face_mask)
         return x, kv

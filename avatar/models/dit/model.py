@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -19,6 +19,7 @@ from avatar.models.dit.estimate import linear_estimate
 from avatar.models.dit.frame_audio import FrameAudioProjection
 from avatar.models.dit.rope import place_angles, rope_angles
 from avatar.models.dit.s2v import AudioInjector, FramePacker, SpeechEncoder
+from avatar.parallel.sequence import WHOLE, Split
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
+        self.split: Split = WHOLE
         d, p = config.dim, config.patch
         size = (config.grid[0] * p, config.grid[1] * p) if config.grid else (1, 1)
         # standard deviation of what is denoised, here and there; written by training
@@ -170,6 +172,18 @@ class DiT(nn.Module):
         self.trainable_cond_mask = nn.Embedding(3, d)
         for parameter in (*self.cond_encoder.parameters(), self.trainable_cond_mask.weight):
             nn.init.zeros_(parameter)
+
+    def split_tokens(self, split: Split) -> None:
+        """Share the work on every chunk with other processes, which must have the same weights.
+
+        Raises:
+            ValueError: The heads do not divide, or the model has tokens on no common grid.
+        """
+        if self.config.num_heads % split.size:
+            raise ValueError(f"{self.config.num_heads} heads do not divide by {split.size}")
+        if self.config.s2v is not None:
+            raise ValueError("the references of Wan-S2V cannot be split among processes")
+        self.split = split
 
     @property
     def layers(self) -> list[Block]:
@@ -239,6 +253,11 @@ class DiT(nn.Module):
         key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
         if context.places is not None:
             key_angles = torch.cat([place_angles(context.places, c.head_dim), key_angles])
+        if self.split.size > 1:
+            mask = condition.face_mask
+            x = self.split.part(x, 2)
+            mask = None if mask is None else self.split.part(mask, 1)
+            condition = replace(condition, face_mask=mask)
         x, own_kv = self.through_blocks(x, time6, own_angles, key_angles, context, condition)
         return self.head(x, time, grid), own_kv
 
@@ -258,7 +277,7 @@ class DiT(nn.Module):
         for i, block in enumerate(self.layers):
             fixed = condition.fixed[i] if condition.fixed else ()
             audio = condition.audio if hears else None
-            sources = Sources(fixed, words, picture, audio, condition.face_mask)
+            sources = Sources(fixed, words, picture, audio, condition.face_mask, self.split)
             x, kv = block(x, time6, context, i, (own_angles, key_angles), sources)
             own_kv.append(kv)
             if not hears and condition.audio is not None:
@@ -320,7 +339,7 @@ class DiT(nn.Module):
         shift, scale = (self.scale_shift_table + time.unsqueeze(2)).unsqueeze(3).unbind(2)
         y = F.layer_norm(x, (self.config.dim,), eps=self.config.eps) * (1 + scale) + shift
         return rearrange(
-            self.proj_out(y),
+            self.split.joined(self.proj_out(y), 2),
             "b f (h w) (p q c) -> b f c (h p) (w q)",
             h=grid[0],
             w=grid[1],
