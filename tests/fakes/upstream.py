@@ -15,10 +15,17 @@ from torch import Tensor
 FOLDER = Path(sys.prefix) / "parity"
 """Where `make test-parity` puts them: not among the packages that the product sees."""
 SHELLS = {
-    "wan": ("wan", "wan.modules", "wan.modules.s2v", "wan.distributed"),
+    "wan": ("wan", "wan.modules", "wan.modules.s2v", "wan.modules.animate", "wan.distributed"),
     "diffsynth": ("diffsynth", "diffsynth.core", "diffsynth.models"),
 }
 """Packages whose own __init__ asks for what a comparison does not need."""
+
+
+class Anything(types.ModuleType):
+    """A module of which everything can be imported."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
 
 
 def upstream(name: str) -> Any:
@@ -36,8 +43,12 @@ def upstream(name: str) -> Any:
             shell = types.ModuleType(each)
             shell.__path__ = [str(FOLDER.joinpath(*each.split(".")))]
             sys.modules[each] = shell
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # torch's words about how they call it
+        # what they import, or ask for while they are imported, and what no comparison calls
+        patch.setattr("torch.cuda.current_device", lambda: "cpu")
+        for absent in ("torchvision", "torchvision.transforms", "wan.modules.tokenizers"):
+            patch.setitem(sys.modules, absent, Anything(absent))
         module: Any = importlib.import_module(name)
     if hasattr(module, "flash_attention") and package == "wan":
         module.flash_attention = attention  # theirs is for CUDA alone

@@ -15,6 +15,7 @@ from tests.fakes.upstream import upstream
 
 pytestmark = [
     pytest.mark.parity,
+    pytest.mark.usefixtures("one_thread"),
     # how the public code calls torch is not ours to mend
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -13,7 +13,7 @@ from avatar.sampling.schedule import drawn
 from tests.fakes.one_shot import MISTAKES, Call, Geometry, one_shot
 from tests.fakes.tiny_wan import tiny_wan
 
-pytestmark = pytest.mark.streaming
+pytestmark = [pytest.mark.streaming, pytest.mark.usefixtures("one_thread")]
 
 NUM_CHUNKS = 16
 TOLERANCE = 1e-4

@@ -27,8 +27,8 @@ class PromptTokenizer:
         if not path.is_file():
             alone = " (spiece.model alone is not enough)" * (folder / "spiece.model").is_file()
             raise NotFound(
-                f"{path} is missing{alone}: copy it from the folder google/umt5-xxl of a Wan "
-                "checkpoint, or from tokenizer/ of its diffusers version"
+                f"{path} is missing{alone}: copy it there from the folder google/umt5-xxl of a "
+                "Wan checkpoint, or from tokenizer/ of its diffusers version"
             )
         try:
             self._tokenizer = Tokenizer.from_file(str(path))

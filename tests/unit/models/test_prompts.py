@@ -14,6 +14,7 @@ from tests.fakes.weights import stir
 
 pytestmark = pytest.mark.unit
 
+
 WORDS = ["<pad>", "</s>", "<unk>", "▁a", "▁person", "▁who", "▁talks", "▁to", "▁you", "&"]
 
 

@@ -20,7 +20,7 @@ from avatar.models.weights import MANIFEST, check_file, read_model
 from tests.fakes.public_files import public_tensors, wan_config, write_folder
 from tests.fakes.tiny_wan import tiny_wan, tiny_wan_config
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("one_thread")]
 
 
 def weights(name: str, seed: int = 0) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from avatar.models.checkpoints import convert, preset_of
 from avatar.models.weights import read_model
 from tests.fakes.public_files import public_tensors
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("one_thread")]
 
 VAE = vae_wan.toy()
 UMT5 = umt5.toy()
