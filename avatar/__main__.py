@@ -44,6 +44,7 @@ def main() -> int:
         )
     converting = commands.add_parser("convert", help="public weights into ours")
     _add_convert(converting)
+    _add_profile(commands.add_parser("profile", help="make converted weights fit to serve"))
     _add_portrait(commands.add_parser("portrait", help="make an avatar of a photograph"))
     args = parser.parse_args()
     try:
@@ -51,6 +52,11 @@ def main() -> int:
             from avatar.models.checkpoints.command import run
 
             run(args)
+            return 0
+        if args.command == "profile":
+            from avatar.engines import profile_command
+
+            profile_command.run(args)
             return 0
         if args.command == "portrait":
             from avatar.engines import portrait_command
@@ -88,6 +94,27 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--folder", type=Path, required=True, help="where `convert` has put the weights")
+    add("--policy", default="", help="how chunks are denoised; default: the weights' own")
+    add("--size", default="", metavar="WIDTHxHEIGHT", help="default: what suits the policy")
+    add(
+        "--decoder",
+        default="vae",
+        choices=["vae", "tiny_vae"],
+        help="tiny_vae is taew2.1: faster, with less memory, softer; default: %(default)s",
+    )
+    add(
+        "--hold-back",
+        type=int,
+        default=1,
+        metavar="FRAMES",
+        help="of sound that are waited for: better lips, a later answer; default: %(default)s",
+    )
+    add("--device", default="auto", help="that encodes the cast's portraits; default: %(default)s")
 
 
 def _add_portrait(parser: argparse.ArgumentParser) -> None:

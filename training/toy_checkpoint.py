@@ -28,6 +28,8 @@ from avatar.models.vae_wan import toy as toy_vae
 from avatar.models.wav2vec2 import Wav2Vec2Config, toy_base, toy_large
 
 TEXT_DIM, IMAGE_DIM = 32, 32
+TOKENIZER = Path("google") / "umt5-xxl" / "tokenizer.json"
+"""Where Wan's folders have it."""
 WORDS = ("A", "person", "talks", "to", "the", "camera", ".", "looks", "at")
 
 
@@ -121,7 +123,7 @@ def write_toy(name: str, folder: Path, seed: int = 0) -> Toy:
         else:
             write_shards(path, tensors)
         (path.parent / "config.json").write_text(json.dumps(public_config(file.config)) + "\n")
-    write_tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json")
+    write_tokenizer(folder / TOKENIZER)
     return toy
 
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import avatar
-from avatar.cast.avatars import everyone, has_file, is_shipped, own_file
+from avatar.cast.avatars import everyone, has_file, home, is_shipped, own_file
 from avatar.errors import (
     AvatarError,
     Busy,
@@ -135,7 +135,7 @@ def make_app(
                 "display_name": character.display_name,
                 "description": character.description,
                 "portrait": f"/v1/avatars/{character.id}/portrait.png",
-                "preview": f"/v1/avatars/{character.id}/preview.mp4",
+                **_preview_of(character.id, config),
             }
             for character in everyone(config.avatars_dir)
         ]
@@ -197,6 +197,13 @@ def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
     if not path.is_file():
         raise NotFound(f"{avatar} has no {file} in profile {config.model.name}")
     return FileResponse(path, headers={"cache-control": "max-age=3600"})
+
+
+def _preview_of(avatar: str, config: AppConfig) -> dict[str, str]:
+    """Where its preview is, if it has one."""
+    folder = config.model.folder if is_shipped(avatar) else home(config.avatars_dir)
+    has_one = (folder / avatar / "preview.mp4").is_file()
+    return {"preview": f"/v1/avatars/{avatar}/preview.mp4"} if has_one else {}
 
 
 class HttpServer:

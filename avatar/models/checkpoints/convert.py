@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from avatar.errors import CorruptFile, InvalidInput
+from avatar.models.checkpoints.lora import merged
 from avatar.models.checkpoints.names import key_map
 from avatar.models.checkpoints.pieces import Piece
 from avatar.models.checkpoints.preset import Layout, Preset
@@ -120,6 +121,8 @@ def fitting(
     best: tuple[int, Layout, dict[str, Entry]] | None = None
     for layout in preset.layouts:
         entries = source.without(layout.prefixes)
+        if preset.lora_scale is not None:
+            entries = merged(entries, preset.lora_scale)
         expected = {each.name for each in pieces_of(shapes, layout, config).values()}
         shared = len(expected & entries.keys())
         if best is None or shared > best[0]:

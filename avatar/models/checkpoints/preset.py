@@ -41,7 +41,8 @@ class Preset:
 
     `added`: a word in the names of layers that begin anew where the source has none of them.
     `policies`: what a DiT of these weights may be denoised by, the default first. `geometry`: the
-    configuration that a `config.json` beside the weights speaks of.
+    configuration that a `config.json` beside the weights speaks of. `lora_scale`: by what changes
+    of low rank in a source are multiplied (alpha / rank); None: there are none.
     """
 
     name: str
@@ -55,4 +56,5 @@ class Preset:
     non_commercial: bool = False
     added: str | None = None
     policies: tuple[str, ...] = ()
+    lora_scale: float | None = None
     geometry: Callable[[Any, Mapping[str, Any]], Any] = _as_it_is

@@ -48,6 +48,13 @@ DITS = (
         licence=("MIT", "https://huggingface.co/zai-org/RealVideo"),
         policies=("realvideo-2step", "realvideo-4step"),
     ),
+    _dit(
+        "liveavatar",
+        "https://huggingface.co/Quark-Vision/Live-Avatar",
+        of="wan2.2-s2v-14b",
+        policies=("liveavatar-4step",),
+        lora_scale=64 / 128,  # alpha and rank; the file does not say them
+    ),
 )
 
 PRESETS = {preset.name: preset for preset in (*DITS, *ENCODERS)}

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avatar.__main__ import main
 from avatar.errors import CorruptFile, InvalidInput, NotFound, Unavailable
-from avatar.models.checkpoints import Preset, convert, preset_of
+from avatar.models.checkpoints import PRESETS, Preset, convert, preset_of
 from avatar.models.checkpoints.names import same_name, wan_name
 from avatar.models.checkpoints.write import Slot, write_safetensors
 from avatar.models.dit import Condition, DiT, SelfContext
@@ -105,6 +106,64 @@ def test_infinitetalk_is_laid_over_its_base(tmp_path: Path) -> None:
     save_file(audio, over)
     done = convert(preset_of("infinitetalk"), [source, over], tmp_path / "dst")
     assert_same_tensors(done.path, weights("infinitetalk"))
+
+
+def lora(rank: int = 3) -> dict[str, Tensor]:
+    """A change of two layers, as peft names it."""
+    g = torch.Generator().manual_seed(4)
+    of = "base_model.model.{}.lora_{}.weight"
+    found = {}
+    for name, shape in (("blocks.0.ffn.0", (160, 96)), ("audio_injector.injector.1.q", (96, 96))):
+        found[of.format(name, "A")] = torch.randn(rank, shape[1], generator=g)
+        found[of.format(name, "B")] = torch.randn(shape[0], rank, generator=g)
+    return found
+
+
+def live_avatar(folder: Path, change: dict[str, Tensor]) -> list[Path]:
+    base, path = original(folder / "base", "wan2.2-s2v-14b"), folder / "liveavatar.safetensors"
+    save_file(change, path)
+    return [base, path]
+
+
+def test_liveavatars_change_is_merged_into_its_base(tmp_path: Path) -> None:
+    change = lora()
+    done = convert(preset_of("liveavatar"), live_avatar(tmp_path, change), tmp_path / "dst")
+    expected = weights("wan2.2-s2v-14b")
+    halves = list(change.values())
+    expected["blocks.0.ffn.net.0.proj.weight"] += 0.5 * halves[1] @ halves[0]
+    expected["audio_injector.injector.1.to_q.weight"] += 0.5 * halves[3] @ halves[2]
+    tensors, _ = read_model(done.path)
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        assert torch.allclose(tensor, expected[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("half", r"half a change of blocks\.0\.ffn\.0\.weight: B alone"),
+        ("base", r"changes blocks\.7\.ffn\.0\.weight, which is not there"),
+        ("shape", r"does not fit blocks\.0\.ffn\.0\.weight, \(160, 96\)"),
+    ],
+)
+def test_a_change_that_does_not_fit_its_base_is_refused(
+    mistake: str, message: str, tmp_path: Path
+) -> None:
+    change = lora()
+    first = next(iter(change))
+    if mistake == "half":
+        del change[first]
+    elif mistake == "base":
+        change = {name.replace("blocks.0", "blocks.7"): each for name, each in change.items()}
+    else:
+        change[first] = torch.zeros(3, 95)
+    with pytest.raises(CorruptFile, match=message):
+        convert(preset_of("liveavatar"), live_avatar(tmp_path, change), tmp_path / "dst")
+
+
+def test_a_change_where_the_preset_has_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorruptFile, match="no place in wan2"):
+        convert(preset_of("wan2.2-s2v-14b"), live_avatar(tmp_path, lora()), tmp_path / "dst")
 
 
 def tm_source(folder: Path) -> Path:
@@ -287,3 +346,43 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path: P
     slots = [Slot("a", (10**15,), torch.float32, lambda: torch.ones(1))]
     with pytest.raises(Unavailable, match=r"4000000\.0 GB needed"):
         write_safetensors(tmp_path / "x.safetensors", slots, {})
+
+
+def test_the_command_converts_and_says_what_it_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = original(tmp_path / "src", "wan2.2-s2v-14b")
+    arguments = ["--preset", "realvideo", "--src", str(source), "--dst", str(tmp_path / "dst")]
+    assert command(monkeypatch, *arguments, "--dtype", "bfloat16") == 0
+    said = capsys.readouterr().out
+    assert "dit.safetensors: " in said
+    assert "licence MIT" in said
+    tensors, _ = read_model(tmp_path / "dst" / "dit.safetensors")
+    assert {each.dtype for each in tensors.values()} == {torch.bfloat16}
+
+
+def test_the_command_names_what_is_missing_and_leaves_no_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(monkeypatch, "--preset", "realvideo") == 1
+    assert "--src and --dst are needed" in capsys.readouterr().err
+    absent = ["--src", str(tmp_path / "none"), "--dst", str(tmp_path / "dst")]
+    assert command(monkeypatch, "--preset", "realvideo", *absent) == 1
+    assert "neither a file nor a folder" in capsys.readouterr().err
+    assert command(monkeypatch, "--preset", "sora", *absent) == 1
+    assert "there are wan2.1-t2v-1.3b" in capsys.readouterr().err
+    assert not (tmp_path / "dst").exists()
+
+
+def test_the_command_lists_every_preset_with_its_licence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(monkeypatch, "--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert all("https://" in line for line in lines)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["avatar", "convert", *arguments])
+    return main()

@@ -40,6 +40,7 @@ def billions(shapes: Shapes) -> float:
         ("infinitetalk", 1633, 18.88),
         ("wan2.2-s2v-14b", 1260, 16.30),
         ("realvideo", 1260, 16.30),
+        ("liveavatar", 1260, 16.30),
         ("umt5-xxl", 242, 5.68),
         ("wav2vec2-base", 210, 0.094),
         ("wav2vec2-large-xlsr", 421, 0.315),
