@@ -184,10 +184,12 @@ class Networks:
 
     def image(self, picture: Tensor) -> Tensor:
         """(1, tokens, dim) of a picture (1, 3, H, W)."""
-        path = self._file("clip_vision", "clip-vit-h-14")
-        model = self._placed(CLIPVision, CLIPVisionConfig, path, torch.float32)
-        tokens: Tensor = model(picture.to(self._device))
+        tokens: Tensor = self.clip()(picture.to(self._device))
         return tokens
+
+    def clip(self) -> CLIPVision:
+        path = self._file("clip_vision", "clip-vit-h-14")
+        return self._placed(CLIPVision, CLIPVisionConfig, path, torch.float32)
 
     def _file(self, name: str, preset: str) -> Path:
         try:
