@@ -121,7 +121,7 @@ class PcmPiece(_message.Message):
     samples: _builtins.bytes
     """Samples; at most one second."""
     sample_rate_hertz: _builtins.int
-    """Samples a second, 8000 to 48000."""
+    """Samples a second: 8000, 16000, 22050, 24000, 32000, 44100 or 48000."""
     def __init__(
         self,
         *,
