@@ -1,4 +1,4 @@
-"""The gRPC of a gateway whose sessions are fake: everything between a socket and a session is real."""
+"""The gRPC of a gateway whose sessions are fake; all between a socket and a session is real."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +28,9 @@ from talkingmachines_api.v1 import (
     talk_pb2_grpc,
 )
 from tests.fakes.calls import CallDesk, call_desk
+
+
+EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # stubs lack it
 
 
 class QuietTalker:
@@ -74,7 +77,7 @@ class RpcDesk:
 
     def __post_init__(self) -> None:
         self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
-        self.talks = talk_pb2_grpc.TalkServiceStub(self.channel)
+        self.talks: Any = talk_pb2_grpc.TalkServiceStub(self.channel)
         self.operator = operator_pb2_grpc.OperatorServiceStub(self.channel)
 
     async def steps(
@@ -120,7 +123,7 @@ class RpcTalk:
         """The next message of one of these kinds; an event's kind is `event.KIND`."""
         while True:
             message = await self.call.read()
-            if message is grpc.aio.EOF:
+            if message is EOF:
                 await self._raise()
                 raise EOFError(f"the talk ended; {kinds} never came")
             self.seen.append(message)
@@ -130,7 +133,7 @@ class RpcTalk:
     async def rest(self) -> list[str]:
         """Read to the end; the kinds of what came, without sound and pictures."""
         kinds = []
-        while (message := await self.call.read()) is not grpc.aio.EOF:
+        while (message := await self.call.read()) is not EOF:
             self.seen.append(message)
             kinds.append(kind_of(message))
         await self._raise()
@@ -142,7 +145,8 @@ class RpcTalk:
                 await self.call.code(),
                 await self.call.initial_metadata(),
                 await self.call.trailing_metadata(),
-                await self.call.details(),
+                details=await self.call.details(),
+                debug_error_string=None,
             )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -24,6 +23,8 @@ log = get_logger(__name__)
 
 FIRST_S: Final = 10.0
 """How long a caller has to say which session it wants."""
+PARTING_S: Final = 1.0
+"""How long who was told of the end has to half-close."""
 Requests = AsyncIterator[live_pb2.TalkRequest]
 
 
@@ -63,27 +64,26 @@ class Talks:
             lambda: call.live.backlog_s,
             call.lost,
         )
-        reading: asyncio.Task[None] | None = None
-        writing: asyncio.Task[None] | None = None
+        reader = _Reader(call, peer)
+        tasks: list[asyncio.Task[Any]] = []
         try:
             self._calls.join(call, peer)
             writing = asyncio.create_task(_write(peer, context))
-            reading = asyncio.create_task(_read(requests, call, peer))
+            reading = asyncio.create_task(reader.read(requests))
             gone = asyncio.create_task(peer.gone.wait())
-            try:
-                await asyncio.wait({writing, gone}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
-            if reading.done() and not reading.cancelled():
-                reading.result()  # what was wrong with what the caller sent
+            tasks += writing, reading, gone
+            await asyncio.wait({writing, gone}, return_when=asyncio.FIRST_COMPLETED)
+            # grpc.aio tells who is cut off while it sends of an "Internal error from Core"
+            await asyncio.wait({reading}, timeout=PARTING_S)
+            if reader.error is not None:
+                raise reader.error
         finally:
             call.lost(peer)
             peer.close()
-            for task in (reading, writing):
-                if task is not None:
-                    task.cancel()
-                    with suppress(asyncio.CancelledError, Exception):
-                        await task
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
             peer.gone.set()
 
 
@@ -104,50 +104,62 @@ async def _write(peer: RpcPeer, context: Any) -> None:
         await context.write(message)
 
 
-async def _read(requests: Requests, call: Call, peer: RpcPeer) -> None:
-    """What the caller sends, until it hangs up or sends what ends the talk."""
-    ears = Ears()
-    try:
+class _Reader:
+    """Takes what the caller sends; `error` is what ended the talk."""
+
+    def __init__(self, call: Call, peer: RpcPeer) -> None:
+        self.error: AvatarError | None = None
+        self._call = call
+        self._peer = peer
+        self._ears = Ears()
+
+    async def read(self, requests: Requests) -> None:
+        """Until the caller hangs up; what comes after the talk's end is not looked at."""
         async for request in requests:
-            _take(request, call, peer, ears)
-        peer.tell({"type": "avatar.ended", "reason": "hung_up"})
-    finally:
-        call.lost(peer)
+            if self.error is None:
+                try:
+                    self._take(request)
+                except AvatarError as error:
+                    self.error = error
+                    self._call.lost(self._peer)
+        if self.error is None:
+            self._peer.tell({"type": "avatar.ended", "reason": "hung_up"})
+        self._call.lost(self._peer)
 
+    def _take(self, request: live_pb2.TalkRequest) -> None:
+        """Raises CreditExceeded: who does not keep to the credit is not talked with."""
+        call, peer = self._call, self._peer
+        match request.WhichOneof("message"):
+            case "microphone":
+                call.takes(peer, lambda: self._hear(request.microphone), is_event=False)
+            case "reply":
+                self._take_reply(request.reply)
+            case "interrupt":
+                name = request.interrupt.request_id
+                call.takes(peer, lambda: peer.interrupted(name, call.silenced()))
+            case _:
+                try:
+                    events = event_of(request)
+                except AvatarError as error:
+                    call.takes(peer, partial(_raise, error))
+                    return
+                for event in events:
+                    call.does(peer, event)
 
-def _take(request: live_pb2.TalkRequest, call: Call, peer: RpcPeer, ears: Ears) -> None:
-    match request.WhichOneof("message"):
-        case "microphone":
-            call.takes(
-                peer, lambda: call.heard(peer, ears.push(request.microphone)), is_event=False
-            )
-        case "reply":
-            _take_reply(request.reply, call, peer)
-        case "interrupt":
-            call.takes(
-                peer, lambda: peer.interrupted(request.interrupt.request_id, call.silenced())
-            )
-        case _:
-            try:
-                events = event_of(request)
-            except AvatarError as error:
-                call.takes(peer, partial(_raise, error))
-                return
-            for event in events:
-                call.does(peer, event)
+    def _hear(self, piece: live_pb2.PcmPiece) -> None:
+        self._call.heard(self._peer, self._ears.push(piece))
 
-
-def _take_reply(message: live_pb2.ReplyPiece, call: Call, peer: RpcPeer) -> None:
-    """Raises CreditExceeded: who does not keep to the credit is not talked with."""
-    try:
-        piece = reply_of(message)
-    except AvatarError as error:
-        call.takes(peer, partial(_raise, error))
-        return
-    is_speech = isinstance(piece, ReplySpeech)
-    if isinstance(piece, ReplySpeech):
-        peer.credit.take(piece.samples.size / piece.sample_rate)
-    call.takes(peer, lambda: call.reply(piece), is_event=not is_speech)
+    def _take_reply(self, message: live_pb2.ReplyPiece) -> None:
+        call, peer = self._call, self._peer
+        try:
+            piece = reply_of(message)
+        except AvatarError as error:
+            call.takes(peer, partial(_raise, error))
+            return
+        if isinstance(piece, ReplySpeech):
+            peer.credit.take(piece.samples.size / piece.sample_rate)
+        is_event = not isinstance(piece, ReplySpeech)
+        call.takes(peer, lambda: call.reply(piece), is_event=is_event)
 
 
 def _raise(error: AvatarError) -> None:
