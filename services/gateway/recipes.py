@@ -30,7 +30,7 @@ from avatar.errors import (
 
 MAX_DESCRIPTION_BYTES: Final = 64 << 10
 MAX_PORTRAIT_BYTES: Final = 3 << 20
-MIN_SIDE, MAX_SIDE = 256, 8192
+MIN_SIDE, MAX_SIDE = 256, 4096
 """Of a portrait, in pixels."""
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 
@@ -211,6 +211,8 @@ def _check_image(image: bytes) -> None:
     try:
         with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
             width, height = opened.size
+            if max(width, height) <= MAX_SIDE:
+                opened.load()
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"the portrait is none of {', '.join(FORMATS)}, or damaged") from error
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:

@@ -103,7 +103,7 @@ class Workshop:
             InvalidInput: Something is wrong with it.
             Busy: Another one is being made.
         """
-        order = order_of(source, self._profile, self._recipes)
+        order = await asyncio.to_thread(order_of, source, self._profile, self._recipes)
         names = own_names(self._avatars)
         if order.avatar not in names and len(names) >= MAX_OWN:
             raise TooLarge(f"there are {len(names)} avatars already, as many as may be; remove one")
@@ -221,37 +221,36 @@ class Workshop:
 
     async def _run(self, work: _Work, order: Order, path: Path) -> None:
         keeping = asyncio.create_task(self._keep_share(work.operation.id))
-        runs = path.parent / "runs"
+        end: dict[str, Any] = {"state": "cancelled"}
         try:
-            process = await _started(order.recipe.make(path, runs, home(self._avatars)))
-            try:
-                error = await _followed(process, lambda news: _tell(work, news))
-            finally:
-                await asyncio.shield(_stopped(process))
-            if error is not None:
-                work.tell(state="failed", error_reason=error[0], error_message=error[1])
-            else:
-                work.tell(state="done", stage="ready", done=1.0, left_s=0.0)
-                await asyncio.to_thread(shutil.rmtree, runs / order.avatar, ignore_errors=True)
+            end = await self._make(work, order, path)
         except asyncio.CancelledError:
-            work.tell(state="cancelled")
             if not work.is_cancelled:
                 raise
-        except Exception as error:  # the border: the operation fails, the gateway goes on
+        except AvatarError as error:
+            end = _failure(error.reason, str(error))
+        except Exception:  # the border: the operation fails, the gateway goes on
             log.exception("avatar_failed", avatar=order.avatar)
-            message = "the server failed on this; its log says why"
-            known = isinstance(error, AvatarError)
-            work.tell(
-                state="failed",
-                error_reason=error.reason if isinstance(error, AvatarError) else "INTERNAL",
-                error_message=str(error) if known else message,
-            )
+            end = _failure("INTERNAL", "the server failed on this; its log says why")
         finally:
             keeping.cancel()
             with suppress(AvatarError, OSError):  # it runs out by itself
                 await self._bus.give_share(SHARE, work.operation.id)
-            operation = work.operation
-            log.info("avatar_over", avatar=operation.avatar, state=operation.state)
+            work.tell(**end)
+            log.info("avatar_over", avatar=order.avatar, state=work.operation.state)
+
+    async def _make(self, work: _Work, order: Order, path: Path) -> dict[str, Any]:
+        """Have it made; what the operation is in the end."""
+        runs = path.parent / "runs"
+        process = await _started(order.recipe.make(path, runs, home(self._avatars)))
+        try:
+            error = await _followed(process, lambda news: _tell(work, news))
+        finally:
+            await asyncio.shield(_stopped(process))
+        if error is not None:
+            return _failure(*error)
+        await asyncio.to_thread(shutil.rmtree, runs / order.avatar, ignore_errors=True)
+        return {"state": "done", "stage": "ready", "done": 1.0, "left_s": 0.0}
 
     async def _keep_share(self, id: str) -> None:
         while True:
@@ -263,6 +262,10 @@ class Workshop:
 def worker_of(operation: str) -> WorkerId:
     """The gateway that makes it."""
     return WorkerId(operation.partition(".")[2])
+
+
+def _failure(reason: str, message: str) -> dict[str, Any]:
+    return {"state": "failed", "error_reason": reason, "error_message": message}
 
 
 def _tell(work: _Work, news: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ from avatar.cast.avatars import FOLDER
 from avatar.cast.characters import CAST, Character
 from avatar.media import WorkerId
 from avatar.transport.status import error_of
-from services.gateway.rpc import operator, sessions, talk
+from services.gateway.rpc import avatars, operator, sessions, talk
+from services.gateway.rpc.avatars import AvatarService
 from services.gateway.rpc.live import Talks
 from services.gateway.rpc.operator import OperatorService
 from services.gateway.rpc.owner import Owners
@@ -20,7 +21,9 @@ from services.gateway.rpc.server import RpcServer
 from services.gateway.rpc.sessions import SessionService
 from services.gateway.rpc.talk import TalkService
 from services.gateway.talker import Emit, Summary, Talker, VideoPiece
+from services.gateway.workshop import Workshop
 from talkingmachines_api.v1 import (
+    avatar_pb2_grpc,
     live_pb2,
     operator_pb2_grpc,
     session_pb2,
@@ -28,7 +31,6 @@ from talkingmachines_api.v1 import (
     talk_pb2_grpc,
 )
 from tests.fakes.calls import CallDesk, call_desk
-
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # stubs lack it
 
@@ -75,9 +77,14 @@ class RpcDesk:
     private: str
     owners: Owners
 
+    @property
+    def workshop(self) -> Workshop:
+        return self.desk.workshop
+
     def __post_init__(self) -> None:
         self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
         self.talks: Any = talk_pb2_grpc.TalkServiceStub(self.channel)
+        self.avatars: Any = avatar_pb2_grpc.AvatarServiceStub(self.channel)
         self.operator = operator_pb2_grpc.OperatorServiceStub(self.channel)
 
     async def steps(
@@ -171,6 +178,7 @@ async def served(desk: CallDesk) -> AsyncIterator[RpcDesk]:
     services = [
         talk.served(TalkService(talker, talks, desk.config.limits, desk.guard)),
         sessions.served(SessionService(desk.calls, desk.guard, desk.once, owners, desk.config)),
+        avatars.served(AvatarService(desk.workshop, desk.guard, owners, desk.config)),
         operator.served(OperatorService(desk.bus, desk.guard)),
     ]
     server = RpcServer(services)
