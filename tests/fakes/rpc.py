@@ -67,25 +67,15 @@ def error_in(error: grpc.RpcError) -> Any:
     return found
 
 
-@dataclass
-class RpcDesk:
-    """A gateway's gRPC and the desk behind it."""
+class RpcClient:
+    """Stubs of every service, and what tests ask them for again and again."""
 
-    desk: CallDesk
-    channel: grpc.aio.Channel
-    address: str
-    private: str
-    owners: Owners
-
-    @property
-    def workshop(self) -> Workshop:
-        return self.desk.workshop
-
-    def __post_init__(self) -> None:
-        self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
-        self.talks: Any = talk_pb2_grpc.TalkServiceStub(self.channel)
-        self.avatars: Any = avatar_pb2_grpc.AvatarServiceStub(self.channel)
-        self.operator = operator_pb2_grpc.OperatorServiceStub(self.channel)
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.sessions = session_pb2_grpc.SessionServiceStub(channel)
+        self.talks: Any = talk_pb2_grpc.TalkServiceStub(channel)
+        self.avatars: Any = avatar_pb2_grpc.AvatarServiceStub(channel)
+        self.operator: Any = operator_pb2_grpc.OperatorServiceStub(channel)
 
     async def steps(
         self, token: str = "", **fields: Any
@@ -105,12 +95,26 @@ class RpcDesk:
         shown = created.token if token is None else token
         call = self.talks.Talk(metadata=bearer(shown))
         opening = live_pb2.TalkOpen(session_id=created.session.id, **options)
-        talk = RpcTalk(call)
         try:
             await call.write(live_pb2.TalkRequest(open=opening))
-            yield talk
+            yield RpcTalk(call)
         finally:
             call.cancel()
+
+
+class RpcDesk(RpcClient):
+    """A gateway's gRPC and the desk behind it."""
+
+    def __init__(
+        self, desk: CallDesk, channel: grpc.aio.Channel, address: str, private: str
+    ) -> None:
+        super().__init__(channel)
+        self.desk = desk
+        self.address, self.private = address, private
+
+    @property
+    def workshop(self) -> Workshop:
+        return self.desk.workshop
 
 
 @dataclass
@@ -186,7 +190,7 @@ async def served(desk: CallDesk) -> AsyncIterator[RpcDesk]:
     await server.set_ready(True)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield RpcDesk(desk, channel, f"127.0.0.1:{port}", private, owners)
+            yield RpcDesk(desk, channel, f"127.0.0.1:{port}", private)
     finally:
         await server.close()
         await owners.close()
