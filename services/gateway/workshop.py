@@ -243,12 +243,17 @@ class Workshop:
         """Have it made; what the operation is in the end."""
         runs = path.parent / "runs"
         process = await _started(order.recipe.make(path, runs, home(self._avatars)))
+        secret = f"{home(self._avatars)}/"  # where files are is not for callers
+
+        def tell(news: dict[str, Any]) -> None:
+            _tell(work, {**news, "line": str(news.get("line", "")).replace(secret, "")})
+
         try:
-            error = await _followed(process, lambda news: _tell(work, news))
+            error = await _followed(process, tell)
         finally:
             await asyncio.shield(_stopped(process))
         if error is not None:
-            return _failure(*error)
+            return _failure(error[0], error[1].replace(secret, ""))
         await asyncio.to_thread(shutil.rmtree, runs / order.avatar, ignore_errors=True)
         return {"state": "done", "stage": "ready", "done": 1.0, "left_s": 0.0}
 
@@ -271,7 +276,7 @@ def _failure(reason: str, message: str) -> dict[str, Any]:
 def _tell(work: _Work, news: dict[str, Any]) -> None:
     done, left_s = news.get("done"), news.get("left_s")
     work.tell(
-        stage=str(news.get("line", ""))[:200],
+        stage=str(news["line"])[:200],
         done=max(work.operation.done, min(1.0, float(done or 0.0))),
         left_s=None if left_s is None else float(left_s),
     )

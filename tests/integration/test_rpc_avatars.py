@@ -26,6 +26,7 @@ from tests.fakes.rpc import RpcDesk, error_in, rpc_desk
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).resolve().parents[2]
 NOVA = DESCRIBED.format(id="nova", title="Nova")
 
 
@@ -102,6 +103,20 @@ async def test_an_avatar_is_made_with_progress_and_can_be_called(tmp_path: Path)
         created = await made.rpc.create(avatar_id="nova")
         assert created.session.avatar_id == "nova"
         assert list((made.folder / MAKING / "runs").iterdir()) == []
+
+
+async def test_the_command_that_trains_checks_what_it_is_given_and_can_be_stopped(
+    tmp_path: Path,
+) -> None:
+    """The real one; what it makes in the end is in tests/integration/test_train_character.py."""
+    toml = (ROOT / "characters" / "nova.toml").read_text()
+    async with makers(tmp_path, RECIPES["tiny"]) as made:
+        error = await refused(made.create(toml.replace("jaw = 4.6", "jaw = 46.0")))
+        assert isinstance(error, errors.InvalidInput)
+        assert str(error).startswith("nova.toml: look.head.jaw: 46 was given, allowed is")
+        begun = await made.create(toml)
+        assert (await made.get(begun.id)).state == avatar_pb2.OPERATION_STATE_RUNNING
+        assert (await made.cancel(begun.id)).state == avatar_pb2.OPERATION_STATE_CANCELLED
 
 
 async def test_one_is_made_at_a_time(tmp_path: Path) -> None:
