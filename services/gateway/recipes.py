@@ -70,7 +70,7 @@ class Recipe(Protocol):
     """Commands for one kind of source; both take the path of what was sent."""
 
     def check(self, path: Path, /) -> list[str]:
-        """Says within a minute whether it is right."""
+        """Says within two minutes whether it is right."""
         ...
 
     def make(self, path: Path, runs: Path, avatars: Path, /) -> list[str]:

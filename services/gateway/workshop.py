@@ -28,7 +28,7 @@ MAKING: Final = ".making"
 """Folder beside the avatars; no avatar can be called so."""
 SHARE: Final = "avatars-made"
 SHARE_TTL_S: Final = 30.0
-CHECK_S: Final = 60.0
+CHECK_S: Final = 120.0
 RETRY_S: Final = 30.0
 STOP_S: Final = 10.0
 MAX_REMEMBERED: Final = 64

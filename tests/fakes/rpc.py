@@ -17,7 +17,7 @@ from services.gateway.rpc.avatars import AvatarService
 from services.gateway.rpc.live import Talks
 from services.gateway.rpc.operator import OperatorService
 from services.gateway.rpc.owner import Owners
-from services.gateway.rpc.server import RpcServer
+from services.gateway.rpc.server import MAX_CALLS, RpcServer
 from services.gateway.rpc.sessions import SessionService
 from services.gateway.rpc.talk import TalkService
 from services.gateway.talker import Emit, Summary, Talker, VideoPiece
@@ -167,14 +167,14 @@ def kind_of(message: live_pb2.TalkResponse) -> str:
 
 
 @asynccontextmanager
-async def rpc_desk(**options: Any) -> AsyncIterator[RpcDesk]:
+async def rpc_desk(max_calls: int = MAX_CALLS, **options: Any) -> AsyncIterator[RpcDesk]:
     """Until the block ends; `options` are those of `call_desk`."""
-    async with call_desk(**options) as desk, served(desk) as made:
+    async with call_desk(**options) as desk, served(desk, max_calls) as made:
         yield made
 
 
 @asynccontextmanager
-async def served(desk: CallDesk) -> AsyncIterator[RpcDesk]:
+async def served(desk: CallDesk, max_calls: int = MAX_CALLS) -> AsyncIterator[RpcDesk]:
     """The gRPC of a desk that is there."""
     owners = Owners(desk.bus, WorkerId(desk.once.worker))
     talks = Talks(desk.calls, owners, desk.config)
@@ -185,7 +185,7 @@ async def served(desk: CallDesk) -> AsyncIterator[RpcDesk]:
         avatars.served(AvatarService(desk.workshop, desk.guard, owners, desk.config)),
         operator.served(OperatorService(desk.bus, desk.guard)),
     ]
-    server = RpcServer(services)
+    server = RpcServer(services, max_calls)
     port, private = await server.start("127.0.0.1", 0, "127.0.0.1")
     await server.set_ready(True)
     try:
