@@ -131,7 +131,8 @@ def make_app(
 
     @app.get("/v1/avatars", **openapi.AVATARS)
     async def avatars() -> list[dict[str, str]]:
-        return [describe_avatar(character) for character in everyone(config.avatars_dir)]
+        people = await asyncio.to_thread(everyone, config.avatars_dir)
+        return [describe_avatar(character) for character in people]
 
     @app.get("/v1/avatars/{name}/portrait.png", **openapi.PORTRAIT)
     async def portrait(name: str) -> FileResponse:

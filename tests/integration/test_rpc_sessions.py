@@ -9,6 +9,7 @@ import pytest
 from avatar import errors
 from services.gateway.answer import Heard
 from services.gateway.events import Swap
+from services.gateway.rpc.server import RpcServer
 from talkingmachines_api.v1 import media_pb2, session_pb2
 from tests.fakes.rpc import RpcDesk, bearer, error_in, rpc_desk
 
@@ -190,6 +191,13 @@ async def test_a_crowd_is_told_when_to_come_back() -> None:
                 await talk.hang_up()
                 await talk.rest()
                 await get(rpc, created)
+
+
+async def test_a_port_that_is_in_use_is_not_shared_in_silence() -> None:
+    async with rpc_desk() as rpc:
+        port = int(rpc.address.rpartition(":")[2])
+        with pytest.raises(errors.Unavailable, match="GRPC_PORT"):
+            await RpcServer([]).start("127.0.0.1", port)
 
 
 async def test_operators_see_all_sessions_page_by_page() -> None:

@@ -12,12 +12,15 @@ from PIL import Image
 
 from avatar import errors
 from avatar.media import SPEECH_RATE
+from bench.receiver_viewer import Player, Seat
 from services.gateway.answer import Heard
 from services.gateway.events import CreateItem, CreateResponse, Cue, PushToTalk, Say, Swap
 from services.gateway.own_reply import EndReply, ReplySpeech, ReplyText
+from services.gateway.rpc import live as live_module
 from services.gateway.rpc.credit import WINDOW_MS
 from services.settings import Limits
 from talkingmachines_api.v1 import live_pb2, media_pb2, session_pb2
+from tests.fakes.caller import Caller
 from tests.fakes.calls import block_at
 from tests.fakes.graph import until
 from tests.fakes.rpc import RpcDesk, RpcTalk, error_in, kind_of, rpc_desk
@@ -316,6 +319,47 @@ async def test_a_talk_begins_with_open() -> None:
         call = rpc.talks.Talk()
         await call.done_writing()
         assert isinstance(await ended(RpcTalk(call)), errors.InvalidInput)
+
+
+async def test_who_opens_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "FIRST_S", 0.05)
+    async with rpc_desk() as rpc:
+        call = rpc.talks.Talk()
+        assert isinstance(await ended(RpcTalk(call)), errors.DeadlineExceeded)
+
+
+async def test_others_watch_a_session_whose_caller_is_on_grpc() -> None:
+    async with rpc_desk() as rpc:
+        created = await rpc.create()
+        id, http = created.session.id, rpc.desk.http
+        async with rpc.talk(created, pictures=live_pb2.PICTURE_FORMAT_JPEG) as talk:
+            await opened(rpc, talk)
+            headers = {"authorization": f"Bearer {created.token}"}
+            made = await http.post(f"/v1/sessions/{id}/viewer-tokens", headers=headers)
+            async with Player().watching(Seat(http, id, made.json()["token"])) as player:
+                await until(lambda: min(player.num_frames.values(), default=0) > 3)
+                viewers = await talk.next("event.other")
+                assert viewers.event.other.type == "avatar.viewers"
+                await talk.next("picture")
+
+
+async def test_a_caller_moves_from_webrtc_to_grpc_and_back() -> None:
+    async with rpc_desk() as rpc:
+        booking = await rpc.desk.booking()
+        created = session_pb2.CreatedSession(
+            session=session_pb2.Session(id=booking.created["id"]), token=booking.created["token"]
+        )
+        async with Caller().connected(booking.answer) as caller:
+            await until(lambda: caller.num_frames["video"] > 0)
+            async with rpc.talk(created) as talk:
+                await opened(rpc, talk)
+                await talk.next("picture")
+                again = await booking.describe()
+                assert again.json()["connection"]["pictures_dropped"] == 0
+                async with Caller().connected(booking.answer) as back:
+                    assert (await talk.rest())[-1] == "event.ended"
+                    assert talk.seen[-1].event.ended.reason == "replaced"
+                    await until(lambda: back.num_frames["video"] > 0)
 
 
 async def test_a_format_that_is_not_known_is_refused() -> None:

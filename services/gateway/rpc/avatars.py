@@ -1,5 +1,6 @@
 """AvatarService: who can be called, and avatars that are made and removed."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -52,7 +53,9 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
                 raise InvalidInput(f"page_size is {size}; at most {MAX_PAGE} come at once")
             if not start.isdecimal():
                 raise InvalidInput("page_token is none that was given; leave it empty to begin")
-            people, first = everyone(self._config.avatars_dir), int(start)
+            first = int(start)
+            # every file of every own avatar is looked at
+            people = await asyncio.to_thread(everyone, self._config.avatars_dir)
             last = first + size
             return avatar_pb2.AvatarServiceListAvatarsResponse(
                 avatars=[_details(each) for each in people[first:last]],

@@ -100,6 +100,7 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
     async def ListAvatars(  # noqa: N802  the protocol's name
         self, request: talk_pb2.ListAvatarsRequest, context: Any
     ) -> talk_pb2.ListAvatarsResponse:
+        people = await asyncio.to_thread(everyone, self._talker.avatars)
         return talk_pb2.ListAvatarsResponse(
             avatars=[
                 talk_pb2.Avatar(
@@ -107,7 +108,7 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
                     display_name=character.display_name,
                     description=character.description,
                 )
-                for character in everyone(self._talker.avatars)
+                for character in people
             ]
         )
 
