@@ -1,70 +1,77 @@
 """Embedding to latents: the DiT, two forwards a chunk."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.backends import TORCH, Backend, Wish
+from avatar.backends import ANYHOW, TORCH, Backend, Running
+from avatar.backends.device import Lane, choose_device, lane_of
 from avatar.backends.dit import OpenVinoDiT, slots
-from avatar.backends.graph import choose_graph
-from avatar.cast.avatars import FOLDER, character_of
+from avatar.cast.avatars import character_of
 from avatar.cast.dance import Moves, danced
 from avatar.cast.motion import further
-from avatar.cast.profile import Profile, load_appearance, load_dit, load_profile
+from avatar.cast.profile import load_appearance, load_dit
+from avatar.cast.profiles import Profile
 from avatar.cast.sampler import MotionState, init_state, step
 from avatar.engines import SessionSpec
+from avatar.engines.choice import graph_or_torch
+from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
 from avatar.media import AudioEmbedding, LatentChunk
 from avatar.models.dit import DiT
-from avatar.sampling.rollout import Anchor, RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.rollout import Anchor, Portrait, RolloutState, denoise_chunk, drop_anchor
 
 
 @dataclass(frozen=True)
 class ScoreState:
     """The past of a session.
 
-    `heard` is the embedded speech of the latents just before the next chunk, (reach, L, D).
+    `heard` is the embedded speech just before the next chunk, None before the first.
     """
 
     seed: int
     anchor: Anchor
     motion: MotionState
     rollout: RolloutState
-    heard: Tensor
+    heard: Tensor | None = None
 
 
 class ScoreEngine:
     """Denoises chunk after chunk; text, image and sink keys and values are made once a session."""
 
-    def __init__(self, profile: Profile, model: DiT, backend: Backend = TORCH) -> None:
+    def __init__(
+        self, profile: Profile, model: DiT, backend: Backend = TORCH, lane: Lane | None = None
+    ) -> None:
         self.profile, self.model, self.backend = profile, model, backend
+        self._lane = lane or Lane(torch.device("cpu"))
+        self._hearing = hearing_of(model.config)
 
     @classmethod
-    def load(cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto") -> "ScoreEngine":
-        """Raises AvatarError for damaged weights, or a back end by name that cannot be had."""
-        loaded = load_profile(profile, avatars)
-        model, policy = load_dit(loaded), loaded.policy
-        graph, backend = choose_graph(wish, loaded.folder, "dit", {"positions": slots(policy)})
+    def load(cls, profile: Profile, running: Running = ANYHOW) -> "ScoreEngine":
+        """Raises AvatarError for damaged weights, a back end or a device that cannot be had."""
+        policy = profile.policy
+        graph, backend = graph_or_torch(running, profile, "dit", {"positions": slots(policy)})
         if graph is not None:
-            model = OpenVinoDiT(model, graph, policy)
-        return cls(loaded, model, backend)
+            return cls(profile, OpenVinoDiT(load_dit(profile), graph, policy), backend)
+        lane = lane_of(running, choose_device(running.device))
+        return cls(profile, load_dit(profile, running, lane.device), backend, lane)
 
-    @torch.inference_mode()
     def init_state(self, request: SessionSpec) -> ScoreState:
         """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""
         appearance = load_appearance(self.profile, request.avatar)
-        anchor = drop_anchor(self.model, appearance.model_portrait, self.profile.policy)
-        audio = self.model.config.audio
-        assert audio is not None
-        heard = torch.zeros(audio.reach, audio.tokens_per_latent, audio.dim)
+        with self._lane.open():
+            anchor = drop_anchor(
+                self.model,
+                self._taken(appearance.model_portrait),
+                self.profile.policy,
+                text=self._take(appearance.text),
+                image=self._take(appearance.image),
+            )
         character = character_of(request.avatar, self.profile.avatars)
         motion = init_state(request.seed, character.temperament)
-        return ScoreState(request.seed, anchor, motion, RolloutState(), heard)
+        return ScoreState(request.seed, anchor, motion, RolloutState())
 
-    @torch.inference_mode()
     def step(
         self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None = None
     ) -> tuple[LatentChunk, ScoreState]:
@@ -73,34 +80,56 @@ class ScoreEngine:
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
         """
-        audio = self.model.config.audio
-        assert audio is not None
-        clock, policy = self.profile.clock, self.profile.policy
-        expected = (policy.chunk_latents, audio.tokens_per_latent, audio.dim)
-        if chunk.tokens.shape != expected or chunk.lookahead.shape != (audio.reach, *expected[1:]):
+        hearing, policy = self._hearing, self.profile.policy
+        expected = (policy.chunk_latents, hearing.tokens_per_latent, hearing.dim)
+        beyond = (hearing.lookahead_latents, *expected[1:])
+        if chunk.tokens.shape != expected or chunk.lookahead.shape != beyond:
             raise InvalidInput(
                 f"embedding of shapes {chunk.tokens.shape} and {chunk.lookahead.shape} given, "
-                f"{expected} and {(audio.reach, *expected[1:])} expected"
+                f"{expected} and {beyond} expected"
             )
-        tokens = torch.from_numpy(np.ascontiguousarray(chunk.tokens))
-        ahead = torch.from_numpy(np.ascontiguousarray(chunk.lookahead))
-        speech = torch.cat([state.heard, tokens, ahead])[None]
-        controls, motion = step(state.motion, chunk.behaviour, chunk.cues, clock.frames_per_chunk)
-        if moves is not None:
-            controls = danced(controls, moves, state.motion.temperament)
-        taken = further(controls, policy.head_gain)
-        taken = taken[:, : self.model.config.num_controls // clock.frames_per_latent]
-        latents, rollout = denoise_chunk(
-            self.model,
-            state.anchor,
-            speech,
-            torch.from_numpy(taken.reshape(1, policy.chunk_latents, -1)),
-            state.rollout,
-            policy,
-            seed=state.seed,
-            epoch=chunk.stamp.epoch,
-            seq=chunk.stamp.seq,
-        )
-        heard = torch.cat([state.heard, tokens])[-audio.reach :]
+        controls, motion = self._controls(chunk, state.motion, moves)
+        with self._lane.open():
+            tokens, ahead = self._lane.take(chunk.tokens), self._lane.take(chunk.lookahead)
+            speech, heard = hearing.around(state.heard, tokens, ahead)
+            latents, rollout = denoise_chunk(
+                self.model,
+                state.anchor,
+                speech,
+                self._take(controls),
+                state.rollout,
+                policy,
+                seed=state.seed,
+                epoch=chunk.stamp.epoch,
+                seq=chunk.stamp.seq,
+            )
+            landing = self._lane.send([latents[0].float()])
         following = ScoreState(state.seed, state.anchor, motion, rollout, heard)
-        return LatentChunk(chunk.stamp, latents[0].numpy(), chunk.last), following
+        return LatentChunk(chunk.stamp, landing.wait()[0].numpy(), chunk.last), following
+
+    def _controls(
+        self, chunk: AudioEmbedding, motion: MotionState, moves: Moves | None
+    ) -> tuple[Tensor | None, MotionState]:
+        """(1, F, num_controls) of the chunk, None where the model has none, and what follows."""
+        num_controls = self.model.config.num_controls
+        if not num_controls:
+            return None, motion
+        clock, policy = self.profile.clock, self.profile.policy
+        temperament = motion.temperament
+        controls, motion = step(motion, chunk.behaviour, chunk.cues, clock.frames_per_chunk)
+        if moves is not None:
+            controls = danced(controls, moves, temperament)
+        taken = further(controls, policy.head_gain)
+        taken = taken[:, : num_controls // clock.frames_per_latent]
+        return torch.from_numpy(taken.reshape(1, policy.chunk_latents, -1)), motion
+
+    def _take(self, tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else self._lane.take(tensor)
+
+    def _taken(self, portrait: Portrait) -> Portrait:
+        return Portrait(
+            self._lane.take(portrait.sink_latents),
+            self._lane.take(portrait.face_mask),
+            self._take(portrait.image_channels),
+            self._take(portrait.motion_latents),
+        )

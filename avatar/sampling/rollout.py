@@ -1,14 +1,16 @@
 """Chunk after chunk: the one loop that serving, training and benchmarks call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from avatar.models.dit import CachedContext, Condition, DiT, KeyValue, SelfContext
-from avatar.sampling.policy import Policy
-from avatar.sampling.schedule import add_noise, chunk_noise, predicted_clean
+from avatar.models.dit.references import References, reference_keys
+from avatar.models.upload import brought
+from avatar.sampling.policy import Places, Policy
+from avatar.sampling.schedule import add_noise, chunk_noise, drawn, predicted_clean
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,17 @@ class Portrait:
 
     `sink_latents` is (1, S, C, H, W): the still portrait as the VAE's first latents; the first is
     the reference. `face_mask` is (1, tokens) in {0, 1}.
+
+    `image_channels` is (1, P, condition_channels, H, W) for models that see an image as Wan I2V
+    does: mask and latents of a video whose first frame is the portrait and whose others are grey,
+    by place in time; what comes after the last place sees that one. None: channels are the
+    reference. `motion_latents` is (1, 19, C, H, W), what Wan-S2V sees as the past at the start.
     """
 
     sink_latents: Tensor
     face_mask: Tensor
+    image_channels: Tensor | None = None
+    motion_latents: Tensor | None = None
 
     @property
     def reference(self) -> Tensor:
@@ -32,19 +41,22 @@ class Portrait:
 class Anchor:
     """Computed once a session (or avatar): keys and values of the sink, and of text and image.
 
-    `sink` is empty where the policy has none.
+    `sink` is empty where the policy has none. `sink_places` is (L, 3) of its tokens that are on no
+    grid of latents, the first ones.
     """
 
     portrait: Portrait
     sink: Sequence[KeyValue]
     fixed: Sequence[tuple[KeyValue, ...]]
+    sink_places: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class RolloutState:
-    """The past of a session: for each denoising step the previous chunk's keys and values.
+    """The past of a session: for each denoising step the keys and values of the chunks it sees.
 
-    After a clean pass these are one for all steps. `last_latent` is (1, 1, C, H, W) in the model's
+    That is the previous chunk, or as many as the policy's history holds, oldest first. After a
+    clean pass these are one for all steps. `last_latent` is (1, 1, C, H, W) in the model's
     space. Empty at the beginning.
     """
 
@@ -60,10 +72,21 @@ def drop_anchor(
     text: Tensor | None = None,
     image: Tensor | None = None,
 ) -> Anchor:
-    """Run the sink, clean and silent, through the model once."""
+    """Run the sink, clean and silent, through the model once.
+
+    Raises:
+        ValueError: The policy's sink has past frames and the portrait has none.
+    """
     fixed = model.project_fixed(text, image)
     if not policy.sink_positions:
         return Anchor(portrait, (), fixed)
+    if model.config.s2v is not None:
+        motion = portrait.motion_latents if policy.sink_motion else None
+        if policy.sink_motion and motion is None:
+            raise ValueError("this policy's sink needs motion_latents, and the portrait has none")
+        references = References(portrait.reference, motion)
+        keys, places = reference_keys(model, references, fixed, policy.sink_positions[0])
+        return Anchor(portrait, keys, fixed, places)
     latents = to_model_space(model, portrait.sink_latents, portrait.reference)
     condition = sink_condition(model, portrait, latents, policy, fixed)
     timestep = latents.new_zeros(latents.shape[0])
@@ -82,12 +105,30 @@ def sink_condition(
     B, num_latents = latents.shape[:2]
     config = model.config
     return Condition(
-        channels=condition_channels(portrait.reference, None, latents, policy),
+        channels=seen_channels(model, portrait, None, latents, policy, policy.sink_positions),
         controls=latents.new_zeros(B, num_latents, config.num_controls)
         if config.num_controls
         else None,
         fixed=fixed,
     )
+
+
+def seen_channels(
+    model: DiT,
+    portrait: Portrait,
+    last_latent: Tensor | None,
+    like: Tensor,
+    policy: Policy,
+    positions: tuple[int, ...],
+) -> Tensor:
+    """What stands beside the noisy latents at these places, (B, F, condition_channels, H, W)."""
+    if model.config.condition_channels == 0:
+        return like[:, :, :0]
+    if portrait.image_channels is not None:
+        last = portrait.image_channels.shape[1] - 1
+        places = [min(place, last) for place in positions]
+        return torch.cat([portrait.image_channels[:, each : each + 1] for each in places], 1)
+    return condition_channels(portrait.reference, last_latent, like, policy)
 
 
 def condition_channels(
@@ -118,7 +159,8 @@ def denoise_chunk(
     Args:
         model: The network.
         anchor: From `drop_anchor`.
-        speech: (1, F + 2 reach, tokens, dim): the chunk's embedded speech and its surroundings.
+        speech: (1, F + 2 reach, tokens, dim): the chunk's embedded speech and its surroundings;
+            of other models what their `project_audio` expects.
         controls: (1, F, num_controls) or None.
         state: Past of the session; not changed.
         policy: Noise levels and slots.
@@ -133,35 +175,83 @@ def denoise_chunk(
     _, _, C, H, W = reference.shape
     shape = (1, policy.chunk_latents, C, H, W)
     like = reference.new_empty(shape)
+    history = cached_latents(model, state, reference)
+    where = policy.places(seq, history)
+    noisy = brought(session_noise(shape, policy, (seed, epoch, seq, 0)), reference)
     condition = Condition(
-        channels=condition_channels(reference, state.last_latent, like, policy),
-        audio=model.project_audio(speech) if model.config.audio else None,
+        channels=seen_channels(
+            model, anchor.portrait, state.last_latent, like, policy, where.current
+        ),
+        audio=heard(model, speech, policy),
         face_mask=audio_mask(anchor.portrait, policy),
         controls=controls,
         fixed=anchor.fixed,
+        pose=torch.zeros_like(noisy) if policy.still_pose else None,
     )
-    noisy = session_noise(shape, policy, (seed, epoch, seq, 0)).to(reference)
     clean = noisy
     written = []
     for step, sigma in enumerate(policy.sigmas):
         timestep = reference.new_full((1,), 1000.0 * sigma)
-        context = past(anchor.sink, state.previous, step, policy)
-        prediction, kv = model(noisy, timestep, condition, context, policy.current_positions)
+        where = policy.places(seq, history, drawn(seed, epoch, seq, step))
+        context = seen(anchor, state, step, policy, where)
+        prediction, kv = model(noisy, timestep, condition, context, where.current)
         written.append(kv)
         clean = predicted_clean(prediction, noisy, sigma, model.config.prediction)
         if step + 1 < len(policy.sigmas):
             following = policy.sigmas[step + 1]
             if policy.update == "renoise":
-                noise = session_noise(shape, policy, (seed, epoch, seq, step + 1)).to(reference)
+                drawn_noise = session_noise(shape, policy, (seed, epoch, seq, step + 1))
+                noise = brought(drawn_noise, reference)
             else:
                 noise = (noisy - (1 - sigma) * clean) / sigma
             noisy = add_noise(clean, noise, following)
     if policy.cache == "clean_pass":
-        context = past(anchor.sink, state.previous, 0, policy)
+        where = policy.places(seq, history)
+        context = seen(anchor, state, 0, policy, where)
         still = reference.new_zeros(1)
-        written = [model(clean, still, condition, context, policy.current_positions)[1]]
+        written = [model(clean, still, condition, context, where.current)[1]]
     latents = from_model_space(model, clean, reference)
-    return latents, RolloutState(tuple(written), clean[:, -1:])
+    kept = tuple(
+        remembered(state.previous[i] if state.previous else (), own, history, policy)
+        for i, own in enumerate(written)
+    )
+    return latents, RolloutState(kept, clean[:, -1:])
+
+
+def heard(model: DiT, speech: Tensor, policy: Policy) -> Tensor | None:
+    """What the chunk's latents hear, or None of a model without speech."""
+    config = model.config
+    if config.s2v is not None and policy.audio_past == "restart":
+        before = config.s2v.left_frames
+        first = speech[:, before : before + 1].expand(-1, before, -1, -1)
+        speech = torch.cat([first, speech[:, before:]], 1)
+    speaks = config.audio or config.frame_audio or config.s2v
+    return model.project_audio(speech) if speaks else None
+
+
+def cached_latents(model: DiT, state: RolloutState, reference: Tensor) -> int:
+    """Latents whose keys and values are remembered."""
+    if not state.previous or not state.previous[0]:
+        return 0
+    tokens = reference.shape[-2] * reference.shape[-1] // model.config.patch**2
+    return state.previous[0][0].key.shape[1] // tokens
+
+
+def remembered(
+    before: Sequence[KeyValue], own: Sequence[KeyValue], history: int, policy: Policy
+) -> Sequence[KeyValue]:
+    """Keys and values for the next chunk: this one's, after as many latents as are still seen."""
+    keep = policy.history_latents - policy.chunk_latents
+    if keep <= 0 or not before:
+        return own
+    tokens = before[0].key.shape[1] // history
+    return [
+        KeyValue(
+            torch.cat([old.key[:, -keep * tokens :], new.key], 1),
+            torch.cat([old.value[:, -keep * tokens :], new.value], 1),
+        )
+        for old, new in zip(before, own, strict=True)
+    ]
 
 
 def session_noise(
@@ -175,17 +265,31 @@ def session_noise(
     return chunk_noise((B, 1, C, H, W), seed, 0, 0, step).expand(shape)
 
 
-def past(
-    sink: Sequence[KeyValue], previous: Sequence[Sequence[KeyValue]], step: int, policy: Policy
+def seen(
+    anchor: Anchor, state: RolloutState, step: int, policy: Policy, where: Places
 ) -> CachedContext:
     """What forward `step` of a chunk sees besides the chunk, as far as it is there."""
+    context = past(anchor.sink, state.previous, step, policy, where)
+    return context if anchor.sink_places is None else replace(context, places=anchor.sink_places)
+
+
+def past(
+    sink: Sequence[KeyValue],
+    previous: Sequence[Sequence[KeyValue]],
+    step: int,
+    policy: Policy,
+    where: Places | None = None,
+) -> CachedContext:
+    """Sink and previous chunk, of any batch; `where` is needed if the policy's places grow."""
     parts: tuple[Sequence[KeyValue], ...] = ()
     positions: tuple[int, ...] = ()
-    if policy.sink_positions:
-        parts, positions = (sink,), policy.sink_positions
-    if previous and policy.previous_positions:
+    if where is None:
+        where = policy.places(0, 1 if previous else 0)
+    if where.sink:
+        parts, positions = (sink,), where.sink
+    if previous and where.history:
         parts += (previous[step if policy.cache == "per_step" else 0],)
-        positions += policy.previous_positions
+        positions += where.history
     return CachedContext(parts, positions)
 
 

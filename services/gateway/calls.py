@@ -353,7 +353,7 @@ class Calls:
             log.info("call_ended", reason=call.live.ended)
 
     def _audience(self) -> Audience:
-        feed = Feed(self._executor, self._clock)
+        feed = Feed(self._executor, self._clock, self._config.clock.fps)
         # nobody tells viewers to go: they hear no events
         let_go = partial(self._let_go, patience_s=0.0)
         return Audience(feed, self._config.limits, let_go, self._clock)

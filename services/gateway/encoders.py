@@ -27,6 +27,7 @@ OPUS_AHEAD: Final = 312
 
 START_BITS_PER_S: Final = 1_000_000
 START_PIXELS: Final = 256 * 256
+USUAL_FPS: Final = 25
 """Pictures of this size start at START_BITS_PER_S; four times as many pixels take twice that."""
 RAISE_INTERVAL_S: Final = 5.0
 LOWER_INTERVAL_S: Final = 1.0
@@ -89,8 +90,9 @@ class SoundEncoder:
 class PictureEncoder:
     """VP8 or H.264 without delay; begins anew, with a whole picture, where size or rate change."""
 
-    def __init__(self, codec: PictureCodec) -> None:
-        self._name = codec
+    def __init__(self, codec: PictureCodec, fps: int = USUAL_FPS) -> None:
+        """`fps` is what bits are counted with; the pictures' own instants say when."""
+        self._name, self._fps = codec, fps
         self._codec: VideoCodecContext | None = None
         self._bits_per_s = 0
 
@@ -130,7 +132,7 @@ class PictureEncoder:
         codec.pix_fmt = "yuv420p"
         codec.bit_rate = bits_per_s
         codec.time_base = PICTURE_TIME_BASE
-        codec.framerate = Fraction(25, 1)  # what rates are counted with; timestamps say when
+        codec.framerate = Fraction(self._fps)
         codec.thread_count = 1
         rate = {"bufsize": str(bits_per_s), "maxrate": str(bits_per_s)}
         if self._name == "VP8":
@@ -158,8 +160,8 @@ class JpegEncoder:
         return packet
 
 
-def picture_encoder(codec: FeedCodec) -> PictureEncoder | JpegEncoder:
-    return JpegEncoder() if codec == "JPEG" else PictureEncoder(codec)
+def picture_encoder(codec: FeedCodec, fps: int = USUAL_FPS) -> PictureEncoder | JpegEncoder:
+    return JpegEncoder() if codec == "JPEG" else PictureEncoder(codec, fps)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.timebase import TICKS_PER_SECOND
 from services.gateway.encoders import (
+    USUAL_FPS,
     Bitrates,
     FeedCodec,
     RateControl,
@@ -54,9 +55,11 @@ class Feed:
     One that is slow loses packets of its own and holds up nobody.
     """
 
-    def __init__(self, executor: Executor, clock: Callable[[], float]) -> None:
-        """`executor` encodes pictures."""
-        self._executor = executor
+    def __init__(
+        self, executor: Executor, clock: Callable[[], float], fps: int = USUAL_FPS
+    ) -> None:
+        """`executor` encodes pictures, of which `fps` come a second."""
+        self._executor, self._fps = executor, fps
         self._clock = clock
         self._lead: Outlet | None = None
         self._outlets: list[Outlet] = []
@@ -81,7 +84,7 @@ class Feed:
             return
         stream = self._streams.get(outlet.codec)
         if stream is None:
-            stream = PictureStream(outlet.codec, self._executor, self._clock)
+            stream = PictureStream(outlet.codec, self._executor, self._clock, self._fps)
             self._streams[outlet.codec] = stream
         stream.join(outlet, leads=leads)
 
@@ -154,11 +157,13 @@ class Feed:
 class PictureStream:
     """The pictures in one codec, and who takes them."""
 
-    def __init__(self, codec: FeedCodec, executor: Executor, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, codec: FeedCodec, executor: Executor, clock: Callable[[], float], fps: int
+    ) -> None:
         self.outlets: list[Outlet] = []
         self.pictures: Newest[Picture] = Newest(MAX_PICTURES)
         self._codec = codec
-        self._encoder = picture_encoder(codec)
+        self._encoder = picture_encoder(codec, fps)
         self._executor = executor
         self._clock = clock
         self._rate: RateControl | None = None

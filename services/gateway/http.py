@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import avatar
-from avatar.cast.avatars import everyone, is_shipped, own_file
+from avatar.cast.avatars import everyone, has_file, is_shipped, own_file
 from avatar.cast.characters import Character
 from avatar.errors import (
     AvatarError,
@@ -32,7 +32,6 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway import openapi
 from services.gateway.guard import Guard
-from services.gateway.looks import PORTRAITS
 from services.gateway.outward import outward
 from services.gateway.talker import (
     ChunkReady,
@@ -192,12 +191,14 @@ def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
     """
     avatar = find_avatar(name, config.avatars_dir).id
     if not is_shipped(avatar):
+        if not has_file(config.avatars_dir, avatar, file):
+            raise NotFound(f"{avatar} has no {file}")
         # it may be made anew at any time
         path = own_file(config.avatars_dir, avatar, file)
         return FileResponse(path, headers={"cache-control": "no-cache"})
-    path = PORTRAITS / config.profile / avatar / file
+    path = config.model.folder / avatar / file
     if not path.is_file():
-        raise NotFound(f"{avatar} has no {file} in profile {config.profile}")
+        raise NotFound(f"{avatar} has no {file} in profile {config.model.name}")
     return FileResponse(path, headers={"cache-control": "max-age=3600"})
 
 

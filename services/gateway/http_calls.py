@@ -100,7 +100,7 @@ def add_call_routes(
                 "grace_s": config.limits.grace_s,
                 "session_s": call.longest_s,
             },
-            "profile": video_profile(config, avatar),
+            "profile": video_profile(config),
         }
 
     @app.get("/v1/sessions", **openapi.LIST_SESSIONS)

@@ -1,25 +1,7 @@
-"""What is known of an avatar's picture without a model: its files, and the size of its video."""
+"""What is known of an avatar's picture without a model: its portrait, and the size of its video."""
 
-from pathlib import Path
-from typing import Final
-
-from PIL import Image
-
-from avatar.cast.avatars import is_shipped, own_file
+from avatar.cast.avatars import has_file, is_shipped, own_file
 from services.settings import AppConfig
-
-PORTRAITS: Final = Path(__file__).resolve().parents[2] / "avatar" / "assets"
-
-
-def portrait_path(config: AppConfig, avatar: str) -> Path:
-    """Where its portrait is, or would be.
-
-    Raises:
-        CorruptFile: It is the user's own, and not whole.
-    """
-    if is_shipped(avatar):
-        return PORTRAITS / config.profile / avatar / "portrait.png"
-    return own_file(config.avatars_dir, avatar, "portrait.png")
 
 
 def portrait_of(config: AppConfig, avatar: str) -> bytes:
@@ -28,16 +10,20 @@ def portrait_of(config: AppConfig, avatar: str) -> bytes:
     Raises:
         CorruptFile: It is the user's own, and not whole.
     """
-    path = portrait_path(config, avatar)
-    return path.read_bytes() if path.is_file() else b""
+    if is_shipped(avatar):
+        path = config.model.folder / avatar / "portrait.png"
+        return path.read_bytes() if path.is_file() else b""
+    if not has_file(config.avatars_dir, avatar, "portrait.png"):
+        return b""
+    return own_file(config.avatars_dir, avatar, "portrait.png").read_bytes()
 
 
-def video_profile(config: AppConfig, avatar: str) -> dict[str, float]:
-    """What the video will be; its size is that of the avatar's portrait, where there is one."""
-    clock = config.clock
-    profile: dict[str, float] = {"fps": clock.fps, "chunk_s": clock.chunk_s}
-    path = portrait_path(config, avatar)
-    if path.is_file():
-        with Image.open(path) as portrait:  # reads the header only
-            profile |= {"width": portrait.width, "height": portrait.height}
-    return profile
+def video_profile(config: AppConfig) -> dict[str, float]:
+    """What the video will be."""
+    model = config.model
+    return {
+        "fps": model.clock.fps,
+        "chunk_s": model.clock.chunk_s,
+        "width": model.width,
+        "height": model.height,
+    }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avatar.cast.characters import CAST
 from avatar.cast.motion import CONTROL_DIM, further
-from avatar.cast.profile import load_profile
+from avatar.cast.profiles import load_profile
 from avatar.cast.sampler import init_state, step
 from avatar.engines.score import ScoreEngine
 from avatar.media import AudioEmbedding, Behaviour, CueName, SessionId, Stamp
@@ -32,7 +32,7 @@ class Spec:
 @cache
 def engine() -> ScoreEngine:
     torch.set_num_threads(1)
-    return ScoreEngine.load("tiny")
+    return ScoreEngine.load(load_profile("tiny"))
 
 
 def embedding(scorer: ScoreEngine, seq: int, told: Told) -> AudioEmbedding:

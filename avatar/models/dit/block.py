@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from avatar.models.dit.attention import CrossAttention, KeyValue, SelfAttention
 from avatar.models.dit.config import DiTConfig
+from avatar.models.dit.frame_audio import FrameAudioAttention
 
 
 class FeedForward(nn.Module):
@@ -51,6 +52,12 @@ class Block(nn.Module):
             audio_dim=config.audio.context_dim if config.audio else None,
         )
         self.norm2 = nn.LayerNorm(d, config.eps)
+        self.hears_frames = config.frame_audio is not None
+        if config.frame_audio is not None:
+            self.norm_x = nn.LayerNorm(d, config.eps)
+            self.audio_cross_attn = FrameAudioAttention(
+                d, config.frame_audio.context_dim, config.num_heads
+            )
         self.ffn = FeedForward(d, config.ffn_dim, d)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, d) / d**0.5)
 
@@ -79,5 +86,15 @@ class Block(nn.Module):
         """Residuals of attention, cross-attention and feed-forward."""
         _, _, gate, ffn_shift, ffn_scale, ffn_gate = modulation
         x = x + attended.unflatten(1, x.shape[1:3]) * gate
-        x = x + self.attn2(self.norm2(x), fixed, audio, face_mask)
+        if self.hears_frames:
+            x = x + self.attn2(self.norm2(x), fixed, None, None)
+            if audio is not None:
+                x = x + confined(self.audio_cross_attn(self.norm_x(x), audio), face_mask)
+        else:
+            x = x + self.attn2(self.norm2(x), fixed, audio, face_mask)
         return x + self.ffn(self.normed(x, ffn_shift, ffn_scale)) * ffn_gate
+
+
+def confined(heard: Tensor, face_mask: Tensor | None) -> Tensor:
+    """What speech adds, (B, F, n, dim), where the mask (B, n) lets it."""
+    return heard if face_mask is None else heard * face_mask[:, None, :, None]

@@ -159,9 +159,9 @@ class VideoProfile(_message.Message):
     chunk_seconds: _builtins.float
     """Length of a chunk, in seconds."""
     width: _builtins.int
-    """Pixels; 0 where they are known from the first picture only."""
+    """Pixels."""
     height: _builtins.int
-    """Pixels; 0 where they are known from the first picture only."""
+    """Pixels."""
     def __init__(
         self,
         *,

@@ -22,7 +22,7 @@ def behaviour(state: object) -> "media_pb2.Behaviour.ValueType":
 def session_of(call: Call, config: AppConfig) -> session_pb2.Session:
     """A session as its owner sees it."""
     about: dict[str, Any] = call.describe()
-    profile = video_profile(config, str(about["avatar"]))
+    profile = video_profile(config)
     by_client = about.get("answers") == "client"
     return session_pb2.Session(
         id=call.id,
@@ -43,8 +43,8 @@ def session_of(call: Call, config: AppConfig) -> session_pb2.Session:
         profile=session_pb2.VideoProfile(
             frame_rate=profile["fps"],
             chunk_seconds=profile["chunk_s"],
-            width=int(profile.get("width", 0)),
-            height=int(profile.get("height", 0)),
+            width=int(profile["width"]),
+            height=int(profile["height"]),
         ),
         answers=session_pb2.ANSWERS_CLIENT if by_client else session_pb2.ANSWERS_SERVER,
     )

@@ -10,11 +10,10 @@ import pytest
 
 pytest.importorskip("numba", reason="numba is needed to draw")
 
-from avatar.cast.avatars import write_manifest
+from avatar.cast.avatars import install, write_manifest
 from avatar.errors import InvalidInput
 from tests.unit.training.test_clips import Vowels
 from training.character.description import Description, read_description
-from training.character.install import install
 from training.character.measure import Figures
 from training.character.progress import Progress, span
 from training.character.run import Plan, Run

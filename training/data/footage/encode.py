@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avatar.cast.profile import load_audio_encoder, load_profile, load_vae
+from avatar.cast.profile import load_audio_encoder, load_vae
+from avatar.cast.profiles import load_profile
 from avatar.models.audio_encoder import AudioEncoder
 from avatar.models.vae import VAE, EncoderState
 from avatar.models.weights import sha256_of
