@@ -16,7 +16,7 @@ from services.gateway.http import HttpServer, make_app
 from services.gateway.http_avatars import add_avatar_routes
 from services.gateway.http_calls import add_call_routes
 from services.gateway.once import Once
-from services.gateway.recipes import RECIPES, Recipes
+from services.gateway.recipes import recipes_of
 from services.gateway.rpc import avatars, operator, sessions, talk
 from services.gateway.rpc.avatars import AvatarService
 from services.gateway.rpc.live import Talks
@@ -71,7 +71,7 @@ class Gateway:
         self._forwarder = Forwarder(wiring.bus, worker, config.limits)
         self._owners = Owners(wiring.bus, worker)
         self._once = Once(wiring.bus, worker, self.calls.renew_token)
-        recipes = RECIPES.get(config.profile, Recipes())
+        recipes = recipes_of(config)
         self.workshop = Workshop(wiring.bus, worker, config.avatars_dir, config.profile, recipes)
         self._rpc = self._make_rpc()
         self._http: HttpServer | None = None

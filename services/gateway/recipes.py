@@ -6,10 +6,11 @@ on with the same arguments.
 """
 
 import io
+import json
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from re import fullmatch
@@ -27,6 +28,7 @@ from avatar.errors import (
     PortraitNotTaken,
     TooLarge,
 )
+from services.settings import AppConfig
 
 MAX_DESCRIPTION_BYTES: Final = 64 << 10
 MAX_PORTRAIT_BYTES: Final = 3 << 20
@@ -98,6 +100,38 @@ class TrainCharacter:
 
 
 @dataclass(frozen=True)
+class MakePortrait:
+    """`python -m avatar portrait`: of a photograph, for a profile of converted weights.
+
+    Beside the photograph lies a file of the same name that ends in .json: what is said of it.
+    """
+
+    profile: str
+    models: Path
+    device: str
+
+    def check(self, path: Path) -> list[str]:
+        return [*self._command(path), "--check"]
+
+    def make(self, path: Path, runs: Path, avatars: Path) -> list[str]:
+        return [*self._command(path), "--out", str(avatars), "--device", self.device]
+
+    def _command(self, path: Path) -> list[str]:
+        said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        consent = said["consent"]
+        # =, lest what somebody wrote be taken for an option
+        return [
+            *(sys.executable, "-m", "avatar", "portrait", "--json"),
+            *(f"--profile={self.profile}", f"--models={self.models}", f"--image={path}"),
+            f"--name={said['avatar']}",
+            f"--display-name={said['display_name']}",
+            f"--description={said['description']}",
+            f"--persona={said['persona']}",
+            f"--consent={consent['given_by']}: {consent['statement']}",
+        ]
+
+
+@dataclass(frozen=True)
 class Recipes:
     """What a profile makes its avatars from; None: not from that."""
 
@@ -105,22 +139,28 @@ class Recipes:
     portrait: Recipe | None = None
 
 
-RECIPES: Final[Mapping[str, Recipes]] = {
-    "tiny": Recipes(description=TrainCharacter()),
-    "marker": Recipes(),
-}
-"""By profile."""
+def recipes_of(config: AppConfig) -> Recipes:
+    """What the profile of these settings makes avatars from."""
+    model = config.model
+    if model.kind == "marker":
+        return Recipes()
+    if model.hearing != "own":  # a Wan-class model: it shows whom a picture shows
+        return Recipes(portrait=MakePortrait(config.profile, config.models_dir, config.vae_device))
+    # training draws for the shipped weights
+    return Recipes(description=TrainCharacter() if config.profile == "tiny" else None)
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be made, by which recipe; `content` goes into the file `name`."""
+    """What is to be made, by which recipe; `content` goes into the file `name`, and what is said
+    of a portrait beside it.
+    """
 
     avatar: str
     recipe: Recipe
     name: str
     content: bytes
-    consent: Consent | None = None
+    said: Mapping[str, object] | None = None
 
 
 def order_of(source: Source, profile: str, recipes: Recipes) -> Order:
@@ -149,9 +189,10 @@ def order_of(source: Source, profile: str, recipes: Recipes) -> Order:
             )
         )
     _check_portrayed(source)
-    return Order(
-        source.avatar, recipes.portrait, f"{source.avatar}.img", source.image, source.consent
-    )
+    said = asdict(replace(source, image=b""))
+    del said["image"]
+    name = f"{source.avatar}.img"
+    return Order(source.avatar, recipes.portrait, name, source.image, said)
 
 
 def _described(toml: str) -> tuple[str, bytes]:
@@ -188,7 +229,7 @@ def _check_portrayed(source: Portrayed) -> None:
     )
     for name, text, most in (
         ("given_by", source.consent.given_by, 200),
-        ("statement", source.consent.statement, 2000),
+        ("statement", source.consent.statement, 280),
     ):
         if len(text) > most:
             raise TooLarge(f"consent.{name} has {len(text)} characters; at most {most}")

@@ -202,9 +202,11 @@ class Workshop:
             shutil.rmtree(old, ignore_errors=True)
         path = folder / order.name
         path.write_bytes(order.content)
-        if order.consent is not None:
-            about = {**asdict(order.consent), "recorded": self._now().isoformat()}
-            path.with_suffix(".consent.json").write_text(json.dumps(about) + "\n")
+        if order.said is not None:
+            said = {**order.said, "recorded": self._now().isoformat(timespec="seconds")}
+            path.with_suffix(".json").write_text(
+                json.dumps(said, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+            )
         return path
 
     async def _check(self, order: Order, path: Path) -> None:

@@ -20,8 +20,8 @@ from avatar.transport.grpc import GrpcTransport
 from services.gateway.accounts import Accounts
 from services.gateway.guard import Guard
 from services.gateway.keyring import Keyring, digest_of
-from services.gateway.recipes import RECIPES, Recipes
-from services.settings import Limits
+from services.gateway.recipes import Recipes, recipes_of
+from services.settings import AppConfig, Limits
 from services.worker import SessionHost
 from talkingmachines_api.v1 import avatar_pb2, live_pb2, session_pb2
 from tests.fakes import graph as graphs
@@ -146,13 +146,13 @@ async def _create(recipes: Recipes, **fields: Any) -> Told:
 
 @provokes(errors.PortraitNotTaken)
 async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
-    return await _create(RECIPES["tiny"], portrait=avatar_pb2.Portrait(avatar_id="nova"))
+    return await _create(recipes_of(AppConfig()), portrait=avatar_pb2.Portrait(avatar_id="nova"))
 
 
 @provokes(errors.DescriptionNotTaken)
 async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
     described = DESCRIBED.format(id="nova", title="Nova")
-    return await _create(RECIPES["marker"], description_toml=described)
+    return await _create(recipes_of(AppConfig(profile="marker")), description_toml=described)
 
 
 @provokes(errors.ConsentMissing)

@@ -16,8 +16,9 @@ from PIL import Image
 from avatar import errors
 from avatar.cast.avatars import character_of
 from avatar.cast.characters import CAST
-from services.gateway.recipes import RECIPES, Recipes
+from services.gateway.recipes import Recipes, recipes_of
 from services.gateway.workshop import MAKING
+from services.settings import AppConfig
 from talkingmachines_api.v1 import avatar_pb2
 from tests.fakes.avatars import DESCRIBED, write_own
 from tests.fakes.graph import until
@@ -110,7 +111,7 @@ async def test_the_command_that_trains_checks_what_it_is_given_and_can_be_stoppe
 ) -> None:
     """The real one; what it makes in the end is in tests/integration/test_train_character.py."""
     toml = (ROOT / "characters" / "nova.toml").read_text()
-    async with makers(tmp_path, RECIPES["tiny"]) as made:
+    async with makers(tmp_path, recipes_of(AppConfig())) as made:
         error = await refused(made.create(toml.replace("jaw = 4.6", "jaw = 46.0")))
         assert isinstance(error, errors.InvalidInput)
         assert str(error).startswith("nova.toml: look.head.jaw: 46 was given, allowed is")
@@ -188,7 +189,7 @@ async def test_a_description_is_checked_before_anything_is_made(
 
 
 async def test_this_profile_draws_its_characters_and_takes_no_portrait(tmp_path: Path) -> None:
-    async with makers(tmp_path, RECIPES["tiny"]) as made:
+    async with makers(tmp_path, recipes_of(AppConfig())) as made:
         request = avatar_pb2.CreateAvatarRequest(portrait=portrait())
         error = await refused(made.rpc.avatars.CreateAvatar(request))
         assert isinstance(error, errors.PortraitNotTaken)
@@ -196,7 +197,7 @@ async def test_this_profile_draws_its_characters_and_takes_no_portrait(tmp_path:
 
 
 async def test_a_profile_of_test_signals_makes_no_avatars(tmp_path: Path) -> None:
-    async with makers(tmp_path, RECIPES["marker"]) as made:
+    async with makers(tmp_path, recipes_of(AppConfig(profile="marker"))) as made:
         assert isinstance(await refused(made.create()), errors.DescriptionNotTaken)
 
 
@@ -226,8 +227,9 @@ async def test_a_portrait_needs_consent_which_is_kept(tmp_path: Path) -> None:
             assert isinstance(error, errors.ConsentMissing)
         request = avatar_pb2.CreateAvatarRequest(portrait=portrait())
         begun = (await made.rpc.avatars.CreateAvatar(request)).operation
-        kept = json.loads((made.folder / MAKING / "nova.consent.json").read_text())
-        assert (kept["given_by"], kept["statement"]) == ("Nova herself", "Show me.")
+        kept = json.loads((made.folder / MAKING / "nova.json").read_text())
+        assert kept["consent"]["given_by"] == "Nova herself"
+        assert kept["consent"]["statement"] == "Show me."
         assert kept["recorded"]
         made.gate.touch()
         assert (await made.watch(begun.id))[-1].state == avatar_pb2.OPERATION_STATE_DONE

@@ -243,7 +243,7 @@ class Consent(_message.Message):
     given_by: _builtins.str
     """Who gave it, at most 200 characters."""
     statement: _builtins.str
-    """What they agreed to, at most 2000 characters."""
+    """What they agreed to, at most 280 characters."""
     def __init__(
         self,
         *,
