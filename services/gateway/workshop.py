@@ -112,7 +112,11 @@ class Workshop:
             raise Busy("another avatar is being made; one is made at a time", RETRY_S)
         try:
             path = await asyncio.to_thread(self._write, order)
-            await self._check(order, path)
+            try:
+                await self._check(order, path)
+            except BaseException:
+                _forget(path)
+                raise
         except BaseException:
             await self._bus.give_share(SHARE, id)
             raise
@@ -236,6 +240,7 @@ class Workshop:
             end = _failure("INTERNAL", "the server failed on this; its log says why")
         finally:
             keeping.cancel()
+            _forget(path)
             with suppress(AvatarError, OSError):  # it runs out by itself
                 await self._bus.give_share(SHARE, work.operation.id)
             work.tell(**end)
@@ -264,6 +269,13 @@ class Workshop:
             await asyncio.sleep(SHARE_TTL_S / 3)
             with suppress(AvatarError, OSError):
                 await self._bus.take_share(SHARE, id, 1, SHARE_TTL_S)
+
+
+def _forget(path: Path) -> None:
+    """Remove what was sent: who wants to go on sends it again, and nobody's photograph is kept."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def worker_of(operation: str) -> WorkerId:

@@ -233,6 +233,8 @@ async def test_a_portrait_needs_consent_which_is_kept(tmp_path: Path) -> None:
         assert kept["recorded"]
         made.gate.touch()
         assert (await made.watch(begun.id))[-1].state == avatar_pb2.OPERATION_STATE_DONE
+        left = {each.name for each in (made.folder / MAKING).iterdir()}
+        assert left == {"runs"}  # nobody's photograph is kept
 
 
 @pytest.mark.parametrize(
