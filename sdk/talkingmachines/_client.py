@@ -18,7 +18,6 @@ from talkingmachines._wire import (
     LIST_AVATARS,
     ask_requests,
     avatars_of,
-    is_serving,
     say_request,
 )
 from talkingmachines_api.v1 import talk_pb2_grpc
@@ -142,13 +141,17 @@ class Client:
         """
         readiness = Readiness(self._server, timeout_s)
         while True:
+            states = HealthStub(self._open_channel()).Watch(
+                HEALTH, timeout=readiness.left_s, wait_for_ready=True
+            )
             try:
-                health = HealthStub(self._open_channel())
-                if is_serving(health.Check(HEALTH, timeout=readiness.left_s, wait_for_ready=True)):
+                if any(readiness.is_ready(state) for state in states):
                     return
-                delay_s = readiness.delay_while_starting_s()
+                delay_s = readiness.delay_after_end_s(None)
             except grpc.RpcError as error:
-                delay_s = readiness.delay_after_error_s(error)
+                delay_s = readiness.delay_after_end_s(error)
+            finally:
+                states.cancel()
             self._closed.wait(delay_s)
 
     def _talk(self) -> talk_pb2_grpc.TalkServiceStub:

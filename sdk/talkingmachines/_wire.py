@@ -55,10 +55,6 @@ def avatars_of(message: talk_pb2.ListAvatarsResponse) -> list[Avatar]:
     return [Avatar(a.id, a.display_name, a.description) for a in message.avatars]
 
 
-def is_serving(message: health_pb2.HealthCheckResponse) -> bool:
-    return bool(message.status == health_pb2.HealthCheckResponse.SERVING)
-
-
 def say_request(text: str, avatar: str) -> talk_pb2.SayRequest:
     return talk_pb2.SayRequest(avatar_id=avatar, text=text)
 
