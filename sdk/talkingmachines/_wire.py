@@ -64,3 +64,10 @@ def ask_requests(audio: bytes, avatar: str) -> Iterator[talk_pb2.AskRequest]:
     yield talk_pb2.AskRequest(config=talk_pb2.AskConfig(avatar_id=avatar))
     for start in range(0, len(audio), _PIECE_BYTES):
         yield talk_pb2.AskRequest(audio=audio[start : start + _PIECE_BYTES])
+
+
+def render_requests(audio: bytes, avatar: str) -> Iterator[talk_pb2.RenderRequest]:
+    """The settings, then the audio file in pieces."""
+    yield talk_pb2.RenderRequest(config=talk_pb2.RenderConfig(avatar_id=avatar))
+    for start in range(0, len(audio), _PIECE_BYTES):
+        yield talk_pb2.RenderRequest(audio=audio[start : start + _PIECE_BYTES])
