@@ -7,12 +7,14 @@
         answer = client.ask("question.wav").save("answer.mp4")
         print(answer.transcript, "->", answer.reply)
 
-`AsyncClient` has the same names.
+A live session is `client.session()`. `AsyncClient` has the same names, and `testing.MockServer`
+is a server without any model.
 """
 
 from talkingmachines._answer import Answer
 from talkingmachines._async_answer import AsyncAnswer
 from talkingmachines._async_client import AsyncClient
+from talkingmachines._async_session import AsyncSession
 from talkingmachines._client import Client
 from talkingmachines._errors import (
     Busy,
@@ -44,30 +46,95 @@ from talkingmachines._events import (
     Transcript,
     VideoPiece,
 )
+from talkingmachines._live_events import (
+    Answers,
+    CueName,
+    Ended,
+    Frame,
+    Heard,
+    LadderStep,
+    LimitNotice,
+    LiveEvent,
+    LiveStep,
+    OtherEvent,
+    Picture,
+    PictureFormat,
+    Place,
+    PlaybackFinished,
+    PlaybackStarted,
+    Refused,
+    ResponseCreated,
+    ResponseDone,
+    Resumed,
+    Sentence,
+    Sound,
+    SoundFormat,
+    State,
+    StateChanged,
+    Swapped,
+    UserSpeech,
+    UserTranscript,
+    Word,
+)
+from talkingmachines._operators import SessionList, SessionSummary, Worker
+from talkingmachines._pcm import Pcm
+from talkingmachines._session import Session
+from talkingmachines._session_info import SessionInfo
 
 __all__ = [
     "Answer",
+    "Answers",
     "AsyncAnswer",
     "AsyncClient",
+    "AsyncSession",
     "Avatar",
     "Busy",
     "ChunkReady",
     "Client",
     "ConnectionLost",
+    "CueName",
     "DeadlineExceeded",
+    "Ended",
     "Event",
+    "Frame",
+    "Heard",
     "InvalidInput",
     "KeyReused",
+    "LadderStep",
+    "LimitNotice",
+    "LiveEvent",
+    "LiveStep",
     "ModelServerUnreachable",
     "NoSpeech",
     "NotFound",
+    "OtherEvent",
+    "Pcm",
     "PermissionDenied",
+    "Picture",
+    "PictureFormat",
+    "Place",
+    "PlaybackFinished",
+    "PlaybackStarted",
     "QuotaExceeded",
+    "Refused",
     "ReplySentence",
+    "ResponseCreated",
+    "ResponseDone",
+    "Resumed",
     "SavedAnswer",
+    "Sentence",
     "ServerError",
+    "Session",
+    "SessionInfo",
+    "SessionList",
     "SessionLost",
+    "SessionSummary",
+    "Sound",
+    "SoundFormat",
+    "State",
+    "StateChanged",
     "Summary",
+    "Swapped",
     "TalkError",
     "TooLarge",
     "TooManyAttempts",
@@ -75,5 +142,9 @@ __all__ = [
     "Transcript",
     "Unauthenticated",
     "Unavailable",
+    "UserSpeech",
+    "UserTranscript",
     "VideoPiece",
+    "Word",
+    "Worker",
 ]

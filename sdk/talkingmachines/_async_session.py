@@ -149,7 +149,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
 
         Args:
             samples: Mono, 16-bit little endian.
-            rate: Samples a second, 8000 to 48000.
+            rate: Samples a second: 8000, 16000, 22050, 24000, 32000, 44100 or 48000.
         """
         for piece, _ in pieces(samples, rate, MICROPHONE_PIECE_S):
             await self._send(wire.microphone(piece, rate))
@@ -162,7 +162,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
 
         Args:
             samples: Mono, 16-bit little endian.
-            rate: Samples a second, 8000 to 48000.
+            rate: Samples a second: 8000, 16000, 22050, 24000, 32000, 44100 or 48000.
             text: What it says, where a sentence begins: for captions, and for `interrupt`.
         """
         parts = pieces(samples, rate, REPLY_PIECE_S)

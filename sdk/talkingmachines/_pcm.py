@@ -5,8 +5,7 @@ from typing import Final
 
 from talkingmachines._errors import InvalidInput
 
-LOWEST_RATE: Final = 8_000
-HIGHEST_RATE: Final = 48_000
+RATES: Final = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 SAMPLE_BYTES: Final = 2
 
 Pcm = bytes | bytearray | memoryview
@@ -20,8 +19,9 @@ def pieces(samples: Pcm, rate: int, longest_s: float) -> Iterator[tuple[bytes, f
         InvalidInput: If it is no such sound.
     """
     content = bytes(samples)
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InvalidInput(f"{rate} samples a second: give {LOWEST_RATE} to {HIGHEST_RATE}.")
+    if rate not in RATES:
+        known = ", ".join(map(str, RATES))
+        raise InvalidInput(f"{rate} samples a second: resample to one of {known}.")
     if len(content) % SAMPLE_BYTES:
         raise InvalidInput(f"{len(content)} bytes are no 16-bit samples: give two bytes each.")
     step = max(1, int(longest_s * rate)) * SAMPLE_BYTES

@@ -94,7 +94,7 @@ class Session(Iterator[LiveStep]):
 
         Args:
             samples: Mono, 16-bit little endian.
-            rate: Samples a second, 8000 to 48000.
+            rate: Samples a second: 8000, 16000, 22050, 24000, 32000, 44100 or 48000.
         """
         self._portal.run(self._twin.push_microphone(samples, rate))
 
@@ -106,7 +106,7 @@ class Session(Iterator[LiveStep]):
 
         Args:
             samples: Mono, 16-bit little endian.
-            rate: Samples a second, 8000 to 48000.
+            rate: Samples a second: 8000, 16000, 22050, 24000, 32000, 44100 or 48000.
             text: What it says, where a sentence begins: for captions, and for `interrupt`.
         """
         self._portal.run(self._twin.push_reply(samples, rate, text))
