@@ -62,6 +62,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
         self._is_taken = False  # by another connection, whose it is now
         self._interrupts: dict[str, asyncio.Future[Heard | None]] = {}
         self._numbers = itertools.count(1)
+        self._is_reply_open = False
 
     @property
     def id(self) -> str:
@@ -166,6 +167,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
             text: What it says, where a sentence begins: for captions, and for `interrupt`.
         """
         parts = pieces(samples, rate, REPLY_PIECE_S)
+        self._is_reply_open = True
         if text:
             await self._send(wire.reply_sentence(text))
         for piece, seconds in parts:
@@ -173,6 +175,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
 
     async def end_reply(self) -> None:
         """The reply is complete."""
+        self._is_reply_open = False
         await self._send(wire.reply_end())
 
     async def cue(self, name: CueName) -> None:
@@ -188,15 +191,21 @@ class AsyncSession(AsyncIterator[LiveStep]):
         await self._send(wire.swap(avatar))
 
     async def interrupt(self) -> Heard | None:
-        """Silence, at once: returns what was heard of the answer, None where there was none."""
+        """Silence, at once: returns what was heard of the answer, None where there was none.
+
+        It ends a reply that is being pushed; the next push begins another one.
+        """
         request_id = str(next(self._numbers))
         answer = asyncio.get_running_loop().create_future()
         self._interrupts[request_id] = answer
         try:
             await self._send(wire.interrupt(request_id))
-            return cast(Heard | None, await answer)
+            heard = cast(Heard | None, await answer)
         finally:
             del self._interrupts[request_id]
+        if self._is_reply_open:  # what is pushed next begins another one
+            await self.end_reply()
+        return heard
 
     # What comes
 

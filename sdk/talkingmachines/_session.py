@@ -128,7 +128,10 @@ class Session(Iterator[LiveStep]):
         self._portal.run(self._twin.swap(avatar))
 
     def interrupt(self) -> Heard | None:
-        """Silence, at once: returns what was heard of the answer, None where there was none."""
+        """Silence, at once: returns what was heard of the answer, None where there was none.
+
+        It ends a reply that is being pushed; the next push begins another one.
+        """
         return self._portal.run(self._twin.interrupt())
 
     # What comes
