@@ -31,6 +31,7 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway import openapi
 from services.gateway.guard import Guard
+from services.gateway.looks import PORTRAITS
 from services.gateway.outward import outward
 from services.gateway.talker import (
     ChunkReady,
@@ -49,7 +50,6 @@ log = get_logger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WEB = ROOT / "web"
-PORTRAITS = ROOT / "avatar" / "assets"
 MAX_JSON_BYTES = 64 << 10
 MAX_CONNECTIONS = 128
 

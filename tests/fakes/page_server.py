@@ -26,7 +26,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from avatar.cast.characters import CAST
-from services.gateway.http import PORTRAITS, SECURITY_HEADERS, WEB, problem
+from services.gateway.http import SECURITY_HEADERS, WEB, problem
+from services.gateway.looks import PORTRAITS
 
 FPS = 25
 SIZE = 256

@@ -198,7 +198,7 @@ class Portrait(_message.Message):
     PERSONA_FIELD_NUMBER: _builtins.int
     CONSENT_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
-    """PNG, JPEG or WEBP, at most 8 MiB: one face, seen from the front, sharp."""
+    """PNG, JPEG or WEBP, at most 3 MiB: one face, seen from the front, sharp."""
     avatar_id: _builtins.str
     """Name of the avatar: a-z, 0-9 and _, a letter first, 2 to 24 of them."""
     display_name: _builtins.str

@@ -121,7 +121,7 @@ class PcmPiece(_message.Message):
     samples: _builtins.bytes
     """Samples; at most one second."""
     sample_rate_hertz: _builtins.int
-    """Samples a second, 8000 to 48000."""
+    """Samples a second: 8000, 16000, 22050, 24000, 32000, 44100 or 48000."""
     def __init__(
         self,
         *,
@@ -167,7 +167,8 @@ Global___ReplySentenceText: _TypeAlias = ReplySentenceText  # noqa: Y015
 @_typing.final
 class ReplyPiece(_message.Message):
     """A piece of the client's own reply: speech that is laid straight onto the avatar's timeline.
-    The first piece after `end` interrupts what the avatar says, and begins a reply.
+    A reply begins with the first piece after `end`, or with another `reply_id`, and interrupts what
+    the avatar says. Once it is interrupted itself, the rest of it is dropped.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -175,6 +176,9 @@ class ReplyPiece(_message.Message):
     SENTENCE_FIELD_NUMBER: _builtins.int
     SPEECH_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    REPLY_ID_FIELD_NUMBER: _builtins.int
+    reply_id: _builtins.str
+    """The client's own name of the reply, at most 64 characters; may stay empty. It is no response_id."""
     @_builtins.property
     def sentence(self) -> Global___ReplySentenceText:
         """What the sound after it says, at most 2000 characters: for captions, and for `heard`."""
@@ -193,10 +197,11 @@ class ReplyPiece(_message.Message):
         sentence: Global___ReplySentenceText | None = ...,
         speech: Global___PcmPiece | None = ...,
         end: Global___ReplyEnd | None = ...,
+        reply_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "piece", b"piece", "sentence", b"sentence", "speech", b"speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "piece", b"piece", "sentence", b"sentence", "speech", b"speech"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "piece", b"piece", "reply_id", b"reply_id", "sentence", b"sentence", "speech", b"speech"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_piece: _TypeAlias = _typing.Literal["sentence", "speech", "end"]  # noqa: Y015
     _WhichOneofArgType_piece: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
