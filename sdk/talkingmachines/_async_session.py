@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self, cast
@@ -62,7 +63,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
         self._is_taken = False  # by another connection, whose it is now
         self._interrupts: dict[str, asyncio.Future[Heard | None]] = {}
         self._numbers = itertools.count(1)
-        self._is_reply_open = False
+        self._reply_id = ""  # of the reply that is being pushed
 
     @property
     def id(self) -> str:
@@ -167,16 +168,17 @@ class AsyncSession(AsyncIterator[LiveStep]):
             text: What it says, where a sentence begins: for captions, and for `interrupt`.
         """
         parts = pieces(samples, rate, REPLY_PIECE_S)
-        self._is_reply_open = True
+        reply_id = self._reply_id = self._reply_id or f"{uuid.uuid4()}"
         if text:
-            await self._send(wire.reply_sentence(text))
+            await self._send(wire.reply_sentence(reply_id, text))
         for piece, seconds in parts:
-            await self._send(wire.reply_speech(piece, rate), seconds)
+            await self._send(wire.reply_speech(reply_id, piece, rate), seconds)
 
     async def end_reply(self) -> None:
-        """The reply is complete."""
-        self._is_reply_open = False
-        await self._send(wire.reply_end())
+        """The reply is complete; nothing happens where none was begun."""
+        reply_id, self._reply_id = self._reply_id, ""
+        if reply_id:
+            await self._send(wire.reply_end(reply_id))
 
     async def cue(self, name: CueName) -> None:
         """A short movement of the face, from the next chunk on."""
@@ -200,12 +202,10 @@ class AsyncSession(AsyncIterator[LiveStep]):
         self._interrupts[request_id] = answer
         try:
             await self._send(wire.interrupt(request_id))
-            heard = cast(Heard | None, await answer)
+            return cast(Heard | None, await answer)
         finally:
             del self._interrupts[request_id]
-        if self._is_reply_open:  # what is pushed next begins another one
-            await self.end_reply()
-        return heard
+            self._reply_id = ""
 
     # What comes
 

@@ -44,6 +44,12 @@ class KeyReused(InvalidInput):
     default_reason = "KEY_REUSED"
 
 
+class NotOffered(TalkError):
+    """This server, as it is set up, does not do what was asked for; `reason` says which thing."""
+
+    default_reason = "NOT_OFFERED"
+
+
 class NotFound(TalkError):
     """The server has no avatar, session or operation of that name; a session may have ended."""
 

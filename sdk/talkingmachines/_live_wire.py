@@ -66,17 +66,21 @@ def microphone(samples: bytes, rate: int) -> live_pb2.TalkRequest:
     return live_pb2.TalkRequest(microphone=_pcm(samples, rate))
 
 
-def reply_speech(samples: bytes, rate: int) -> live_pb2.TalkRequest:
-    return live_pb2.TalkRequest(reply=live_pb2.ReplyPiece(speech=_pcm(samples, rate)))
+def reply_speech(reply_id: str, samples: bytes, rate: int) -> live_pb2.TalkRequest:
+    return _reply(live_pb2.ReplyPiece(reply_id=reply_id, speech=_pcm(samples, rate)))
 
 
-def reply_sentence(text: str) -> live_pb2.TalkRequest:
+def reply_sentence(reply_id: str, text: str) -> live_pb2.TalkRequest:
     sentence = live_pb2.ReplySentenceText(text=check_text(text))
-    return live_pb2.TalkRequest(reply=live_pb2.ReplyPiece(sentence=sentence))
+    return _reply(live_pb2.ReplyPiece(reply_id=reply_id, sentence=sentence))
 
 
-def reply_end() -> live_pb2.TalkRequest:
-    return live_pb2.TalkRequest(reply=live_pb2.ReplyPiece(end=live_pb2.ReplyEnd()))
+def reply_end(reply_id: str) -> live_pb2.TalkRequest:
+    return _reply(live_pb2.ReplyPiece(reply_id=reply_id, end=live_pb2.ReplyEnd()))
+
+
+def _reply(piece: live_pb2.ReplyPiece) -> live_pb2.TalkRequest:
+    return live_pb2.TalkRequest(reply=piece)
 
 
 def say(text: str) -> live_pb2.TalkRequest:

@@ -112,7 +112,7 @@ class Session(Iterator[LiveStep]):
         self._portal.run(self._twin.push_reply(samples, rate, text))
 
     def end_reply(self) -> None:
-        """The reply is complete."""
+        """The reply is complete; nothing happens where none was begun."""
         self._portal.run(self._twin.end_reply())
 
     def cue(self, name: CueName) -> None:

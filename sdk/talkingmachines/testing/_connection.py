@@ -23,7 +23,7 @@ class Connection:
         self._outlet = Outlet(session)
         self._player = Player(desk, session, opening, self._outlet)
         self._own: Answer | None = None
-        self._is_own_begun = False
+        self._own_id: str | None = None
         self._mic_s = 0.0
         self._is_held_down = False
         items = [live_pb2.ConversationItem(role=r, text=t) for r, t in session.items]
@@ -92,8 +92,8 @@ class Connection:
 
     def _hear_reply(self, piece: live_pb2.ReplyPiece) -> None:
         what = piece.WhichOneof("piece")
-        if not self._is_own_begun and what != "end":
-            self._own, self._is_own_begun = self._player.begin(is_own=True), True
+        if self._own_id != piece.reply_id and what != "end":
+            self._own, self._own_id = self._player.begin(is_own=True), piece.reply_id
         is_dropped = self._own is None or self._own.epoch != self._session.epoch
         if what == "speech":
             self._hear_speech(piece.speech, None if is_dropped else self._own)
@@ -102,7 +102,7 @@ class Connection:
         elif what == "end":
             if self._own is not None:
                 self._own.end()
-            self._own, self._is_own_begun = None, False
+            self._own, self._own_id = None, None
 
     def _hear_speech(self, speech: live_pb2.PcmPiece, answer: Answer | None) -> None:
         milliseconds = round(1000 * seconds_of(speech))

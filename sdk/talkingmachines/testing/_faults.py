@@ -15,6 +15,7 @@ STATUSES: Final[dict[str, grpc.StatusCode]] = {
     "KEY_REUSED": grpc.StatusCode.INVALID_ARGUMENT,
     "NO_SPEECH": grpc.StatusCode.INVALID_ARGUMENT,
     "CREDIT_EXCEEDED": grpc.StatusCode.INVALID_ARGUMENT,
+    "NOT_OFFERED": grpc.StatusCode.FAILED_PRECONDITION,
     "NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "CORRUPT_FILE": grpc.StatusCode.DATA_LOSS,
     "NO_FREE_SLOT": grpc.StatusCode.RESOURCE_EXHAUSTED,
