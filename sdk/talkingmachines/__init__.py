@@ -79,6 +79,7 @@ from talkingmachines._live_events import (
 )
 from talkingmachines._operators import SessionList, SessionSummary, Worker
 from talkingmachines._pcm import Pcm
+from talkingmachines._recorder import Recorder
 from talkingmachines._session import Session
 from talkingmachines._session_info import SessionInfo
 
@@ -118,6 +119,7 @@ __all__ = [
     "PlaybackFinished",
     "PlaybackStarted",
     "QuotaExceeded",
+    "Recorder",
     "Refused",
     "ReplySentence",
     "ResponseCreated",

@@ -55,7 +55,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
         self._link: Link | None = None
         self._grace_s = 0.0
         self._inbox = Inbox()
-        self._opening = asyncio.Lock()
+        self._opening, self._closing = asyncio.Lock(), asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
         self._linked = asyncio.Event()
         self._over: TalkError | None = None
@@ -118,17 +118,19 @@ class AsyncSession(AsyncIterator[LiveStep]):
 
     async def close(self) -> None:
         """Ends the session, here and on the server; a second time does nothing."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        await self._part()
-        if self._ticket is not None and not self._is_taken:
-            await self._calls.delete(self._ticket)
+        async with self._closing:  # a second one returns when it is done too
+            if self._is_closed:
+                return
+            self._is_closed = True
+            await self._part()
+            if self._ticket is not None and not self._is_taken:
+                await self._calls.delete(self._ticket)
 
     async def leave(self) -> None:
         """Parts from the session without ending it: `resume` may come back to it for a while."""
-        self._is_closed = True
-        await self._part()
+        async with self._closing:
+            self._is_closed = True
+            await self._part()
 
     async def describe(self) -> SessionInfo:
         """How the session is."""
@@ -213,7 +215,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
         return self
 
     async def __anext__(self) -> LiveStep:
-        self._check_opened()
+        self._check_begun()
         step = await self._inbox.take("all")
         if step is None:
             raise StopAsyncIteration
@@ -221,13 +223,13 @@ class AsyncSession(AsyncIterator[LiveStep]):
 
     async def events(self) -> AsyncIterator[LiveEvent]:
         """Only what happened; frames are left to others who iterate."""
-        self._check_opened()
+        self._check_begun()
         while (step := await self._inbox.take("events")) is not None:
             yield cast(LiveEvent, step)
 
     async def frames(self) -> AsyncIterator[Frame]:
         """Only pictures and sound; events are left to others who iterate."""
-        self._check_opened()
+        self._check_begun()
         while (step := await self._inbox.take("frames")) is not None:
             yield cast(Frame, step)
 
@@ -257,6 +259,10 @@ class AsyncSession(AsyncIterator[LiveStep]):
             except LinkLost:
                 if self._link is link:  # its reader will notice too, and connect anew
                     self._unlink(link)
+
+    def _check_begun(self) -> None:
+        if self._reading is None:
+            raise _not_open()
 
     def _check_opened(self) -> None:
         if self._reading is None or self._is_closed:

@@ -42,9 +42,12 @@ class Connection:
     def break_off(self, fault: Fault) -> None:
         self._outlet.put(fault)
 
-    def close(self) -> None:
+    def part(self) -> None:
         """The caller is gone."""
-        self._outlet.gone.set()
+        self._outlet.close()
+
+    def close(self) -> None:
+        self._outlet.close()
         self._player.close()
 
     def interrupt(self) -> session_pb2.Heard | None:

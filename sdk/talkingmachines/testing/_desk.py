@@ -35,6 +35,7 @@ class MockSession:
     num_turns: int = 0
     epoch: int = 0
     connection: Any = None
+    ended: str = ""
     items: list[tuple[str, str]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -112,6 +113,7 @@ class Desk:
     def end_session(self, session: MockSession, reason: str) -> None:
         with self.changed:
             self.sessions.pop(session.id, None)
+            session.ended = reason
             connection, session.connection = session.connection, None
             self.changed.notify_all()
         if connection is not None:

@@ -4,6 +4,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from talkingmachines.testing._desk import MockSession
@@ -44,6 +45,12 @@ class Outlet:
                 return
             except queue.Full:
                 pass
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        self.gone.set()
+        with suppress(queue.Full):  # then nobody waits for a message either
+            self._waiting.put_nowait(None)
 
     def tell(self, **what: Any) -> None:
         """An event, named as in the proto."""

@@ -71,6 +71,7 @@ class Talk(talk_pb2_grpc.TalkServiceServicer):
             Fault("INVALID_INPUT", "The first message of Talk is `open`.").end(context)
         session = self._desk.session(first.open.session_id, context)
         connection = self._connect(session, first.open)
+        context.add_callback(connection.part)
         hearing = threading.Thread(
             target=self._hear, args=(request_iterator, connection), daemon=True
         )
@@ -87,7 +88,10 @@ class Talk(talk_pb2_grpc.TalkServiceServicer):
         connection = Connection(self._desk, session, opening)
         with self._desk.changed:
             replaced, session.connection = session.connection, connection
+            ended = session.ended
             self._desk.changed.notify_all()
+        if ended:  # while we connected
+            connection.end(ended)
         if replaced is not None:
             replaced.end("replaced")
         return connection
