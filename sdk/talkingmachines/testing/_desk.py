@@ -52,6 +52,7 @@ class Desk:
         self.sessions: dict[str, MockSession] = {}
         self.opened: dict[str, MockSession] = {}
         self.line: list[object] = []
+        self.num_renders = 0
         self.hold_after: int | None = None
         self.draining: set[str] = set()
         self._numbers = itertools.count(1)
@@ -98,7 +99,12 @@ class Desk:
         return session
 
     def num_free(self) -> int:
-        return self.slots - len(self.sessions)
+        return self.slots - len(self.sessions) - self.num_renders
+
+    def wake(self) -> None:
+        """Lets all who wait look again."""
+        with self.changed:
+            self.changed.notify_all()
 
     def open_session(self, avatar: str, answers: int, key: str) -> MockSession:
         """With `changed` held, and a slot free."""

@@ -110,9 +110,10 @@ class MockServer:
             return self._desk.changed.wait_for(have_come, timeout_s)
 
     def wait_empty(self, timeout_s: float = 10.0) -> bool:
-        """Whether no session is left, or none will be in time."""
-        with self._desk.changed:
-            return self._desk.changed.wait_for(lambda: not self._desk.sessions, timeout_s)
+        """Whether every slot is free, or will be in time."""
+        desk = self._desk
+        with desk.changed:
+            return desk.changed.wait_for(lambda: desk.num_free() == desk.slots, timeout_s)
 
     # What shall happen
 
@@ -149,7 +150,7 @@ class MockServer:
         return len(connections)
 
     def hold(self, after_words: int = 0) -> None:
-        """From now on playback of each answer stands still after so many words.
+        """From now on playback of each answer stands still after so many words, a video's at once.
 
         An interruption counts there, not before: what was heard is then known.
         """

@@ -26,8 +26,7 @@ class Talk(talk_pb2_grpc.TalkServiceServicer):
         self, request: talk_pb2.SayRequest, context: grpc.ServicerContext
     ) -> Iterator[talk_pb2.SayResponse]:
         self._desk.begin("Say", request, context)
-        self._admit(request.avatar_id, context)
-        for event in answer(request.text):
+        for event in self._made(request.avatar_id, [], request.text, context):
             yield talk_pb2.SayResponse(event=event)
 
     def Ask(  # noqa: N802  # named by the proto
@@ -36,10 +35,9 @@ class Talk(talk_pb2_grpc.TalkServiceServicer):
         avatar, num_bytes = recording(request_iterator)
         self._desk.note("Ask", {"avatar_id": avatar, "bytes": num_bytes})
         self._desk.fail_if_told("Ask", context)
-        self._admit(avatar, context)
         heard = talk_pb2.Transcript(text=self._desk.transcript)
-        yield talk_pb2.AskResponse(event=talk_pb2.TalkEvent(transcript=heard))
-        for event in answer(self._desk.reply):
+        first = [talk_pb2.TalkEvent(transcript=heard)]
+        for event in self._made(avatar, first, self._desk.reply, context):
             yield talk_pb2.AskResponse(event=event)
 
     def Render(  # noqa: N802  # named by the proto
@@ -48,8 +46,7 @@ class Talk(talk_pb2_grpc.TalkServiceServicer):
         avatar, num_bytes = recording(request_iterator)
         self._desk.note("Render", {"avatar_id": avatar, "bytes": num_bytes})
         self._desk.fail_if_told("Render", context)
-        self._admit(avatar, context)
-        for event in answer(""):
+        for event in self._made(avatar, [], "", context):
             yield talk_pb2.RenderResponse(event=event)
 
     def ListAvatars(  # noqa: N802  # named by the proto
@@ -123,13 +120,30 @@ class Talk(talk_pb2_grpc.TalkServiceServicer):
         else:
             self._desk.note_message(f"Talk.{name}", request)
 
-    def _admit(self, avatar: str, context: grpc.ServicerContext) -> None:
-        self._desk.check_key(context)
-        self._desk.check_avatar(avatar, context)
-        with self._desk.changed:
-            is_full = self._desk.num_free() <= 0
-        if is_full:
-            full(self._desk).end(context)
+    def _made(
+        self, avatar: str, first: list[talk_pb2.TalkEvent], text: str, context: grpc.ServicerContext
+    ) -> Iterator[talk_pb2.TalkEvent]:
+        """An answer, in a slot of its own; its video waits while playback is held."""
+        desk = self._desk
+        desk.check_key(context)
+        desk.check_avatar(avatar, context)
+        with desk.changed:
+            is_admitted = desk.num_free() > 0
+            desk.num_renders += is_admitted
+        if not is_admitted:
+            full(desk).end(context)
+        context.add_callback(desk.wake)
+        try:
+            yield from first
+            if text:
+                yield talk_pb2.TalkEvent(reply=talk_pb2.ReplySentence(text=text))
+            with desk.changed:
+                desk.changed.wait_for(lambda: desk.hold_after is None or not context.is_active())
+            yield from video()
+        finally:
+            with desk.changed:
+                desk.num_renders -= 1
+                desk.changed.notify_all()
 
 
 def full(desk: Desk) -> Fault:
@@ -147,10 +161,8 @@ def recording(requests: Iterator[Any]) -> tuple[str, int]:
     return avatar, num_bytes
 
 
-def answer(text: str) -> Iterator[talk_pb2.TalkEvent]:
-    """One sentence, three chunks, a real MP4 file of a second, and its figures."""
-    if text:
-        yield talk_pb2.TalkEvent(reply=talk_pb2.ReplySentence(text=text))
+def video() -> Iterator[talk_pb2.TalkEvent]:
+    """Three chunks, a real MP4 file of a second, and its figures."""
     for done in range(1, NUM_CHUNKS + 1):
         ready = talk_pb2.ChunkReady(
             chunks_done=done,

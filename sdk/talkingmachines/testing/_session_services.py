@@ -54,7 +54,7 @@ class Sessions(session_pb2_grpc.SessionServiceServicer):
         """The places in line, then the session; nothing more once the caller is gone."""
         desk, me, told = self._desk, object(), (0, 0)
         session: MockSession | None = None
-        context.add_callback(self._wake)
+        context.add_callback(desk.wake)
         with desk.changed:
             desk.line.append(me)
         try:
@@ -77,10 +77,6 @@ class Sessions(session_pb2_grpc.SessionServiceServicer):
                 desk.changed.notify_all()
         if session is not None:
             yield session
-
-    def _wake(self) -> None:
-        with self._desk.changed:
-            self._desk.changed.notify_all()
 
     def GetSession(  # noqa: N802  # named by the proto
         self, request: session_pb2.GetSessionRequest, context: grpc.ServicerContext
