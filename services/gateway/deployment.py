@@ -13,9 +13,12 @@ from services.gateway.coordinator import Coordinator
 from services.gateway.forward import Forwarder
 from services.gateway.guard import Guard, keyring_for
 from services.gateway.http import HttpServer, make_app
+from services.gateway.http_avatars import add_avatar_routes
 from services.gateway.http_calls import add_call_routes
 from services.gateway.once import Once
-from services.gateway.rpc import operator, sessions, talk
+from services.gateway.recipes import RECIPES, Recipes
+from services.gateway.rpc import avatars, operator, sessions, talk
+from services.gateway.rpc.avatars import AvatarService
 from services.gateway.rpc.live import Talks
 from services.gateway.rpc.operator import OperatorService
 from services.gateway.rpc.owner import Owners
@@ -23,6 +26,7 @@ from services.gateway.rpc.server import MAX_CALLS, RpcServer
 from services.gateway.rpc.sessions import SessionService
 from services.gateway.rpc.talk import TalkService
 from services.gateway.talker import Talker, TalkStep
+from services.gateway.workshop import Workshop
 from services.ports import listen_private, listen_shared, url_of
 from services.replica import Wiring, launcher_id, new_worker_id
 from services.settings import AppConfig, Environment
@@ -67,6 +71,8 @@ class Gateway:
         self._forwarder = Forwarder(wiring.bus, worker, config.limits)
         self._owners = Owners(wiring.bus, worker)
         self._once = Once(wiring.bus, worker, self.calls.renew_token)
+        recipes = RECIPES.get(config.profile, Recipes())
+        self.workshop = Workshop(wiring.bus, worker, config.avatars_dir, config.profile, recipes)
         self._rpc = self._make_rpc()
         self._http: HttpServer | None = None
         self._is_closed = False
@@ -80,6 +86,7 @@ class Gateway:
         app = make_app(self.talker, config, environment, lambda: self.waiting_for, guard)
         servers = environment.ice_servers
         add_call_routes(app, self.calls, config, guard, self._once, self._forwarder, servers)
+        add_avatar_routes(app, self.workshop, config, guard, self._forwarder)
         private = listen_private(config.stage_host)
         self._http = HttpServer(app, listen_shared(config.host, config.port), private)
         self._http.start()
@@ -109,6 +116,7 @@ class Gateway:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.wait({self._warming})
+        await self.workshop.close()
         await self.calls.close()
         await self._rpc.close()
         if self._http is not None:
@@ -124,6 +132,7 @@ class Gateway:
         services = [
             talk.served(TalkService(self.talker, talks, config.limits, guard)),
             sessions.served(SessionService(self.calls, guard, self._once, self._owners, config)),
+            avatars.served(AvatarService(self.workshop, guard, self._owners, config)),
             operator.served(OperatorService(bus, guard)),
         ]
         # a caller talks, and perhaps asks something else meanwhile; those who wait do so in a call

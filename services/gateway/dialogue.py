@@ -1,6 +1,7 @@
 """Who speaks when: a call's answers, interruptions and states; no task, no socket, no clock."""
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,9 @@ from services.gateway.playout import PlayChunk, Played, Playout
 
 MAX_ITEMS, MAX_ITEM_CHARACTERS = 200, 40_000
 """Of the conversation, given to a caller who comes back: fits in one message of WebRTC."""
+
+MAX_PAST = 32
+"""Names of replies whose rest may still come."""
 
 Fields = Mapping[str, object]
 
@@ -79,6 +83,7 @@ class Dialogue:
         self._item_id = ""
         self._is_caller_speaking = False
         self._own_reply: str | None = None  # the caller's name of its reply, which is not complete
+        self._past_replies: deque[str] = deque(maxlen=MAX_PAST)
         self._cues: list[CueName] = ["smile"]  # to begin with: somebody has come
 
     # What audio_llm says
@@ -213,12 +218,14 @@ class Dialogue:
             TooLarge: It is longer than an answer may be; the rest is dropped.
         """
         if self._own_reply != piece.reply_id:
+            if piece.reply_id in self._past_replies:
+                return  # it was on its way when another one began
             self._begin_own_reply(piece.reply_id, now)
         answer = self._answer
         if answer is not None and answer.is_callers and not answer.is_complete:
             self._take_piece(answer, piece, now)
         if isinstance(piece, EndReply):
-            self._own_reply = None
+            self._forget_own_reply()
         self._set_state()
 
     def _begin_own_reply(self, reply_id: str, now: float) -> None:
@@ -226,9 +233,15 @@ class Dialogue:
             self.interrupt(now)
         answer = self._answer or self._expect_answer(None)
         answer.is_callers, self._is_asked_of_caller = True, False
+        self._forget_own_reply()
         self._own_reply = reply_id
         self.timeline.begin()
         self.playout.begin_reply()
+
+    def _forget_own_reply(self) -> None:
+        if self._own_reply:
+            self._past_replies.append(self._own_reply)
+        self._own_reply = None
 
     def _take_piece(self, answer: Answer, piece: ReplyPiece, now: float) -> None:
         match piece:

@@ -18,6 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import avatar
 from avatar.cast.avatars import everyone, is_shipped, own_file
+from avatar.cast.characters import Character
 from avatar.errors import (
     AvatarError,
     Busy,
@@ -130,16 +131,7 @@ def make_app(
 
     @app.get("/v1/avatars", **openapi.AVATARS)
     async def avatars() -> list[dict[str, str]]:
-        return [
-            {
-                "id": character.id,
-                "display_name": character.display_name,
-                "description": character.description,
-                "portrait": f"/v1/avatars/{character.id}/portrait.png",
-                "preview": f"/v1/avatars/{character.id}/preview.mp4",
-            }
-            for character in everyone(config.avatars_dir)
-        ]
+        return [describe_avatar(character) for character in everyone(config.avatars_dir)]
 
     @app.get("/v1/avatars/{name}/portrait.png", **openapi.PORTRAIT)
     async def portrait(name: str) -> FileResponse:
@@ -178,6 +170,16 @@ def make_app(
             return await _video(request, lambda emit: talker.ask(avatar, question, emit))
 
     return app
+
+
+def describe_avatar(character: Character) -> dict[str, str]:
+    return {
+        "id": character.id,
+        "display_name": character.display_name,
+        "description": character.description,
+        "portrait": f"/v1/avatars/{character.id}/portrait.png",
+        "preview": f"/v1/avatars/{character.id}/preview.mp4",
+    }
 
 
 def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:

@@ -22,6 +22,16 @@ def portrait_path(config: AppConfig, avatar: str) -> Path:
     return own_file(config.avatars_dir, avatar, "portrait.png")
 
 
+def portrait_of(config: AppConfig, avatar: str) -> bytes:
+    """Its portrait, PNG; b"" where there is none.
+
+    Raises:
+        CorruptFile: It is the user's own, and not whole.
+    """
+    path = portrait_path(config, avatar)
+    return path.read_bytes() if path.is_file() else b""
+
+
 def video_profile(config: AppConfig, avatar: str) -> dict[str, float]:
     """What the video will be; its size is that of the avatar's portrait, where there is one."""
     clock = config.clock

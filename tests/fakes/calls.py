@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -25,15 +26,20 @@ from services.gateway.coordinator import Answers, Session
 from services.gateway.events import CallState, ClientEvent
 from services.gateway.guard import Guard
 from services.gateway.http import HttpServer, make_app
+from services.gateway.http_avatars import add_avatar_routes
 from services.gateway.http_calls import add_call_routes
 from services.gateway.http_owner import Elsewhere
 from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
 from services.gateway.once import Once
 from services.gateway.own_reply import ReplyPiece
+from services.gateway.recipes import Recipes
 from services.gateway.talker import Talker
+from services.gateway.workshop import Workshop
 from services.ports import free_port, listen_shared
 from services.settings import AppConfig, Environment, Limits
 
+NOWHERE = Path("/nowhere")
+"""No avatars but the shipped ones."""
 SIZE = 256
 BEEP_HZ = 1000
 BEEP_TICKS = TICKS_PER_SECOND // 5
@@ -216,6 +222,7 @@ class CallDesk:
     guard: Guard
     once: Once
     bus: Bus
+    workshop: Workshop
 
     async def booking(self, avatar: str = "") -> Booking:
         response = await self.http.post("/v1/sessions", json={"avatar": avatar} if avatar else {})
@@ -239,12 +246,14 @@ async def call_desk(
     guard: Guard | None = None,
     bus: Bus | None = None,
     worker: str = "gateway",
+    avatars: Path = NOWHERE,
+    recipes: Recipes | None = None,
     **options: Any,
 ) -> AsyncIterator[CallDesk]:
     """Until the block ends; `bus` and `worker` are what other gateways know of it, and `options`
     those of `Calls`.
     """
-    config = AppConfig(limits=limits or Limits(), slots=slots)
+    config = AppConfig(limits=limits or Limits(), slots=slots, avatars_dir=avatars)
     sessions = FakeSessions(slots)
     guard = guard or Guard(None, Accounts(MemoryBus()))
     lives: list[FakeLive] = []
@@ -257,14 +266,28 @@ async def call_desk(
     app = make_app(cast(Talker, None), config, Environment(), list, guard)
     once = Once(bus or sessions.bus, WorkerId(worker), calls.renew_token)
     add_call_routes(app, calls, config, guard, once, elsewhere, options.get("ice_servers", ()))
+    workshop = Workshop(
+        bus or sessions.bus, WorkerId(worker), avatars, config.profile, recipes or Recipes()
+    )
+    add_avatar_routes(app, workshop, config, guard, elsewhere)
     await calls.start()
     try:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
             yield CallDesk(
-                calls, http, sessions, lives, app, config, guard, once, bus or sessions.bus
+                calls,
+                http,
+                sessions,
+                lives,
+                app,
+                config,
+                guard,
+                once,
+                bus or sessions.bus,
+                workshop,
             )
     finally:
+        await workshop.close()
         await calls.close()
 
 

@@ -12,15 +12,18 @@ from avatar.cast.avatars import FOLDER
 from avatar.cast.characters import CAST, Character
 from avatar.media import WorkerId
 from avatar.transport.status import error_of
-from services.gateway.rpc import operator, sessions, talk
+from services.gateway.rpc import avatars, operator, sessions, talk
+from services.gateway.rpc.avatars import AvatarService
 from services.gateway.rpc.live import Talks
 from services.gateway.rpc.operator import OperatorService
 from services.gateway.rpc.owner import Owners
-from services.gateway.rpc.server import RpcServer
+from services.gateway.rpc.server import MAX_CALLS, RpcServer
 from services.gateway.rpc.sessions import SessionService
 from services.gateway.rpc.talk import TalkService
 from services.gateway.talker import Emit, Summary, Talker, VideoPiece
+from services.gateway.workshop import Workshop
 from talkingmachines_api.v1 import (
+    avatar_pb2_grpc,
     live_pb2,
     operator_pb2_grpc,
     session_pb2,
@@ -28,7 +31,6 @@ from talkingmachines_api.v1 import (
     talk_pb2_grpc,
 )
 from tests.fakes.calls import CallDesk, call_desk
-
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # stubs lack it
 
@@ -65,20 +67,15 @@ def error_in(error: grpc.RpcError) -> Any:
     return found
 
 
-@dataclass
-class RpcDesk:
-    """A gateway's gRPC and the desk behind it."""
+class RpcClient:
+    """Stubs of every service, and what tests ask them for again and again."""
 
-    desk: CallDesk
-    channel: grpc.aio.Channel
-    address: str
-    private: str
-    owners: Owners
-
-    def __post_init__(self) -> None:
-        self.sessions = session_pb2_grpc.SessionServiceStub(self.channel)
-        self.talks: Any = talk_pb2_grpc.TalkServiceStub(self.channel)
-        self.operator = operator_pb2_grpc.OperatorServiceStub(self.channel)
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.sessions = session_pb2_grpc.SessionServiceStub(channel)
+        self.talks: Any = talk_pb2_grpc.TalkServiceStub(channel)
+        self.avatars: Any = avatar_pb2_grpc.AvatarServiceStub(channel)
+        self.operator: Any = operator_pb2_grpc.OperatorServiceStub(channel)
 
     async def steps(
         self, token: str = "", **fields: Any
@@ -98,12 +95,26 @@ class RpcDesk:
         shown = created.token if token is None else token
         call = self.talks.Talk(metadata=bearer(shown))
         opening = live_pb2.TalkOpen(session_id=created.session.id, **options)
-        talk = RpcTalk(call)
         try:
             await call.write(live_pb2.TalkRequest(open=opening))
-            yield talk
+            yield RpcTalk(call)
         finally:
             call.cancel()
+
+
+class RpcDesk(RpcClient):
+    """A gateway's gRPC and the desk behind it."""
+
+    def __init__(
+        self, desk: CallDesk, channel: grpc.aio.Channel, address: str, private: str
+    ) -> None:
+        super().__init__(channel)
+        self.desk = desk
+        self.address, self.private = address, private
+
+    @property
+    def workshop(self) -> Workshop:
+        return self.desk.workshop
 
 
 @dataclass
@@ -156,14 +167,14 @@ def kind_of(message: live_pb2.TalkResponse) -> str:
 
 
 @asynccontextmanager
-async def rpc_desk(**options: Any) -> AsyncIterator[RpcDesk]:
+async def rpc_desk(max_calls: int = MAX_CALLS, **options: Any) -> AsyncIterator[RpcDesk]:
     """Until the block ends; `options` are those of `call_desk`."""
-    async with call_desk(**options) as desk, served(desk) as made:
+    async with call_desk(**options) as desk, served(desk, max_calls) as made:
         yield made
 
 
 @asynccontextmanager
-async def served(desk: CallDesk) -> AsyncIterator[RpcDesk]:
+async def served(desk: CallDesk, max_calls: int = MAX_CALLS) -> AsyncIterator[RpcDesk]:
     """The gRPC of a desk that is there."""
     owners = Owners(desk.bus, WorkerId(desk.once.worker))
     talks = Talks(desk.calls, owners, desk.config)
@@ -171,14 +182,15 @@ async def served(desk: CallDesk) -> AsyncIterator[RpcDesk]:
     services = [
         talk.served(TalkService(talker, talks, desk.config.limits, desk.guard)),
         sessions.served(SessionService(desk.calls, desk.guard, desk.once, owners, desk.config)),
+        avatars.served(AvatarService(desk.workshop, desk.guard, owners, desk.config)),
         operator.served(OperatorService(desk.bus, desk.guard)),
     ]
-    server = RpcServer(services)
+    server = RpcServer(services, max_calls)
     port, private = await server.start("127.0.0.1", 0, "127.0.0.1")
     await server.set_ready(True)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield RpcDesk(desk, channel, f"127.0.0.1:{port}", private, owners)
+            yield RpcDesk(desk, channel, f"127.0.0.1:{port}", private)
     finally:
         await server.close()
         await owners.close()

@@ -1,6 +1,7 @@
 """Sessions over gRPC: opened, waited for, looked at, interrupted, swapped and ended."""
 
 import asyncio
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -139,6 +140,56 @@ async def test_a_model_that_answers_by_itself_leaves_nothing_to_the_client() -> 
         error = await refused(rpc.create(answers=session_pb2.ANSWERS_CLIENT))
         assert isinstance(error, errors.NotOffered)
         assert rpc.desk.sessions.opened == 0
+
+
+async def test_of_many_who_open_at_once_as_many_are_let_in_as_there_are_slots() -> None:
+    async with rpc_desk(slots=8) as rpc:
+        opens = (rpc.create() for _ in range(8 + 50))
+        answers = await asyncio.gather(*opens, return_exceptions=True)
+        created = [each for each in answers if isinstance(each, session_pb2.CreatedSession)]
+        refusals = [error_in(each) for each in answers if isinstance(each, grpc.RpcError)]
+        assert (len(created), len(refusals)) == (8, 50)
+        assert len({each.session.id for each in created}) == 8
+        for refusal in refusals:
+            assert isinstance(refusal, errors.Busy)
+            assert refusal.retry_after_s >= 1
+            assert refusal.position is not None
+            assert refusal.position >= 1
+
+
+async def test_a_hundred_opens_that_are_cancelled_leave_nothing() -> None:
+    async with rpc_desk(slots=2) as rpc:
+        for number in range(100):
+            request = session_pb2.CreateSessionRequest(wait_in_line=number % 2 == 0)
+            opening = rpc.sessions.CreateSession(request)
+            if number % 3:
+                with suppress(grpc.RpcError):  # full
+                    await anext(aiter(opening), None)
+            opening.cancel()
+        bus = rpc.desk.bus
+        async with asyncio.timeout(20):
+            while rpc.desk.sessions.present or rpc.desk.sessions.opening or await bus.line_length():
+                rpc.desk.calls.check()
+                for call in rpc.desk.calls.all():  # those that were delivered before
+                    call.end("hung_up")
+                await asyncio.sleep(0.01)
+        for _ in range(2):
+            await rpc.create()
+
+
+async def test_a_crowd_is_told_when_to_come_back() -> None:
+    async with rpc_desk(max_calls=2) as rpc:
+        created = await rpc.create()
+        async with rpc.talk(created) as talk:
+            await talk.next("opened")
+            async with rpc.talk(created) as second:
+                await second.next("opened")  # it takes the place of the first, which parts
+                error = await refused(get(rpc, created))
+                assert isinstance(error, errors.Busy)
+                assert error.retry_after_s > 0
+                await talk.hang_up()
+                await talk.rest()
+                await get(rpc, created)
 
 
 async def test_operators_see_all_sessions_page_by_page() -> None:

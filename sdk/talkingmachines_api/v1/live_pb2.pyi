@@ -178,7 +178,9 @@ class ReplyPiece(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     REPLY_ID_FIELD_NUMBER: _builtins.int
     reply_id: _builtins.str
-    """The client's own name of the reply, at most 64 characters; may stay empty. It is no response_id."""
+    """The client's own name of the reply, at most 64 characters, never used twice; may stay empty.
+    It is no response_id.
+    """
     @_builtins.property
     def sentence(self) -> Global___ReplySentenceText:
         """What the sound after it says, at most 2000 characters: for captions, and for `heard`."""

@@ -86,6 +86,8 @@ class Owners:
                 worker.grpc,
                 options=[
                     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+                    ("grpc.use_local_subchannel_pool", 1),  # one dead gateway delays no other
+                    ("grpc.enable_http_proxy", 0),  # gateways reach each other inside
                     ("grpc.keepalive_time_ms", 10_000),
                     ("grpc.keepalive_timeout_ms", 5_000),
                 ],

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from avatar.errors import Unavailable
 from services.gateway.rpc.border import abort
+from services.gateway.rpc.crowd import CallLimit
 from services.gateway.rpc.malformed import MalformedRequests
 
 PACKAGE: Final = "talkingmachines_api.v1"
@@ -42,7 +43,8 @@ class RpcServer:
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # stubs lack aio
         self._names = [each.name for each in services]
         self._server = grpc.aio.server(
-            interceptors=[MalformedRequests(PACKAGE, abort)],
+            # a question is held in memory before it is known whether a slot is free
+            interceptors=[CallLimit(PACKAGE, max_calls), MalformedRequests(PACKAGE, abort)],
             options=[
                 ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -51,8 +53,7 @@ class RpcServer:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
-            # a question is held in memory before it is known whether a slot is free
-            maximum_concurrent_rpcs=max_calls,
+            maximum_concurrent_rpcs=2 * max_calls,
         )
         for each in services:
             each.add(self._server)
