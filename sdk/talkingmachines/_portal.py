@@ -21,7 +21,14 @@ class Portal:
         return self._thread is not None and self._thread.is_alive()
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """What `work` returns or raises; an exception here, such as Ctrl-C, cancels it there."""
+        """What `work` returns or raises; an exception here, such as Ctrl-C, cancels it there.
+
+        Raises:
+            RuntimeError: If it is called from there, where it would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("A callback must not use the session: hand it to another thread.")
         future = asyncio.run_coroutine_threadsafe(work, self._started())
         try:
             return future.result()
