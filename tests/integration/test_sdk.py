@@ -105,7 +105,7 @@ def test_the_wheel_names_its_extras(environment: Path) -> None:
     (facts,) = environment.glob("lib/python*/site-packages/talkingmachines-*.dist-info")
     extras = PathDistribution(facts).metadata.get_all("Provides-Extra")
 
-    assert sorted(extras or []) == ["microphone", "mux"]
+    assert sorted(extras or []) == ["microphone", "mux", "webrtc"]
 
 
 def test_the_wheel_carries_its_types_and_its_licence(environment: Path) -> None:

@@ -84,3 +84,15 @@ async def test_bench_counts_who_was_served_and_who_refused() -> None:
         assert told["say_s"]["count"] >= 2
         assert told["ask_s"]["count"] >= 2
         assert await graph.leftovers() == {}
+
+
+async def test_bench_calls_as_browsers_do() -> None:
+    async with fake_graph(slots=2) as graph:
+        url = str(graph.http.base_url)
+        told = await value(graph, "bench", "--sessions", "3", "--seconds", "3", "--webrtc", url)
+
+        assert (told["opened"], told["refused"], told["lost"]) == (2, {"NO_FREE_SLOT": 1}, {})
+        assert told["unanswered"] == 0
+        assert told["say_s"]["count"] >= 2
+        assert told["picture_gap_s"]["count"] == told["sound_gap_s"]["count"] == 2
+        assert await graph.leftovers() == {}

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from talkingmachines._cli.bench_caller import Caller, Noted, own_lateness
-from talkingmachines._cli.options import Commands, async_client_of
+from talkingmachines._async_client import AsyncClient
+from talkingmachines._cli.bench_caller import Caller, Noted, Session, own_lateness
+from talkingmachines._cli.options import Commands, async_client_of, key_of
+from talkingmachines._cli.webrtc_call import WebRtcCall
 from talkingmachines._client import Client
+from talkingmachines._connection import metadata_of
 from talkingmachines._errors import Unavailable
 from talkingmachines._terminal import Terminal
 
@@ -39,6 +42,9 @@ def add(commands: Commands) -> None:
     bench.add_argument(
         "--pictures", default="jpeg", choices=["jpeg", "vp8", "h264", "none"], help="how they come"
     )
+    bench.add_argument(
+        "--webrtc", default="", metavar="URL", help="call as browsers do, at this HTTP address"
+    )
     bench.add_argument("--line", action="store_true", help="wait in line while the server is full")
 
 
@@ -55,15 +61,18 @@ def _bench(client: Client, options: argparse.Namespace, terminal: Terminal) -> N
 
 async def _measure(options: argparse.Namespace) -> dict[str, Any]:
     listening = asyncio.create_task(own_lateness())
-    async with async_client_of(options) as client, asyncio.TaskGroup() as tasks:
-        calls = [
-            tasks.create_task(
-                Caller(client, options.avatar, options.pictures, options.line).call(options.seconds)
-            )
-            for _ in range(options.sessions)
-        ]
+    async with async_client_of(options) as client:
+        callers = [Caller(_session(client, options)) for _ in range(options.sessions)]
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(caller.call(options.seconds)) for caller in callers]
     listening.cancel()
     return summary([call.result() for call in calls], await listening)
+
+
+def _session(client: AsyncClient, options: argparse.Namespace) -> Session:
+    if options.webrtc:
+        return WebRtcCall(options.webrtc, dict(metadata_of(key_of(options))), options.avatar)
+    return client.session(options.avatar, pictures=options.pictures, wait_in_line=options.line)
 
 
 def summary(callers: Sequence[Noted], late_s: Sequence[float]) -> dict[str, Any]:

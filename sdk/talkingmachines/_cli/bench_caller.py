@@ -3,12 +3,11 @@
 import asyncio
 import itertools
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from talkingmachines import _live_events as live
-from talkingmachines._async_client import AsyncClient
-from talkingmachines._async_session import AsyncSession
 from talkingmachines._errors import TalkError
 
 TEXT: Final = "One, two, three, four, five, six, seven, eight, nine, ten."
@@ -41,13 +40,22 @@ class Noted:
     picture_gap_s: list[float] = field(default_factory=list)
 
 
+class Session(Protocol):
+    """What a caller needs of a session; AsyncSession is one."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def say(self, text: str) -> None: ...
+    async def ask(self, text: str) -> None: ...
+    async def interrupt(self) -> live.Heard | None: ...
+    def __aiter__(self) -> AsyncIterator[live.LiveStep]: ...
+
+
 class Caller:
     """Says, asks and interrupts in turn, until its time is over."""
 
-    def __init__(
-        self, client: AsyncClient, avatar: str, pictures: live.PictureFormat, in_line: bool
-    ) -> None:
-        self._session = client.session(avatar, pictures=pictures, wait_in_line=in_line)
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._noted = Noted()
         self._news: asyncio.Queue[live.LiveEvent] = asyncio.Queue()
 
@@ -60,13 +68,14 @@ class Caller:
             return self._noted
         self._noted.open_s.append(time.monotonic() - began)
         try:
-            async with self._session as session:
-                await self._converse(session, time.monotonic() + seconds)
+            await self._converse(self._session, time.monotonic() + seconds)
         except TalkError as error:
             self._noted.lost = error.reason
+        finally:
+            await self._session.close()
         return self._noted
 
-    async def _converse(self, session: AsyncSession, until: float) -> None:
+    async def _converse(self, session: Session, until: float) -> None:
         reading = asyncio.create_task(self._read(session))
         try:
             for number in itertools.count():
@@ -77,7 +86,7 @@ class Caller:
             reading.cancel()
             await asyncio.wait([reading])
 
-    async def _turn(self, session: AsyncSession, number: int) -> None:
+    async def _turn(self, session: Session, number: int) -> None:
         """A text is said or a question answered; every third one is interrupted."""
         is_question = number % 2 == 1
         began = time.monotonic()
@@ -108,7 +117,7 @@ class Caller:
         except TimeoutError:
             return False
 
-    async def _read(self, session: AsyncSession) -> None:
+    async def _read(self, session: Session) -> None:
         last: dict[type[object], float] = {}
         longest: dict[type[object], float] = {live.Sound: 0.0, live.Picture: 0.0}
         try:

@@ -23,7 +23,7 @@ READY_S: Final = 3.0
 NUM_PINGS: Final = 5
 NOBODY: Final = "doctor-asks-for-nobody"
 """No avatar is called this: asking for it tells whether the key is good, and takes no slot."""
-EXTRAS: Final = {"mux": "av", "microphone": "sounddevice"}
+EXTRAS: Final = {"mux": "av", "microphone": "sounddevice", "webrtc": "aiortc"}
 
 Verdict = Literal["ok", "note", "FAIL"]
 

@@ -38,12 +38,15 @@ def async_client_of(options: argparse.Namespace) -> AsyncClient:
     return AsyncClient(**_how(options))
 
 
-def _how(options: argparse.Namespace) -> dict[str, Any]:
+def key_of(options: argparse.Namespace) -> str:
     # no option for the key itself: others on this machine can read command lines
-    key = options.key_file.read_text().strip() if options.key_file else ""
+    return options.key_file.read_text().strip() if options.key_file else ""
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "server": options.server,
-        "key": key,
+        "key": key_of(options),
         "tls": options.tls,
         "deadline_s": options.deadline,
         "retry_busy_s": options.retry,
