@@ -72,6 +72,7 @@ class Session:
         self._chunk_deadline_s = chunk_deadline_s
         loop = asyncio.get_running_loop()
         self._attached: asyncio.Future[Inbound] = loop.create_future()
+        self._next: asyncio.Future[Inbound] | None = None  # of the avatar that follows
         self._released = asyncio.Event()  # the edge of the frames may end
         self._drained = asyncio.Event()  # all frames of a chain that ends have come
         self._connect: Callable[[str], asyncio.Task[Channel]]
@@ -144,17 +145,17 @@ class Session:
 
     async def _next_of_chain(self) -> Chunk | None:
         while True:
-            attached = self._attached
-            inbound = await asyncio.shield(attached)
+            inbound = await asyncio.shield(self._attached)
             try:
                 async with asyncio.timeout(None) as self._patience:
                     self._set_deadline()
                     chunk = await inbound.receive()
             finally:
                 self._patience = None
-            if chunk is not None or attached is self._attached:
+            if chunk is not None or self._next is None:
                 return chunk
-            self._drained.set()  # another avatar's frames follow
+            self._attached, self._next = self._next, None
+            self._drained.set()
 
     async def swap(self, avatar: str) -> None:
         """Show another avatar from the next chunk on: the same leases, new edges.
@@ -165,7 +166,8 @@ class Session:
             NotFound: A stage does not know the avatar; the session has ended then.
         """
         ending, watching, released = self._chain, self._watching, self._released
-        self._attached = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._attached)  # else its frames were taken for the next one's
+        self._next = asyncio.get_running_loop().create_future()
         self._released, self._drained = asyncio.Event(), asyncio.Event()
         chain = await asyncio.shield(ending)
         await chain.finish()

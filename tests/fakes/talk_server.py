@@ -227,16 +227,24 @@ class _HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # 
     def __init__(self, server: FakeTalkServer) -> None:
         self._server = server
 
-    def Check(  # noqa: N802  # named by the proto
+    def Watch(  # noqa: N802  # named by the proto
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
-    ) -> health_pb2.HealthCheckResponse:
-        self._server.note(Heard("Check", text=request.service))
-        steps = self._server.take_script(otherwise=[])
-        for _ in self._server.play(steps, context):
-            raise AssertionError("Check answers with no event")
-        status = health_pb2.HealthCheckResponse
-        is_ready = not any(isinstance(step, NotReady) for step in steps)
-        return status(status=status.SERVING if is_ready else status.NOT_SERVING)
+    ) -> Iterator[health_pb2.HealthCheckResponse]:
+        self._server.note(Heard("Watch", text=request.service))
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        state = health_pb2.HealthCheckResponse
+        for step in self._server.take_script(otherwise=[]):
+            match step:
+                case NotReady():
+                    yield state(status=state.NOT_SERVING)
+                case Fail():
+                    abort(step, context)
+                case _:
+                    gone.wait()
+                    return
+        yield state(status=state.SERVING)
+        gone.wait()
 
 
 def _check_avatar(avatar_id: str, context: grpc.ServicerContext) -> None:
