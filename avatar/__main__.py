@@ -1,6 +1,7 @@
 """`python -m avatar`: list the characters, render a video without any server."""
 
 import argparse
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -42,8 +43,27 @@ def main() -> int:
             default=FOLDER,
             help="folder of avatars of your own; default: %(default)s",
         )
+    converting = commands.add_parser("convert", help="public weights into ours")
+    _add_convert(converting)
+    _add_profile(commands.add_parser("profile", help="make converted weights fit to serve"))
+    _add_portrait(commands.add_parser("portrait", help="make an avatar of a photograph"))
     args = parser.parse_args()
     try:
+        if args.command == "convert":
+            from avatar.models.checkpoints.command import run
+
+            run(args)
+            return 0
+        if args.command == "profile":
+            from avatar.engines import profile_command
+
+            profile_command.run(args)
+            return 0
+        if args.command == "portrait":
+            from avatar.engines import portrait_command
+
+            portrait_command.run(args)
+            return 0
         if args.avatars != FOLDER and not args.avatars.expanduser().is_dir():
             raise NotFound(f"there is no folder {args.avatars}")
         if args.command == "list":
@@ -70,11 +90,76 @@ def main() -> int:
             )
             sys.stderr.write(f"\n{args.out}\n")
     except (AvatarError, OSError) as error:
+        if getattr(args, "json", False):
+            reason = error.reason if isinstance(error, AvatarError) else "UNAVAILABLE"
+            about = {"error": {"reason": reason, "message": str(error)}}
+            sys.stdout.write(json.dumps(about) + "\n")
         sys.stderr.write(f"\rerror: {error}\n")  # over a bar that was begun
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--folder", type=Path, required=True, help="where `convert` has put the weights")
+    add("--policy", default="", help="how chunks are denoised; default: the weights' own")
+    add("--size", default="", metavar="WIDTHxHEIGHT", help="default: what suits the policy")
+    add(
+        "--decoder",
+        default="vae",
+        choices=["vae", "tiny_vae"],
+        help="tiny_vae is taew2.1: faster, with less memory, softer; default: %(default)s",
+    )
+    add(
+        "--hold-back",
+        type=int,
+        default=1,
+        metavar="FRAMES",
+        help="of sound that are waited for: better lips, a later answer; default: %(default)s",
+    )
+    add("--device", default="auto", help="that encodes the cast's portraits; default: %(default)s")
+
+
+def _add_portrait(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--image", type=Path, required=True, help="JPEG, PNG or WEBP of one person, from the front")
+    add("--profile", required=True, help="folder of converted weights, or its name in --models")
+    add("--name", required=True, help="the avatar's name in addresses: a-z, 0-9 and _")
+    add("--consent", required=True, metavar="TEXT",
+        help="who agreed that this face is shown, and to what; kept with the avatar")  # fmt: skip
+    add("--display-name", help="name that people see; default: from --name")
+    add("--description", help="one sentence for the lobby")
+    add("--persona", help="who the chat model is told to be; default: a friendly person")
+    add("--prompt", help="what the video model is told to show; default: a person who talks")
+    add("--out", type=Path, metavar="FOLDER",
+        help="folder of avatars to put it into; default: the profile's own")  # fmt: skip
+    add("--models", type=Path, metavar="FOLDER", help="where profiles are found by name")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
+    add("--check", action="store_true", help="only say whether the photograph will do")
+    add("--json", action="store_true", help="a line of JSON for each step, and for an error")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--list", action="store_true", help="name the presets, and whose they are")
+    parser.add_argument("--preset", metavar="NAME", help="what the weights are")
+    parser.add_argument(
+        "--src", type=Path, action="append", default=[], metavar="PATH",
+        help="a file, or a folder of shards; repeat it for weights that build on others: what "
+        "comes later replaces tensors of what came before",
+    )  # fmt: skip
+    parser.add_argument("--dst", type=Path, metavar="FOLDER", help="where the result goes")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="of the numbers written; default: as they are",
+    )
+    parser.add_argument(
+        "--accept-noncommercial",
+        action="store_true",
+        help="your use of weights whose licence forbids commercial use is not commercial",
+    )
 
 
 def _cue(text: str) -> TimedCue:

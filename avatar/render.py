@@ -13,9 +13,10 @@ from avatar.audio.files import decode
 from avatar.audio.loudness import has_sound
 from avatar.audio.resample import resample
 from avatar.audio.video import SOUND_RATE, Mp4Writer
-from avatar.backends import Wish
+from avatar.backends import Running, Wish
 from avatar.cast.avatars import FOLDER, character_of
 from avatar.cast.dance import dance, init_dance
+from avatar.cast.profiles import load_profile
 from avatar.engines import Spec
 from avatar.engines.audio_encoder import AudioEncoderEngine
 from avatar.engines.score import ScoreEngine
@@ -60,12 +61,13 @@ class Pipeline:
 
         `wish` is the back end.
         """
-        score = ScoreEngine.load(profile, avatars, wish)
+        found = load_profile(profile, avatars)
+        running = Running(wish)
+        score = ScoreEngine.load(found, running)
         if audio_scope is not None:
             policy = replace(score.profile.policy, audio_scope=audio_scope)
             score = ScoreEngine(replace(score.profile, policy=policy), score.model, score.backend)
-        decoder = VaeDecoderEngine.load(profile, avatars, wish)
-        return cls(AudioEncoderEngine.load(profile), score, decoder)
+        return cls(AudioEncoderEngine.load(found), score, VaeDecoderEngine.load(found, running))
 
     @property
     def clock(self) -> ChunkClock:

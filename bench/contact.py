@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from avatar.cast.characters import CAST, Character
-from avatar.cast.profile import PROFILES
+from avatar.cast.profiles import PROFILES
 from avatar.render import Pipeline, render_chunks
 from bench.clips import clips
 from bench.options import Options

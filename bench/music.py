@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from avatar.audio.beats import Beat, beat_times, init_beats, track_beats
 from avatar.audio.onsets import HOP
 from avatar.cast.characters import CAST
-from avatar.cast.profile import PROFILES
+from avatar.cast.profiles import PROFILES
 from avatar.media import SPEECH_RATE
 from avatar.render import Mode, Pipeline, render_chunks
 from bench.clips import speech

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import psutil  # type: ignore[import-untyped]  # has no types
 import torch
 
+from avatar.cast.profiles import load_profile
 from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.media import AudioEmbedding, LatentChunk
@@ -82,7 +83,7 @@ def _run(stage: Literal["score", "vae"], chunks: list[AudioEmbedding] | list[Lat
     torch.set_num_threads(1)
     seconds = []
     if stage == "score":
-        score = ScoreEngine.load("tiny")
+        score = ScoreEngine.load(load_profile("tiny"))
         backend = score.backend
         scored = score.init_state(SPEC)
         for embedding in chunks:
@@ -91,7 +92,7 @@ def _run(stage: Literal["score", "vae"], chunks: list[AudioEmbedding] | list[Lat
             _, scored = score.step(embedding, scored)
             seconds.append(time.perf_counter() - began)
     else:
-        vae = VaeDecoderEngine.load("tiny")
+        vae = VaeDecoderEngine.load(load_profile("tiny"))
         backend = vae.backend
         decoded = vae.init_state(SPEC)
         for latents in chunks:

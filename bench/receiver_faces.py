@@ -10,7 +10,7 @@ from scipy.signal import correlate  # type: ignore[import-untyped]  # scipy has 
 
 from avatar.audio.resample import resample
 from avatar.cast.characters import character_of
-from avatar.cast.profile import PROFILES
+from avatar.cast.profiles import PROFILES
 from avatar.errors import NotFound
 from avatar.media import SPEECH_RATE
 from avatar.speech.tts import Speech, Synthesizer

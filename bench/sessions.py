@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.backends import Wish
+from avatar.backends import Running, Wish
 from avatar.cast.characters import CAST
+from avatar.cast.profiles import load_profile
 from avatar.engines import Spec
 from avatar.engines.score import ScoreEngine, ScoreState
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.media import AudioEmbedding, LatentChunk
-from avatar.models.vae import DecoderState
+from avatar.models.vae import VAE, DecoderState
 from avatar.models.vae.model import Reference
 from avatar.render import Pipeline, speech_chunks
 from bench.clips import speech
@@ -41,8 +42,8 @@ def measure(options: Options) -> Values:
     latents = [chunk for chunk, _ in rolled(pipeline.score, spoken)]
     score, decode = [], []
     for wish in BACKENDS:
-        engine = ScoreEngine.load("tiny", wish=wish, max_batch=max(BATCHES))
-        decoder = VaeDecoderEngine.load("tiny", wish=wish)
+        engine = ScoreEngine.load(load_profile("tiny"), Running(wish), max(BATCHES))
+        decoder = VaeDecoderEngine.load(load_profile("tiny"), Running(wish))
         for size in BATCHES:
             say(f"sessions: {wish}, {size} together")
             score.append({"backend": wish, "batch": size, **score_row(engine, spoken, size)})
@@ -97,12 +98,14 @@ def score_row(engine: ScoreEngine, chunks: Sequence[AudioEmbedding], size: int) 
 
 def decode_row(engine: VaeDecoderEngine, chunks: Sequence[LatentChunk], size: int) -> Values:
     """The same of the VAE decoder."""
-    state = joined([engine.init_state(Spec(CAST[i].id, i)) for i in range(size)])
+    states = [engine.init_state(Spec(CAST[i].id, i)) for i in range(size)]
+    model, state = engine.model, joined([s for s in states if isinstance(s, DecoderState)])
+    assert isinstance(model, VAE)
     times: list[float] = []
     with torch.inference_mode():
         for chunk in chunks:
             latents = torch.from_numpy(chunk.latents)[None].repeat(size, 1, 1, 1, 1)
-            _, state = timed(partial(engine.model.decode_parts, latents, state), times)
+            _, state = timed(partial(model.decode_parts, latents, state), times)
     return spread([each / size for each in times[WARM_UP:]], 1000)
 
 
@@ -121,7 +124,11 @@ def kinds(spoken: Sequence[AudioEmbedding], silent: Sequence[AudioEmbedding]) ->
     """A chunk of the score worker while the avatar speaks, at rest, and light."""
     light = [replace(chunk, stamp=replace(chunk.stamp, is_light=True)) for chunk in spoken]
     return [
-        {"backend": wish, "kind": kind, **score_row(ScoreEngine.load("tiny", wish=wish), chunks, 1)}
+        {
+            "backend": wish,
+            "kind": kind,
+            **score_row(ScoreEngine.load(load_profile("tiny"), Running(wish)), chunks, 1),
+        }
         for wish in BACKENDS
         for kind, chunks in (("speaking", spoken), ("at rest", silent), ("light", light))
     ]

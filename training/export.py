@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avatar.cast.characters import CAST
-from avatar.cast.profile import PROFILES
+from avatar.cast.profiles import PROFILES
 from avatar.models.audio_encoder import AudioEncoder
 from avatar.models.dit import DiT
 from avatar.models.vae import VAE, EncoderState

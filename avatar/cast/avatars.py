@@ -7,18 +7,21 @@
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 from avatar.cast import characters
 from avatar.cast.characters import CAST, Character
 from avatar.cast.description import ID, read_fields
-from avatar.errors import AvatarError, CorruptFile, InvalidInput, NotFound
+from avatar.errors import AvatarError, CorruptFile, InvalidInput, NotFound, Unavailable
 
 FOLDER = Path("~/.local/share/talkingmachines/avatars")
 """Where avatars are put and looked for if nothing else is said; `~` is the user's own folder."""
 MANIFEST = "manifest.json"
 DESCRIPTION = "character.toml"
 APPEARANCE = "avatar.safetensors"
+PHOTOGRAPH = "photograph.json"
+"""Of an avatar that was made of one: who agreed to it, and how it was made."""
 NEEDED = (DESCRIPTION, APPEARANCE, "portrait.png")
 
 
@@ -95,6 +98,11 @@ def own_character(folder: Path, name: str) -> Character:
     return character
 
 
+def has_file(folder: Path, name: str, file: str) -> bool:
+    """Whether an avatar has a file, or needs it: one made of a photograph has no preview."""
+    return file in NEEDED or (home(folder) / name / file).is_file()
+
+
 def own_file(folder: Path, name: str, file: str) -> Path:
     """Path of a file of the avatar, once its content is what the manifest says.
 
@@ -128,8 +136,35 @@ def write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n")
 
 
+def install(made: Path, avatars: Path) -> Path:
+    """Put a finished avatar's folder where serving looks for it; an older one is replaced.
+
+    Raises:
+        Unavailable: It cannot be written there.
+    """
+    place = home(avatars) / made.name
+    coming, going = (place.with_name(f".{made.name}.{word}") for word in ("coming", "going"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for rest in (coming, going):
+            shutil.rmtree(rest, ignore_errors=True)
+        shutil.copytree(made, coming)
+        if place.exists():
+            place.rename(going)
+        coming.rename(place)
+        shutil.rmtree(going, ignore_errors=True)
+    except OSError as error:
+        raise Unavailable(
+            f"{error.filename}: {error.strerror}; name another folder with AVATARS_DIR=/path"
+        ) from error
+    return place
+
+
 def _fix(name: str) -> str:
-    return f"make it anew with `make train-character NAME={name}`, or remove its folder"
+    return (
+        f"make it anew with `make train-character NAME={name}` (of a photograph: "
+        "`python -m avatar portrait`), or remove its folder"
+    )
 
 
 def home(folder: Path) -> Path:

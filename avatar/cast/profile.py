@@ -1,60 +1,51 @@
-"""Profiles: a named model with its policy and chunk clock, and how its files are loaded."""
+"""The files of a profile: weights, and what it knows of each avatar."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avatar.cast.avatars import APPEARANCE, FOLDER, own_file, own_names
+from avatar.backends import Running
+from avatar.backends.capture import captured
+from avatar.backends.needs import Picture, WanDecoder, decoder_plan, half_of, score_plan
+from avatar.backends.numbers import check_fp8, fp8_linears, half_where_it_counts
+from avatar.cast.avatars import APPEARANCE, own_file, own_names
+from avatar.cast.profiles import ASSETS, Profile
 from avatar.errors import CorruptFile, NotFound
 from avatar.models.audio_encoder import AudioEncoder, AudioEncoderConfig
-from avatar.models.dit import AudioConfig, DiT, DiTConfig
+from avatar.models.dit import DiT, DiTConfig
+from avatar.models.taehv import TAEHV, TAEHVConfig
 from avatar.models.vae import VAE, VAEConfig
-from avatar.models.weights import MANIFEST, check_file, load_into, read_model
-from avatar.sampling.policy import NATIVE_2_STEP, Policy
+from avatar.models.vae_wan import WanVAE, WanVAEConfig
+from avatar.models.wav2vec2 import SpeechFeatures, Wav2Vec2, Wav2Vec2Config, multitalk, native, s2v
+from avatar.models.weights import (
+    CONVERT_FIX,
+    GIT_FIX,
+    MANIFEST,
+    check_file,
+    config_of,
+    describes,
+    load_into,
+    place_into,
+    read_header,
+    read_model,
+)
 from avatar.sampling.rollout import Portrait
-from avatar.timebase import ChunkClock
 
-ASSETS = Path(__file__).parent.parent / "assets"
-
-
-@dataclass(frozen=True)
-class Profile:
-    """`size` is the picture's side in pixels; `folder` holds weights and portraits.
-
-    `avatars` is the folder of the user's own, see `avatar.cast.avatars`.
-    """
-
-    name: str
-    clock: ChunkClock
-    policy: Policy
-    size: int
-    folder: Path
-    avatars: Path = FOLDER
-
-
-TINY_POLICY = replace(NATIVE_2_STEP, audio_gain=1.3, head_gain=1.2)
-
-PROFILES = {
-    "tiny": Profile("tiny", ChunkClock(25, 3, 4), TINY_POLICY, 256, ASSETS / "tiny"),
-}
-
-
-def load_profile(name: str, avatars: Path = FOLDER) -> Profile:
-    """Raises NotFound, naming the profiles there are."""
-    if name not in PROFILES:
-        raise NotFound(f"profile {name!r} does not exist; there are {', '.join(PROFILES)}")
-    return replace(PROFILES[name], avatars=avatars)
+CPU = torch.device("cpu")
+CPU_RUNNING = Running(device="cpu")
+CHECKED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a profile knows of one avatar: `portrait` is (size, size, 3) uint8.
+    """What a profile knows of one avatar: `portrait` is (height, width, 3) uint8.
 
     `features` is what training one's own character added to the decoder's features of the
     portrait, at 1/8, 1/4 and 1/2: (1, C, h, w) each; empty where nothing was.
@@ -63,6 +54,8 @@ class Appearance:
     portrait: NDArray[np.uint8]
     model_portrait: Portrait
     features: tuple[Tensor, ...] = ()
+    text: Tensor | None = None
+    image: Tensor | None = None
 
 
 def load_appearance(profile: Profile, avatar: str) -> Appearance:
@@ -80,23 +73,38 @@ def load_appearance(profile: Profile, avatar: str) -> Appearance:
         if made_for != weights_of(profile):
             raise CorruptFile(
                 f"{path} was made for other weights than this version has; "
-                f"make it anew with `make train-character NAME={avatar}`"
+                f"make it anew with `make train-character NAME={avatar}` (of a photograph: "
+                "`python -m avatar portrait`)"
             )
     else:
         shipped = sorted(p.parent.name for p in profile.folder.glob(f"*/{APPEARANCE}"))
         known = ", ".join([*shipped, *own_names(profile.avatars)])
         raise NotFound(f"avatar {avatar!r} does not exist; there are {known}")
-    portrait = Portrait(tensors["sink_latents"][None], tensors["face_mask"][None].float())
+    batched = {name: each[None].float() for name, each in tensors.items() if name in BATCHED}
+    portrait = Portrait(
+        batched["sink_latents"],
+        batched["face_mask"],
+        batched.get("image_channels"),
+        batched.get("motion_latents"),
+    )
     features = tuple(tensors[name].float() for name in FEATURES if name in tensors)
-    return Appearance(tensors["portrait"].numpy(), portrait, features)
+    pixels = tensors["portrait"].numpy()
+    if pixels.shape != (profile.height, profile.width, 3):
+        raise CorruptFile(
+            f"the portrait of {avatar} is {pixels.shape[0]} x {pixels.shape[1]} pixels, the "
+            f"profile {profile.name} has {profile.height} x {profile.width}: make it anew for it"
+        )
+    return Appearance(pixels, portrait, features, batched.get("text"), batched.get("image"))
 
 
 FEATURES = ("features8", "features4", "features2")
 """Names of `Appearance.features` in the file; all or none."""
+BATCHED = ("sink_latents", "face_mask", "image_channels", "motion_latents", "text", "image")
+"""Names of what models take one of a session; all but the first two only where one needs it."""
 
 
 def save_appearance(tensors: dict[str, Tensor], path: Path, made_for: str) -> None:
-    """Write `sink_latents` (S, C, h, w), `face_mask` (tokens,), `portrait` (size, size, 3).
+    """Write `sink_latents` (S, C, h, w), `face_mask` (tokens,), `portrait` (height, width, 3).
 
     And, where there are any, `FEATURES`. `made_for` is `weights_of` the profile.
     """
@@ -123,30 +131,100 @@ def _read_appearance(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         with safe_open(path, "pt") as file:
             needed = ("sink_latents", "face_mask", "portrait")
-            more = tuple(name for name in FEATURES if name in file.keys())
+            more = tuple(name for name in (*FEATURES, *BATCHED[2:]) if name in file.keys())
             tensors = {name: file.get_tensor(name) for name in (*needed, *more)}
             return tensors, (file.metadata() or {}).get("made_for", "")
     except SafetensorError as error:
         raise CorruptFile(f"{path} is no avatar of this project: {error}") from error
 
 
+def weight_file(profile: Profile, name: str) -> Path:
+    """Path of `<name>.safetensors`; that its content is the manifest's is checked up to 1 GiB.
+
+    To read 30 GB once more for that would take as long as to load them; what is cut short or of
+    other shapes is found in any case.
+
+    Raises:
+        NotFound: It is not there.
+        CorruptFile: Its checksum is another.
+    """
+    file = f"{name}.safetensors"
+    fix = GIT_FIX if profile.folder.parent == ASSETS else CONVERT_FIX
+    path = profile.folder / file
+    if path.is_file() and path.stat().st_size > CHECKED_BYTES:
+        return path
+    return check_file(profile.folder, file, fix)
+
+
 def load_audio_encoder(profile: Profile) -> AudioEncoder:
-    path = check_file(profile.folder, "audio_encoder.safetensors")
+    path = weight_file(profile, profile.audio_encoder)
     tensors, config = read_model(path)
     config["dilations"] = tuple(config["dilations"])
     return load_into(AudioEncoder(AudioEncoderConfig(**config)), tensors, path)
 
 
-def load_dit(profile: Profile) -> DiT:
-    path = check_file(profile.folder, "dit.safetensors")
-    tensors, config = read_model(path)
-    config["audio"] = AudioConfig(**config["audio"]) if config["audio"] else None
-    config["grid"] = tuple(config["grid"]) if config["grid"] else None
-    return load_into(DiT(DiTConfig(**config)), tensors, path)
+def load_speech_features(profile: Profile, device: torch.device = CPU) -> SpeechFeatures:
+    """wav2vec2 with the profile's recipe; `load_audio_encoder` is for the recipe "own".
+
+    Raises:
+        CorruptFile: The file is of another network.
+    """
+    path = weight_file(profile, profile.audio_encoder)
+    config = config_of(Wav2Vec2Config, read_header(path))
+    with torch.device("meta"):
+        model = Wav2Vec2(config)
+    model = place_into(model, path, device, lambda name: torch.float32)
+    make = {"multitalk": multitalk, "s2v": s2v, "native": native}[profile.hearing]
+    recipe = make(profile.clock.fps, profile.hold_back_frames)
+    return SpeechFeatures(model, recipe, profile.clock.frames_per_chunk)
+
+
+def load_dit(profile: Profile, running: Running = CPU_RUNNING, device: torch.device = CPU) -> DiT:
+    """The profile's DiT on its device, in the numbers that it computes with there.
+
+    Raises:
+        Unavailable: It does not fit there, with the sum of what it needs.
+    """
+    path = weight_file(profile, profile.dit)
+    config = config_of(DiTConfig, read_header(path))
+    with torch.device("meta"):
+        model = DiT(config)
+    picture = Picture(profile.height, profile.width)
+    score_plan(model, profile.policy, picture, running, device).check()
+    model = place_into(model, path, device, half_where_it_counts(model, half_of(device)))
+    if running.linears == "fp8":
+        check_fp8(device)
+        fp8_linears(model.blocks)
+    return captured(model, running.capture, device)
+
+
+def load_decoder(
+    profile: Profile, running: Running = CPU_RUNNING, device: torch.device = CPU
+) -> VAE | WanDecoder:
+    """What makes frames of the profile's latents: the default avatar's, Wan's, or the tiny one.
+
+    Raises:
+        Unavailable: It does not fit there, with the sum of what it needs.
+    """
+    path = weight_file(profile, profile.decoder)
+    header = read_header(path)
+    model: WanDecoder
+    with torch.device("meta"):
+        if describes(WanVAEConfig, header):
+            model = WanVAE(config_of(WanVAEConfig, header))
+        elif describes(TAEHVConfig, header):
+            model = TAEHV(config_of(TAEHVConfig, header))
+        else:
+            return load_vae(profile)
+    picture = Picture(profile.height, profile.width)
+    channels = model.config.latent_channels
+    decoder_plan(model, channels, picture, running, device).check()
+    half = half_of(device)
+    return place_into(model, path, device, lambda name: half)
 
 
 def load_vae(profile: Profile) -> VAE:
-    path = check_file(profile.folder, "vae.safetensors")
+    path = weight_file(profile, profile.decoder)
     tensors, config = read_model(path)
     for name in ("motion_dims", "encoder_dims", "decoder_dims"):
         config[name] = tuple(config[name])

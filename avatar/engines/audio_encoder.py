@@ -5,7 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avatar.cast.profile import Profile, load_audio_encoder, load_profile
+from avatar.cast.profile import load_audio_encoder
+from avatar.cast.profiles import Profile
 from avatar.engines import SessionSpec
 from avatar.errors import InvalidInput
 from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, AudioEmbedding
@@ -21,9 +22,9 @@ class AudioEncoderEngine:
         self.samples_per_latent = profile.clock.samples_per_latent(SPEECH_RATE)
 
     @classmethod
-    def load(cls, profile: str) -> "AudioEncoderEngine":
-        loaded = load_profile(profile)
-        return cls(loaded, load_audio_encoder(loaded))
+    def load(cls, profile: Profile) -> "AudioEncoderEngine":
+        """Raises AvatarError for damaged weights."""
+        return cls(profile, load_audio_encoder(profile))
 
     def init_state(self, request: SessionSpec) -> Tensor:
         return self.model.init_state()
@@ -34,12 +35,7 @@ class AudioEncoderEngine:
         Raises:
             InvalidInput: Another sample rate, or not exactly one chunk of samples.
         """
-        if chunk.sample_rate != SPEECH_RATE:
-            raise InvalidInput(f"{chunk.sample_rate} Hz given, {SPEECH_RATE} Hz expected")
-        if len(chunk.samples) != self.samples_per_chunk:
-            raise InvalidInput(
-                f"{len(chunk.samples)} samples given, {self.samples_per_chunk} a chunk expected"
-            )
+        check_samples(chunk, self.samples_per_chunk)
         tokens, following = self._embed(chunk.samples, state)
         reach = LOOKAHEAD_LATENTS * self.samples_per_latent
         ahead = np.zeros(reach, np.float32)
@@ -58,3 +54,11 @@ class AudioEncoderEngine:
         tokens, state = self.model(torch.from_numpy(samples)[None], state)
         per_latent = tokens[0].unflatten(0, (len(samples) // self.samples_per_latent, -1))
         return per_latent.numpy(), state
+
+
+def check_samples(chunk: AudioChunk, expected: int) -> None:
+    """Raises InvalidInput for another sample rate, or not exactly one chunk of samples."""
+    if chunk.sample_rate != SPEECH_RATE:
+        raise InvalidInput(f"{chunk.sample_rate} Hz given, {SPEECH_RATE} Hz expected")
+    if len(chunk.samples) != expected:
+        raise InvalidInput(f"{len(chunk.samples)} samples given, {expected} a chunk expected")

@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.cast.avatars import FOLDER, character_of
+from avatar.cast.avatars import character_of
+from avatar.cast.profiles import PROFILES, Profile
 from avatar.engines import SessionSpec
 from avatar.engines.pattern import (
     CELLS,
@@ -33,11 +33,9 @@ from avatar.media import (
     LatentChunk,
 )
 from avatar.speech.marker import COUNT, STALL_STAGES, STALL_UNIT_MS, Stall, StallStage, order_of
-from avatar.speech.tones import SYMBOL_S, read_tones
-from avatar.timebase import ChunkClock
+from avatar.speech.tones import read_tones
 
-CLOCK = ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4)
-SIZE = 256
+MARKER = PROFILES["marker"]
 HISTORY = round(0.064 * SPEECH_RATE)
 """Samples before a chunk in which a symbol of its first frame may begin."""
 
@@ -58,9 +56,9 @@ class Heard:
 class MarkerAudioEncoder:
     """Reads the tone of each frame out of the sound itself: its onset too, to a millisecond."""
 
-    def __init__(self, sleep: Sleep = time.sleep) -> None:
-        self._sleep = sleep
-        self._samples = CLOCK.samples_per_chunk(SPEECH_RATE)
+    def __init__(self, sleep: Sleep = time.sleep, profile: Profile = MARKER) -> None:
+        self._sleep, self._clock = sleep, profile.clock
+        self._samples = profile.clock.samples_per_chunk(SPEECH_RATE)
 
     def init_state(self, request: SessionSpec) -> Heard:
         return Heard()
@@ -73,12 +71,12 @@ class MarkerAudioEncoder:
                 f"{self._samples} at {SPEECH_RATE} Hz expected"
             )
         sound = np.concatenate([state.samples, chunk.samples])
-        frames = np.zeros((CLOCK.frames_per_chunk, FEATURES), np.float32)
+        clock, frame_ms = self._clock, 1000 / self._clock.fps
+        frames = np.zeros((clock.frames_per_chunk, FEATURES), np.float32)
         order = state.order
         for heard in read_tones(sound):
             onset_ms = 1000 * (heard.start_s - HISTORY / SPEECH_RATE)
-            latest_ms = 1000 * SYMBOL_S + EARLIEST_PHASE_MS
-            frame = math.ceil((onset_ms - latest_ms) / (1000 * SYMBOL_S))
+            frame = math.ceil((onset_ms - frame_ms - EARLIEST_PHASE_MS) / frame_ms)
             if not 0 <= frame < len(frames):
                 continue  # the chunk before has shown it, or the next one will
             if order is not None and (stall := order_of(order, heard.symbol)):
@@ -86,8 +84,8 @@ class MarkerAudioEncoder:
                 if stall.stage == "audio_encoder":
                     _stand_still(stall, self._sleep)
             order = heard.symbol if heard.symbol >= COUNT else None
-            frames[frame, :3] = 1, heard.symbol, onset_ms - frame * 1000 * SYMBOL_S
-        tokens = frames.reshape(CLOCK.latents_per_chunk, CLOCK.frames_per_latent, FEATURES)
+            frames[frame, :3] = 1, heard.symbol, onset_ms - frame * frame_ms
+        tokens = frames.reshape(clock.latents_per_chunk, clock.frames_per_latent, FEATURES)
         unknown = np.zeros((LOOKAHEAD_LATENTS, *tokens.shape[1:]), np.float32)
         embedding = AudioEmbedding(
             chunk.stamp, tokens, unknown, chunk.last, chunk.behaviour, chunk.cues
@@ -101,20 +99,21 @@ class MarkerScore:
     Beside them the behaviour it is told, and its cues, which take turns over the chunk's frames.
     """
 
-    def __init__(self, sleep: Sleep = time.sleep, avatars: Path = FOLDER) -> None:
-        self._sleep, self._avatars = sleep, avatars
+    def __init__(self, sleep: Sleep = time.sleep, profile: Profile = MARKER) -> None:
+        self._sleep, self._profile = sleep, profile
 
     def init_state(self, request: SessionSpec) -> None:
         """Raises NotFound for an unknown avatar."""
-        character_of(request.avatar, self._avatars)
+        character_of(request.avatar, self._profile.avatars)
 
     def step(self, chunk: AudioEmbedding, state: None) -> tuple[LatentChunk, None]:
         """Raises InvalidInput where the embedding is not the marker encoder's."""
-        expected = (CLOCK.latents_per_chunk, CLOCK.frames_per_latent, FEATURES)
+        clock = self._profile.clock
+        expected = (clock.latents_per_chunk, clock.frames_per_latent, FEATURES)
         if chunk.tokens.shape != expected:
             raise InvalidInput(f"embedding of {chunk.tokens.shape} given, {expected} expected")
         marks = [
-            _mark(features, chunk, index)
+            _mark(features, chunk, index, clock.frames_per_chunk)
             for index, features in enumerate(chunk.tokens.reshape(-1, FEATURES))
         ]
         _obey("score_worker", marks, self._sleep)
@@ -127,12 +126,12 @@ class MarkerScore:
 class MarkerVaeDecoder:
     """Draws the blocks."""
 
-    def __init__(self, sleep: Sleep = time.sleep, avatars: Path = FOLDER) -> None:
-        self._sleep, self._avatars = sleep, avatars
+    def __init__(self, sleep: Sleep = time.sleep, profile: Profile = MARKER) -> None:
+        self._sleep, self._profile = sleep, profile
 
     def init_state(self, request: SessionSpec) -> None:
         """Raises NotFound for an unknown avatar."""
-        character_of(request.avatar, self._avatars)
+        character_of(request.avatar, self._profile.avatars)
 
     def step(self, chunk: LatentChunk, state: None) -> tuple[FrameChunk, None]:
         """Raises InvalidInput where the latents are not the marker painter's."""
@@ -142,15 +141,16 @@ class MarkerVaeDecoder:
             )
         blocks: list[Blocks] = [each > 0.5 for each in chunk.latents.reshape(-1, CELLS, CELLS)]
         _obey("vae_decoder", [mark_of(each) for each in blocks], self._sleep)
-        frames = np.stack([draw(each, SIZE) for each in blocks])
+        height, width = self._profile.height, self._profile.width
+        frames = np.stack([draw(each, height, width) for each in blocks])
         return FrameChunk(chunk.stamp, frames, chunk.last), None
 
 
-def _mark(features: NDArray[Any], chunk: AudioEmbedding, index: int) -> Mark:
+def _mark(features: NDArray[Any], chunk: AudioEmbedding, index: int, frames_per_chunk: int) -> Mark:
     """Of the chunk's frame `index`."""
     has_symbol, symbol, phase_ms, stage, units = features.tolist()
     return Mark(
-        (chunk.stamp.seq * CLOCK.frames_per_chunk + index) % FRAME_NUMBERS,
+        (chunk.stamp.seq * frames_per_chunk + index) % FRAME_NUMBERS,
         chunk.stamp.epoch % EPOCHS,
         int(symbol) if has_symbol else None,
         phase_ms if has_symbol else 0.0,

@@ -25,9 +25,10 @@ _CLEAR = 80
 class Mark:
     """What one frame shows.
 
-    `frame` is its number in the session, modulo FRAME_NUMBERS, so its media time is `frame` / 25 s;
+    `frame` is its number in the session, modulo FRAME_NUMBERS, which is its media time in frames;
     `epoch` is modulo EPOCHS. `symbol` is the tone that belongs to it, None where there is none;
-    `phase_ms` says how long after the frame's beginning that tone's onset is, -32 to 8 ms.
+    `phase_ms` says how long after the frame's beginning that tone's onset is: -32 to 8 ms at
+    25 fps, -32 to 30.5 ms at 16.
     `behaviour` and `cue` are what the score worker was told; a stall hides the cue.
     """
 
@@ -91,10 +92,10 @@ def mark_of(blocks: Blocks) -> Mark | None:
     )
 
 
-def draw(blocks: Blocks, size: int) -> NDArray[np.uint8]:
-    """(size, size, 3) grey picture; `size` is a multiple of 8."""
+def draw(blocks: Blocks, height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width, 3) grey picture; both are multiples of 8."""
     levels = np.where(blocks, _WHITE, _BLACK).astype(np.uint8)
-    grey = levels.repeat(size // CELLS, 0).repeat(size // CELLS, 1)
+    grey = levels.repeat(height // CELLS, 0).repeat(width // CELLS, 1)
     return np.repeat(grey[..., None], 3, 2)
 
 

@@ -1,65 +1,102 @@
 """Latents to frames."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from avatar.backends import TORCH, Backend, Wish
-from avatar.backends.graph import choose_graph
+from avatar.backends import ANYHOW, TORCH, Backend, Running
+from avatar.backends.device import Lane, choose_device
+from avatar.backends.needs import WanDecoder
 from avatar.backends.vae import OpenVinoVAE
-from avatar.cast.avatars import FOLDER
-from avatar.cast.profile import Profile, load_appearance, load_profile, load_vae
+from avatar.cast.profile import Appearance, load_appearance, load_decoder, load_vae
+from avatar.cast.profiles import Profile
 from avatar.engines import SessionSpec
+from avatar.engines.choice import graph_or_torch
 from avatar.errors import InvalidInput
 from avatar.media import FrameChunk, LatentChunk
+from avatar.models.taehv import TAEHVState
 from avatar.models.vae import VAE, DecoderState
 from avatar.models.vae.model import Reference
+from avatar.models.vae_wan import WanDecoderState
+
+State = DecoderState | WanDecoderState | TAEHVState
+Decode = Callable[[Tensor, State], tuple[list[Tensor], State]]
 
 
 class VaeDecoderEngine:
-    """State is the last latent and frame, and the portrait's features; the sink is not played."""
+    """The sink primes the decoder and is not played: every chunk after it is whole.
 
-    def __init__(self, profile: Profile, model: VAE, backend: Backend = TORCH) -> None:
+    State is what the model keeps of the past: of the default avatar's the last latent and the
+    portrait's features.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        model: VAE | WanDecoder,
+        backend: Backend = TORCH,
+        lane: Lane | None = None,
+    ) -> None:
         self.profile, self.model, self.backend = profile, model, backend
+        self._lane = lane or Lane(torch.device("cpu"))
 
     @classmethod
-    def load(cls, profile: str, avatars: Path = FOLDER, wish: Wish = "auto") -> "VaeDecoderEngine":
-        """Raises AvatarError for damaged weights, or a back end by name that cannot be had."""
-        loaded = load_profile(profile, avatars)
-        model = load_vae(loaded)
-        graph, backend = choose_graph(wish, loaded.folder, "vae", {})
-        return cls(loaded, model if graph is None else OpenVinoVAE(model, graph), backend)
+    def load(cls, profile: Profile, running: Running = ANYHOW) -> "VaeDecoderEngine":
+        """Raises AvatarError for damaged weights, a back end or a device that cannot be had."""
+        graph, backend = graph_or_torch(running, profile, "vae", {})
+        if graph is not None:
+            return cls(profile, OpenVinoVAE(load_vae(profile), graph), backend)
+        device = choose_device(running.device)
+        model = load_decoder(profile, running, device)
+        # these networks are kept in half precision themselves: no autocast
+        return cls(profile, model, backend, Lane(device))
 
-    @torch.inference_mode()
-    def init_state(self, request: SessionSpec) -> DecoderState:
+    def init_state(self, request: SessionSpec) -> State:
         """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""
         appearance = load_appearance(self.profile, request.avatar)
-        pixels = torch.from_numpy(appearance.portrait).permute(2, 0, 1)[None].float()
-        state = self.model.init_decoder(pixels / 127.5 - 1)
+        with self._lane.open():
+            if isinstance(self.model, VAE):
+                return self._with_features(self.model, appearance)
+            return self.model.primed_decoder(
+                self._lane.take(appearance.model_portrait.sink_latents)
+            )
+
+    def _with_features(self, model: VAE, appearance: Appearance) -> DecoderState:
+        take = self._lane.take
+        pixels = take(torch.from_numpy(appearance.portrait)).permute(2, 0, 1)[None].float()
+        state = model.init_decoder(pixels / 127.5 - 1)
         reference = state.reference
         if appearance.features:
-            both = zip(reference.features, appearance.features, strict=True)
+            both = zip(reference.features, map(take, appearance.features), strict=True)
             eighth, quarter, half = (drawn + learned for drawn, learned in both)
             reference = Reference(reference.pixels, (eighth, quarter, half))
-        # the sink primes the decoder: every chunk after it is whole
-        return DecoderState(appearance.model_portrait.sink_latents[:, -1], reference)
+        return DecoderState(take(appearance.model_portrait.sink_latents[:, -1]), reference)
 
-    @torch.inference_mode()
-    def step(self, chunk: LatentChunk, state: DecoderState) -> tuple[FrameChunk, DecoderState]:
+    def step(self, chunk: LatentChunk, state: State) -> tuple[FrameChunk, State]:
         """Raises InvalidInput where the latents have another shape than this VAE's."""
-        side = self.profile.size // 8
-        expected = (self.model.config.latent_channels, side, side)
+        height, width = self.profile.height // 8, self.profile.width // 8
+        expected = (self.model.config.latent_channels, height, width)
         if chunk.latents.shape[1:] != expected:
             raise InvalidInput(
                 f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected"
             )
-        latents = torch.from_numpy(np.ascontiguousarray(chunk.latents))[None]
-        parts, following = self.model.decode_parts(latents, state)
-        pictures = [picture for part in parts for picture in part[0]]
-        _, height, width = pictures[0].shape
-        frames = torch.empty(len(pictures), height, width, 3, dtype=torch.uint8)
-        for frame, picture in zip(frames, pictures, strict=True):  # one fits into the cache
-            levels = torch.add(128.0, picture, alpha=127.5).clamp_(0, 255).byte()
-            torch.stack(tuple(levels), -1, out=frame)
-        return FrameChunk(chunk.stamp, frames.numpy(), chunk.last), following
+        with self._lane.open():
+            latents = self._lane.take(np.ascontiguousarray(chunk.latents))[None]
+            decode: Decode = self.model.decode_parts  # type: ignore[assignment]  # its own state
+            parts, following = decode(latents, state)
+            # a part is on its way to the CPU while the next is still being decoded
+            landings = [self._lane.send([as_bytes(part[0])]) for part in parts]
+        frames = np.concatenate([each.numpy() for landing in landings for each in landing.wait()])
+        return FrameChunk(chunk.stamp, frames, chunk.last), following
+
+
+def as_bytes(pictures: Tensor) -> Tensor:
+    """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) uint8."""
+    count, _, height, width = pictures.shape
+    frames = torch.empty(count, height, width, 3, dtype=torch.uint8, device=pictures.device)
+    for frame, picture in zip(frames, pictures, strict=True):  # one fits into a CPU's cache
+        levels = torch.add(128.0, picture.float(), alpha=127.5).clamp_(0, 255).byte()
+        torch.stack(tuple(levels), -1, out=frame)
+    return frames

@@ -3,10 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -34,8 +37,14 @@ def write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(entries, indent=1) + "\n")
 
 
-def check_file(folder: Path, name: str) -> Path:
+GIT_FIX = "restore it with `git checkout`"
+CONVERT_FIX = "convert it anew, see docs/checkpoints.md"
+
+
+def check_file(folder: Path, name: str, fix: str = GIT_FIX) -> Path:
     """Path of `name` in `folder`, once its content is what the manifest says.
+
+    `fix` is what mends a file that is not.
 
     Raises:
         NotFound: No such file, or no manifest.
@@ -46,13 +55,12 @@ def check_file(folder: Path, name: str) -> Path:
         expected = json.loads((folder / MANIFEST).read_text())[name]
         actual = sha256_of(path)
     except FileNotFoundError as error:
-        raise NotFound(f"{error.filename} is missing; restore it with `git checkout`") from error
+        raise NotFound(f"{error.filename} is missing; {fix}") from error
     except (KeyError, json.JSONDecodeError) as error:
         raise CorruptFile(f"{folder / MANIFEST} does not list {name}") from error
     if actual != expected:
         raise CorruptFile(
-            f"{path} is damaged: sha256 {actual[:12]}…, expected {expected[:12]}…; "
-            "restore it with `git checkout` or train anew with `make train`"
+            f"{path} is damaged: sha256 {actual[:12]}…, expected {expected[:12]}…; {fix}"
         )
     return path
 
@@ -87,16 +95,98 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise CorruptFile(f"{path} is no weight file of this project: {error}") from error
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a weight file says of itself: architecture, and each tensor's type and shape."""
+
+    path: Path
+    config: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    preset: str = ""
+
+
+def read_header(path: Path) -> Header:
+    """Raises NotFound without the file, CorruptFile where it is none of this project."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        return Header(path, json.loads(metadata["config"]), shapes, metadata.get("preset", ""))
+    except FileNotFoundError as error:
+        raise NotFound(f"{path} is missing") from error
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise CorruptFile(f"{path} is no weight file of this project: {error}") from error
+
+
+def describes(kind: type[Any], header: Header) -> bool:
+    """Whether the header's architecture has exactly the fields of this dataclass."""
+    return {field.name for field in dataclasses.fields(kind)} == header.config.keys()
+
+
+def config_of(kind: type[Config], header: Header) -> Config:
+    """The header's architecture as `kind`, a frozen dataclass that may hold others.
+
+    Raises:
+        CorruptFile: It is that of another network, or of another version.
+    """
+    given, known = header.config.keys(), {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(given - known):
+        raise CorruptFile(f"{header.path}: {kind.__name__} has no {', '.join(unknown)}")
+    try:
+        return TypeAdapter(kind).validate_python(header.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or kind.__name__
+        raise CorruptFile(f"{header.path}: {where}: {first['msg']}") from error
+
+
+def place_into(
+    model: Model,
+    path: Path,
+    device: torch.device,
+    numbers: Callable[[str], torch.dtype],
+) -> Model:
+    """Fill a model that was built on the meta device, tensor by tensor, right on its own device.
+
+    `numbers` says for each tensor's name in which numbers it is kept there. On a GPU no more
+    than one is in the CPU's memory at a time.
+
+    Raises:
+        CorruptFile: A tensor is missing, unexpected, or of another shape.
+    """
+    own, placed = model.state_dict(), {}
+    with safe_open(path, "pt") as file:
+        check_names(own, dict.fromkeys(file.keys()), path)
+        for name, wanted in own.items():
+            tensor = file.get_tensor(name)
+            if tensor.shape != wanted.shape:
+                raise CorruptFile(_odd_shape(path, name, tensor.shape, wanted.shape))
+            placed[name] = tensor.to(device, numbers(name), copy=True)  # no view of the mapped file
+    model.load_state_dict(placed, assign=True)
+    # what is no weight was made here, with real numbers
+    return model.to(device).eval().requires_grad_(False)
+
+
+def check_names(own: Mapping[str, object], given: Mapping[str, object], path: Path) -> None:
+    """Raises CorruptFile that names a few of what is missing or unexpected."""
+    missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    if missing or unexpected:
+        raise CorruptFile(
+            f"{path}: {len(missing)} tensors missing {missing[:5]}, "
+            f"{len(unexpected)} unexpected {unexpected[:5]}"
+        )
+
+
 def load_into(model: Model, tensors: dict[str, torch.Tensor], path: Path) -> Model:
     """Copy tensors into the model, refusing what is missing, unexpected or of another shape."""
     own = model.state_dict()
-    missing, unexpected = own.keys() - tensors.keys(), tensors.keys() - own.keys()
-    if missing or unexpected:
-        raise CorruptFile(f"{path}: missing {sorted(missing)}, unexpected {sorted(unexpected)}")
+    check_names(own, tensors, path)
     for key, tensor in tensors.items():
         if own[key].shape != tensor.shape:
-            raise CorruptFile(
-                f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(own[key].shape)}"
-            )
+            raise CorruptFile(_odd_shape(path, key, tensor.shape, own[key].shape))
     model.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
     return model.eval().requires_grad_(False)
+
+
+def _odd_shape(path: Path, name: str, given: torch.Size, expected: torch.Size) -> str:
+    return f"{path}: {name} has shape {tuple(given)}, expected {tuple(expected)}"

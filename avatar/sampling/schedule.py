@@ -36,11 +36,16 @@ def chunk_noise(shape: tuple[int, ...], seed: int, epoch: int, seq: int, step: i
 
     A chunk that is made again, on whatever worker, is the same chunk.
     """
+    generator = torch.Generator().manual_seed(drawn(seed, epoch, seq, step) & (_MASK >> 1))
+    return torch.randn(shape, generator=generator)
+
+
+def drawn(seed: int, epoch: int, seq: int, step: int) -> int:
+    """64 random bits that depend on nothing but the arguments."""
     key = 0
     for part in (seed, epoch, seq, step):
         key = _splitmix64(key ^ (part & _MASK))
-    generator = torch.Generator().manual_seed(key & (_MASK >> 1))
-    return torch.randn(shape, generator=generator)
+    return key
 
 
 _MASK = (1 << 64) - 1

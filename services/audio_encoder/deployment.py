@@ -19,10 +19,15 @@ class AudioEncoder(ComputeWorker[Any, AudioChunk, AudioEmbedding]):
 
 def _load(config: AppConfig) -> Engine[Any, AudioChunk, AudioEmbedding]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if config.profile == "marker":
+    profile = config.model
+    if profile.kind == "marker":
         from avatar.engines.marker import MarkerAudioEncoder
 
-        return MarkerAudioEncoder()
-    from avatar.engines.audio_encoder import AudioEncoderEngine
+        return MarkerAudioEncoder(profile=profile)
+    if profile.hearing == "own":
+        from avatar.engines.audio_encoder import AudioEncoderEngine
 
-    return AudioEncoderEngine.load(config.profile)
+        return AudioEncoderEngine.load(profile)
+    from avatar.engines.speech_features import SpeechFeaturesEngine
+
+    return SpeechFeaturesEngine.load(profile, config.running("audio_encoder"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avatar.bus import Lease
 from avatar.cast.avatars import character_of
 from avatar.cast.characters import CAST, Character
+from avatar.cast.profiles import Kind
 from avatar.errors import InvalidInput, TooLarge
 from avatar.media import SPEECH_RATE, AudioChunk, StageName, Stamp, TimedCue, TurnEvent, TurnKind
 from avatar.speech.asr import RemoteRecognizer, WhisperRecognizer
@@ -112,7 +113,8 @@ class AudioLlm:
         out = Outbound(inbound, lease.fence)
         async with task_group() as tasks:
             tasks.create_task(out.run())
-            await self._live.converse(inbound, out, character)
+            answers = inbound.request.options.get("answers") != "client"
+            await self._live.converse(inbound, out, character, answers)
             out.finish()
 
     async def _serve_question(self, inbound: Inbound, lease: Lease, character: Character) -> None:
@@ -220,13 +222,13 @@ def load_cascade(config: AppConfig, environment: Environment, executor: Executor
         ChatClient(server(chat.chat_model), ReplyStyle(offers_cues=True))
         if chat.chat_model
         else open_local_chat(slots=config.slots),
-        _voice(config.profile, server(chat.tts_model) if chat.tts_model else None),
+        _voice(config.model.kind, server(chat.tts_model) if chat.tts_model else None),
         VoiceDetector(),
         executor,
     )
 
 
-def _voice(profile: str, server: ModelServer | None) -> Synthesizer:
-    if profile == "marker":
+def _voice(kind: Kind, server: ModelServer | None) -> Synthesizer:
+    if kind == "marker":
         return MarkerSynthesizer()
     return RemoteSynthesizer(server) if server is not None else HibariSynthesizer()

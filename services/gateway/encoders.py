@@ -1,14 +1,16 @@
 """A call's sound and pictures as packets: Opus, and VP8 or H.264 at a rate the network takes."""
 
+import io
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from PIL import Image
 
 from avatar.timebase import TICKS_PER_SECOND
 from services.gateway.media import BLOCK_SAMPLES, PLAYED_RATE, Block, Picture
@@ -25,6 +27,7 @@ OPUS_AHEAD: Final = 312
 
 START_BITS_PER_S: Final = 1_000_000
 START_PIXELS: Final = 256 * 256
+USUAL_FPS: Final = 25
 """Pictures of this size start at START_BITS_PER_S; four times as many pixels take twice that."""
 RAISE_INTERVAL_S: Final = 5.0
 LOWER_INTERVAL_S: Final = 1.0
@@ -47,6 +50,11 @@ _H264: Final = {
     "forced-idr": "1",
     "x264-params": "keyint=infinite:scenecut=0:repeat-headers=1",
 }
+
+
+FeedCodec = PictureCodec | Literal["JPEG"]
+"""WebRTC's, and what needs no decoder that remembers."""
+JPEG_QUALITY: Final = 85
 
 
 class SoundEncoder:
@@ -82,8 +90,9 @@ class SoundEncoder:
 class PictureEncoder:
     """VP8 or H.264 without delay; begins anew, with a whole picture, where size or rate change."""
 
-    def __init__(self, codec: PictureCodec) -> None:
-        self._name = codec
+    def __init__(self, codec: PictureCodec, fps: int = USUAL_FPS) -> None:
+        """`fps` is what bits are counted with; the pictures' own instants say when."""
+        self._name, self._fps = codec, fps
         self._codec: VideoCodecContext | None = None
         self._bits_per_s = 0
 
@@ -123,7 +132,7 @@ class PictureEncoder:
         codec.pix_fmt = "yuv420p"
         codec.bit_rate = bits_per_s
         codec.time_base = PICTURE_TIME_BASE
-        codec.framerate = Fraction(25, 1)  # what rates are counted with; timestamps say when
+        codec.framerate = Fraction(self._fps)
         codec.thread_count = 1
         rate = {"bufsize": str(bits_per_s), "maxrate": str(bits_per_s)}
         if self._name == "VP8":
@@ -135,6 +144,24 @@ class PictureEncoder:
             codec.options = {**_H264, **rate}
         self._bits_per_s = bits_per_s
         return codec
+
+
+class JpegEncoder:
+    """Each picture by itself, whole, whatever rate is wanted."""
+
+    def encode(self, picture: Picture, bits_per_s: int, *, is_whole: bool) -> "Packet[Any] | None":
+        """As `PictureEncoder.encode`."""
+        content = io.BytesIO()
+        Image.fromarray(picture.pixels).save(content, "JPEG", quality=JPEG_QUALITY)
+        packet: Packet[Any] = Packet(content.getvalue())
+        packet.is_keyframe = True
+        packet.pts = picture.at * PICTURE_RATE // TICKS_PER_SECOND
+        packet.time_base = PICTURE_TIME_BASE
+        return packet
+
+
+def picture_encoder(codec: FeedCodec, fps: int = USUAL_FPS) -> PictureEncoder | JpegEncoder:
+    return JpegEncoder() if codec == "JPEG" else PictureEncoder(codec, fps)
 
 
 @dataclass(frozen=True)

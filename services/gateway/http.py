@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import avatar
-from avatar.cast.avatars import everyone, is_shipped, own_file
+from avatar.cast.avatars import everyone, has_file, home, is_shipped, own_file
+from avatar.cast.characters import Character
 from avatar.errors import (
     AvatarError,
     Busy,
@@ -49,7 +50,6 @@ log = get_logger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WEB = ROOT / "web"
-PORTRAITS = ROOT / "avatar" / "assets"
 MAX_JSON_BYTES = 64 << 10
 MAX_CONNECTIONS = 128
 
@@ -130,16 +130,8 @@ def make_app(
 
     @app.get("/v1/avatars", **openapi.AVATARS)
     async def avatars() -> list[dict[str, str]]:
-        return [
-            {
-                "id": character.id,
-                "display_name": character.display_name,
-                "description": character.description,
-                "portrait": f"/v1/avatars/{character.id}/portrait.png",
-                "preview": f"/v1/avatars/{character.id}/preview.mp4",
-            }
-            for character in everyone(config.avatars_dir)
-        ]
+        people = await asyncio.to_thread(everyone, config.avatars_dir)
+        return [describe_avatar(character, config) for character in people]
 
     @app.get("/v1/avatars/{name}/portrait.png", **openapi.PORTRAIT)
     async def portrait(name: str) -> FileResponse:
@@ -180,6 +172,16 @@ def make_app(
     return app
 
 
+def describe_avatar(character: Character, config: AppConfig) -> dict[str, str]:
+    return {
+        "id": character.id,
+        "display_name": character.display_name,
+        "description": character.description,
+        "portrait": f"/v1/avatars/{character.id}/portrait.png",
+        **_preview_of(character.id, config),
+    }
+
+
 def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
     """A file to look at of an avatar.
 
@@ -189,13 +191,22 @@ def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
     """
     avatar = find_avatar(name, config.avatars_dir).id
     if not is_shipped(avatar):
+        if not has_file(config.avatars_dir, avatar, file):
+            raise NotFound(f"{avatar} has no {file}")
         # it may be made anew at any time
         path = own_file(config.avatars_dir, avatar, file)
         return FileResponse(path, headers={"cache-control": "no-cache"})
-    path = PORTRAITS / config.profile / avatar / file
+    path = config.model.folder / avatar / file
     if not path.is_file():
-        raise NotFound(f"{avatar} has no {file} in profile {config.profile}")
+        raise NotFound(f"{avatar} has no {file} in profile {config.model.name}")
     return FileResponse(path, headers={"cache-control": "max-age=3600"})
+
+
+def _preview_of(avatar: str, config: AppConfig) -> dict[str, str]:
+    """Where its preview is, if it has one."""
+    folder = config.model.folder if is_shipped(avatar) else home(config.avatars_dir)
+    has_one = (folder / avatar / "preview.mp4").is_file()
+    return {"preview": f"/v1/avatars/{avatar}/preview.mp4"} if has_one else {}
 
 
 class HttpServer:

@@ -4,11 +4,9 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
 
-from avatar.cast.avatars import is_shipped, own_file
 from avatar.errors import InvalidInput, NotFound
 from avatar.media import WorkerId
 from services.gateway import openapi
@@ -17,10 +15,11 @@ from services.gateway.call import Call
 from services.gateway.calls import Calls
 from services.gateway.forward import FORWARDED
 from services.gateway.guard import Guard
-from services.gateway.http import MAX_JSON_BYTES, PORTRAITS, expect_type, first_error, read_body
+from services.gateway.http import MAX_JSON_BYTES, expect_type, first_error, read_body
 from services.gateway.http_line import in_line, wants_events
 from services.gateway.http_owner import NO_STORE, Elsewhere, Owner, for_browsers
 from services.gateway.http_viewers import add_viewer_routes
+from services.gateway.looks import video_profile
 from services.gateway.once import HEADER, Once, Open, name_of
 from services.settings import AppConfig, IceServer
 
@@ -101,7 +100,7 @@ def add_call_routes(
                 "grace_s": config.limits.grace_s,
                 "session_s": call.longest_s,
             },
-            "profile": _profile(config, avatar),
+            "profile": video_profile(config),
         }
 
     @app.get("/v1/sessions", **openapi.LIST_SESSIONS)
@@ -156,16 +155,3 @@ def _refuse_other_sites(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise HTTPException(403, f"a page of {origin[:64]!r} may not open calls here")
-
-
-def _profile(config: AppConfig, avatar: str) -> dict[str, float]:
-    """What the video will be; its size is that of the avatar's portrait, where there is one."""
-    clock = config.clock
-    profile: dict[str, float] = {"fps": clock.fps, "chunk_s": clock.chunk_s}
-    path = PORTRAITS / config.profile / avatar / "portrait.png"
-    if not is_shipped(avatar):
-        path = own_file(config.avatars_dir, avatar, "portrait.png")
-    if path.is_file():
-        with Image.open(path) as portrait:  # reads the header only
-            profile |= {"width": portrait.width, "height": portrait.height}
-    return profile

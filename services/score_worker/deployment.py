@@ -19,12 +19,13 @@ class ScoreWorker(ComputeWorker[Any, AudioEmbedding, LatentChunk]):
 
 def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if config.profile == "marker":
+    profile = config.model
+    if profile.kind == "marker":
         from avatar.engines.marker import MarkerScore
 
-        return MarkerScore(avatars=config.avatars_dir)
+        return MarkerScore(profile=profile)
     from avatar.engines.score import ScoreEngine
 
-    engine = ScoreEngine.load(config.profile, config.avatars_dir, config.backend, config.max_batch)
+    engine = ScoreEngine.load(profile, config.running("score_worker"), config.max_batch)
     tell_loaded("score_worker", engine.backend)
     return engine

@@ -19,12 +19,13 @@ class VaeDecoder(ComputeWorker[Any, LatentChunk, FrameChunk]):
 
 def _load(config: AppConfig) -> Engine[Any, LatentChunk, FrameChunk]:
     # not at the top: who builds the graph has no use for the libraries of every model
-    if config.profile == "marker":
+    profile = config.model
+    if profile.kind == "marker":
         from avatar.engines.marker import MarkerVaeDecoder
 
-        return MarkerVaeDecoder(avatars=config.avatars_dir)
+        return MarkerVaeDecoder(profile=profile)
     from avatar.engines.vae_decoder import VaeDecoderEngine
 
-    engine = VaeDecoderEngine.load(config.profile, config.avatars_dir, config.backend)
+    engine = VaeDecoderEngine.load(profile, config.running("vae_decoder"))
     tell_loaded("vae_decoder", engine.backend)
     return engine

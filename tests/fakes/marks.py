@@ -11,7 +11,8 @@ from aiortc.jitterbuffer import JitterFrame
 from av import AudioFrame, VideoFrame
 from numpy.typing import NDArray
 
-from avatar.engines.marker import CLOCK, MarkerAudioEncoder, MarkerScore, MarkerVaeDecoder
+from avatar.cast.profiles import Profile
+from avatar.engines.marker import MARKER, MarkerAudioEncoder, MarkerScore, MarkerVaeDecoder
 from avatar.media import AudioChunk
 from avatar.render import speech_chunks
 
@@ -28,10 +29,13 @@ class Spec:
 
 
 def marker_frames(
-    chunks: Sequence[AudioChunk], sleep: Callable[[float], None] = lambda seconds: None
+    chunks: Sequence[AudioChunk],
+    sleep: Callable[[float], None] = lambda seconds: None,
+    profile: Profile = MARKER,
 ) -> NDArray[np.uint8]:
-    """(N, 256, 256, 3): what the three engines make of these chunks, one after the other."""
-    encoder, score, decoder = MarkerAudioEncoder(sleep), MarkerScore(sleep), MarkerVaeDecoder(sleep)
+    """(N, H, W, 3): what the three engines make of these chunks, one after the other."""
+    encoder, score = MarkerAudioEncoder(sleep, profile), MarkerScore(sleep, profile)
+    decoder = MarkerVaeDecoder(sleep, profile)
     heard = encoder.init_state(Spec())
     score.init_state(Spec())
     decoder.init_state(Spec())
@@ -44,10 +48,12 @@ def marker_frames(
 
 
 def marker_video(
-    speech: NDArray[np.float32], sleep: Callable[[float], None] = lambda seconds: None
+    speech: NDArray[np.float32],
+    sleep: Callable[[float], None] = lambda seconds: None,
+    profile: Profile = MARKER,
 ) -> NDArray[np.uint8]:
     """`marker_frames` of (S,) speech at 16 kHz."""
-    return marker_frames(list(speech_chunks(speech, CLOCK)), sleep)
+    return marker_frames(list(speech_chunks(speech, profile.clock)), sleep, profile)
 
 
 def through_opus(sound: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,7 +26,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from avatar.cast.characters import CAST
-from services.gateway.http import PORTRAITS, SECURITY_HEADERS, WEB, problem
+from avatar.cast.profiles import ASSETS
+from services.gateway.http import SECURITY_HEADERS, WEB, problem
 
 FPS = 25
 SIZE = 256
@@ -269,7 +270,7 @@ def make_app(server: PageServer) -> FastAPI:
 
     @app.get("/v1/avatars/{name}/{file}")
     async def asset(name: str, file: str) -> Response:
-        path = PORTRAITS / "tiny" / name / file
+        path = ASSETS / "tiny" / name / file
         return FileResponse(path) if path.is_file() else problem(404, "NOT_FOUND", file)
 
     @app.post("/v1/sessions")

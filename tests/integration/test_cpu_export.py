@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from avatar.backends.graph import COMMAND, FOLDER
-from avatar.cast.profile import PROFILES
+from avatar.cast.profiles import PROFILES
 from avatar.render import Pipeline, render_chunks
 from services.score_worker import deployment as score_deployment
 from services.settings import AppConfig

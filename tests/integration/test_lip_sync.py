@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avatar.cast.profile import PROFILES
+from avatar.cast.profiles import PROFILES
 from avatar.render import Pipeline
 from training.meters.lip_sync import measure_lip_sync, read_boxes, read_spoken_clips
 from training.meters.mouth_reader import load_mouth_reader

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from avatar.cast.avatars import APPEARANCE
+from avatar.cast.avatars import APPEARANCE, write_manifest
 from avatar.cast.characters import CAST
 from talkingmachines_api.v1 import talk_pb2
 from tests.fakes.avatars import write_own
@@ -41,3 +41,14 @@ async def test_a_damaged_avatar_says_so_and_the_others_go_on(tmp_path: Path) -> 
         assert str(tmp_path) not in refused.text
         said = await graph.http.post("/v1/say", json={"text": "Hello.", "avatar": "ada"})
         assert said.status_code == 200
+
+
+async def test_an_avatar_without_a_preview_has_none_and_is_not_damaged(tmp_path: Path) -> None:
+    own = write_own(tmp_path, "ada")
+    (own / "preview.mp4").unlink()
+    write_manifest(own)
+    async with fake_graph(avatars=tmp_path) as graph:
+        (ada,) = (each for each in (await graph.http.get("/v1/avatars")).json()
+                  if each["id"] == "ada")  # fmt: skip
+        assert (await graph.http.get(ada["preview"])).status_code == 404
+        assert (await graph.http.get(ada["portrait"])).status_code == 200

@@ -14,7 +14,8 @@ from PIL import Image
 pytest.importorskip("numba", reason="numba is needed to draw")
 
 from avatar.cast.avatars import character_of, own_file
-from avatar.cast.profile import load_appearance, load_profile
+from avatar.cast.profile import load_appearance
+from avatar.cast.profiles import load_profile
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import CorruptFile
 from avatar.models.vae import VAE, VAEConfig

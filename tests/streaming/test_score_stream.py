@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from avatar.backends import Wish
+from avatar.backends import Running, Wish
 from avatar.cast.characters import CAST
 from avatar.cast.motion import CONTROL_DIM, further
-from avatar.cast.profile import load_profile
+from avatar.cast.profiles import load_profile
 from avatar.cast.sampler import init_state, step
 from avatar.engines.score import ScoreEngine
 from avatar.errors import InvalidInput
@@ -35,7 +35,7 @@ class Spec:
 @cache
 def engine() -> ScoreEngine:
     torch.set_num_threads(1)
-    return ScoreEngine.load("tiny")
+    return ScoreEngine.load(load_profile("tiny"))
 
 
 def embedding(scorer: ScoreEngine, seq: int, told: Told) -> AudioEmbedding:
@@ -106,7 +106,7 @@ def test_a_model_is_given_as_many_controls_as_it_takes(num_columns: int) -> None
 def test_sessions_made_together_are_as_each_alone_and_may_join_and_leave(wish: Wish) -> None:
     """The int8 graph rounds: what torch's own noise moves across a step differs by one."""
     tolerance = 1e-3 if wish == "torch" else 0.3
-    scorer = ScoreEngine.load("tiny", wish=wish, max_batch=3)
+    scorer = ScoreEngine.load(load_profile("tiny"), Running(wish), max_batch=3)
     avatars = [character.id for character in CAST[:3]]
     alone = {avatar: scorer.init_state(Spec(avatar)) for avatar in avatars}
     both = dict(alone)
@@ -137,7 +137,7 @@ def speaking(seq: int, *, is_light: bool) -> AudioEmbedding:
 
 def rollout(light: set[int], num_chunks: int = 8) -> tuple[list[NDArray[np.float32]], list[int]]:
     """Latents of each chunk, and how many forwards it took."""
-    scorer, taken = ScoreEngine.load("tiny", wish="torch"), [0]
+    scorer, taken = ScoreEngine.load(load_profile("tiny"), Running("torch")), [0]
     scorer.model.register_forward_hook(lambda *_: taken.append(taken.pop() + 1))
     state, made, forwards = scorer.init_state(Spec()), [], []
     for seq in range(num_chunks):

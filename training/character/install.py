@@ -1,7 +1,6 @@
 """An avatar's folder: written whole beside its place, then put there at once."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from avatar.cast.avatars import APPEARANCE, DESCRIPTION, home, write_manifest
-from avatar.cast.profile import FEATURES, Profile, save_appearance, weights_of
-from avatar.errors import Unavailable
+from avatar.cast.avatars import APPEARANCE, DESCRIPTION, write_manifest
+from avatar.cast.profile import FEATURES, save_appearance, weights_of
+from avatar.cast.profiles import Profile
 from avatar.models.vae import VAE, EncoderState
 from training.character.description import Description
 from training.data.latents import SINK_FRAMES
@@ -45,8 +44,8 @@ def write_avatar(
 ) -> None:
     """Write everything but the preview, and seal it; `features` as `Appearance` has them."""
     still = to_signed(np.broadcast_to(portrait, (SINK_FRAMES, *portrait.shape)).copy())[None]
-    side = profile.size // 8
-    sink, _ = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, side, side))
+    height, width = profile.height // 8, profile.width // 8
+    sink, _ = vae.encode(still, EncoderState(), torch.zeros(1, SINK_FRAMES, 2, height, width))
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         "sink_latents": sink[0],
@@ -60,27 +59,3 @@ def write_avatar(
     box = [int(each) for each in mouth_box(described.look)]
     (folder / "mouth_box.json").write_text(json.dumps(box) + "\n")
     write_manifest(folder)
-
-
-def install(made: Path, avatars: Path) -> Path:
-    """Put a finished avatar's folder where serving looks for it; an older one is replaced.
-
-    Raises:
-        Unavailable: It cannot be written there.
-    """
-    place = home(avatars) / made.name
-    coming, going = (place.with_name(f".{made.name}.{word}") for word in ("coming", "going"))
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for rest in (coming, going):
-            shutil.rmtree(rest, ignore_errors=True)
-        shutil.copytree(made, coming)
-        if place.exists():
-            place.rename(going)
-        coming.rename(place)
-        shutil.rmtree(going, ignore_errors=True)
-    except OSError as error:
-        raise Unavailable(
-            f"{error.filename}: {error.strerror}; name another folder with AVATARS_DIR=/path"
-        ) from error
-    return place

@@ -15,8 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avatar.cast.avatars import FOLDER, write_manifest
-from avatar.cast.profile import PROFILES, Profile, load_vae, weights_of
+from avatar.cast.avatars import FOLDER, install, write_manifest
+from avatar.cast.profile import load_vae, weights_of
+from avatar.cast.profiles import PROFILES, Profile
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import InvalidInput
 from avatar.media import SPEECH_RATE
@@ -24,7 +25,7 @@ from avatar.models.vae import VAE
 from avatar.render import Pipeline
 from training.character.description import Description
 from training.character.fit import STEPS, ReferenceTask, schedule
-from training.character.install import install, write_avatar
+from training.character.install import write_avatar
 from training.character.loop import SECONDS as PREVIEW_S
 from training.character.loop import preview
 from training.character.measure import (

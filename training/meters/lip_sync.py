@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.audio.files import decode
-from avatar.cast.profile import PROFILES, load_appearance
+from avatar.cast.profile import load_appearance
+from avatar.cast.profiles import PROFILES
 from avatar.media import SPEECH_RATE
 from avatar.render import Pipeline, render_chunks
 from training.meters.mouth_pixels import mouth_area

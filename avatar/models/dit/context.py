@@ -18,6 +18,11 @@ class Context(Protocol):
         """Place in time of each latent frame of the past, oldest first."""
         ...
 
+    @property
+    def places(self) -> Tensor | None:
+        """(L, 3), time, height and width of tokens on no common grid, in front of the others."""
+        ...
+
     def extend(self, layer: int, own: KeyValue) -> tuple[KeyValue, Tensor | None]:
         """All keys and values, un-roped, and a mask of those that are real (None: all)."""
         ...
@@ -28,6 +33,7 @@ class SelfContext:
     """The chunk sees only itself: the sink, or a clip in one piece (the bidirectional teacher)."""
 
     positions: tuple[int, ...] = ()
+    places: None = None
 
     def extend(self, layer: int, own: KeyValue) -> tuple[KeyValue, Tensor | None]:
         return own, None
@@ -42,6 +48,7 @@ class CachedContext:
 
     parts: tuple[Sequence[KeyValue], ...]
     positions: tuple[int, ...]
+    places: Tensor | None = None
 
     def extend(self, layer: int, own: KeyValue) -> tuple[KeyValue, Tensor | None]:
         seen = [part[layer] for part in self.parts] + [own]
@@ -66,6 +73,7 @@ class ChunkParallelContext:
     num_chunks: int
     positions: tuple[int, ...]
     previous: Sequence[KeyValue] | None = None
+    places: None = None
 
     def extend(self, layer: int, own: KeyValue) -> tuple[KeyValue, Tensor | None]:
         N, B, length = self.num_chunks, own.key.shape[0] // self.num_chunks, own.key.shape[1]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from avatar.models.dit.attention import KeyValue
 from avatar.models.dit.audio_projection import AudioProjection
-from avatar.models.dit.block import Block, FeedForward
-from avatar.models.dit.config import DiTConfig
+from avatar.models.dit.block import Block, FeedForward, Sources, confined
+from avatar.models.dit.config import DiTConfig, S2VConfig
 from avatar.models.dit.context import Context
 from avatar.models.dit.estimate import linear_estimate
-from avatar.models.dit.rope import rope_angles
+from avatar.models.dit.frame_audio import FrameAudioProjection
+from avatar.models.dit.rope import place_angles, rope_angles
+from avatar.models.dit.s2v import AudioInjector, FramePacker, SpeechEncoder
+from avatar.parallel.sequence import WHOLE, Split
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,11 @@ class Condition:
 
     `channels`: (B, F, condition_channels, H, W), joined to the noisy latents.
     `audio`: (B, F, context_tokens, context_dim) from `project_audio`; None for no speech at all.
+    `role`, `pose`: of Wan-S2V's latents, see `NOISY`; (B, F, condition_channels, H, W) of a pose.
     `face_mask`: (B, tokens) in {0, 1}, where speech may act.
     `controls`: (B, F, num_controls), or None where the model has none.
-    `fixed`: for each layer the keys and values of text and image.
+    `fixed`: for each layer the keys and values of text and image; or, where how they are made is
+    learned, `text` (B, L, text_dim) and `image` (B, L, image_dim) themselves.
     """
 
     channels: Tensor
@@ -35,6 +40,14 @@ class Condition:
     face_mask: Tensor | None = None
     controls: Tensor | None = None
     fixed: Sequence[tuple[KeyValue, ...]] = ()
+    text: Tensor | None = None
+    image: Tensor | None = None
+    role: int = 0
+    pose: Tensor | None = None
+
+
+NOISY, REFERENCE, MOTION = 0, 1, 2
+"""Roles of Wan-S2V's tokens, each with an embedding of its own."""
 
 
 class TimeEmbedding(nn.Module):
@@ -122,10 +135,14 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
+        self.split: Split = WHOLE
         d, p = config.dim, config.patch
         size = (config.grid[0] * p, config.grid[1] * p) if config.grid else (1, 1)
         # standard deviation of what is denoised, here and there; written by training
-        self.register_buffer("latent_scale", torch.ones(config.latent_channels, *size))
+        scale = torch.ones(
+            config.latent_channels, *size, device=None if config.scales_latents else "cpu"
+        )
+        self.register_buffer("latent_scale", scale, persistent=config.scales_latents)
         channels = config.latent_channels + config.condition_channels
         self.patch_embedding = nn.Conv3d(channels, d, (1, p, p), (1, p, p))
         self.condition_embedder = TimeEmbedding(config)
@@ -134,6 +151,10 @@ class DiT(nn.Module):
         self.proj_out = nn.Linear(d, config.latent_channels * p * p)
         if config.audio is not None:
             self.audio_projection = AudioProjection(config.audio)
+        if config.frame_audio is not None:
+            self.audio_proj = FrameAudioProjection(config.frame_audio)
+        if config.s2v is not None:
+            self._add_s2v(config.s2v)
         if config.num_controls:
             self.control_embedder = TwoLayers(config.num_controls, d)
         if config.grid is not None:
@@ -141,6 +162,28 @@ class DiT(nn.Module):
             self.grid_embedding = nn.Parameter(torch.randn(tokens, d) * 0.02)
             if config.num_controls:
                 self.grid_controls = GridControls(config.num_controls, tokens, d)
+
+    def _add_s2v(self, config: S2VConfig) -> None:
+        d, p = self.config.dim, self.config.patch
+        self.cond_encoder = nn.Conv3d(config.condition_channels, d, (1, p, p), (1, p, p))
+        self.casual_audio_encoder = SpeechEncoder(config, d)  # spelled as in the public files
+        self.audio_injector = AudioInjector(config, d, self.config.num_heads, self.config.eps)
+        self.frame_packer = FramePacker(config, self.config.latent_channels, d)
+        self.trainable_cond_mask = nn.Embedding(3, d)
+        for parameter in (*self.cond_encoder.parameters(), self.trainable_cond_mask.weight):
+            nn.init.zeros_(parameter)
+
+    def split_tokens(self, split: Split) -> None:
+        """Share the work on every chunk with other processes, which must have the same weights.
+
+        Raises:
+            ValueError: The heads do not divide, or the model has tokens on no common grid.
+        """
+        if self.config.num_heads % split.size:
+            raise ValueError(f"{self.config.num_heads} heads do not divide by {split.size}")
+        if self.config.s2v is not None:
+            raise ValueError("the references of Wan-S2V cannot be split among processes")
+        self.split = split
 
     @property
     def layers(self) -> list[Block]:
@@ -152,22 +195,29 @@ class DiT(nn.Module):
         self, text: Tensor | None = None, image: Tensor | None = None
     ) -> tuple[tuple[KeyValue, ...], ...]:
         """Keys and values of text (B, L, text_dim) and image (B, L, image_dim), for each layer."""
+        words, picture = self.embed_fixed(text, image)
+        return tuple(block.attn2.project_fixed(words, picture) for block in self.layers)
+
+    def embed_fixed(
+        self, text: Tensor | None, image: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The tokens (B, L, dim) of both, for blocks that project them themselves."""
         embedder = self.condition_embedder
         words = None if text is None else embedder.text_embedder(text)
-        picture = None if image is None else embedder.image_embedder(image)
-        layers = []
-        for block in self.layers:
-            sources = []
-            if words is not None:
-                sources.append(block.attn2.project_text(words))
-            if picture is not None:
-                sources.append(block.attn2.project_image(picture))
-            layers.append(tuple(sources))
-        return tuple(layers)
+        return words, None if image is None else embedder.image_embedder(image)
 
     def project_audio(self, speech: Tensor) -> Tensor:
-        """Speech with `reach` latents on either side, (B, F + 2 reach, tokens, dim) -> context."""
-        context: Tensor = self.audio_projection(speech)
+        """What F latents hear, (B, F, tokens, dim).
+
+        Of speech with `reach` latents on either side, (B, F + 2 reach, tokens, dim); with
+        `frame_audio` see `FrameAudioProjection`, with `s2v` see `SpeechEncoder`.
+        """
+        if self.config.frame_audio is not None:
+            context: Tensor = self.audio_proj(speech)
+        elif self.config.s2v is not None:
+            context = self.casual_audio_encoder(speech)
+        else:
+            context = self.audio_projection(speech)
         return context
 
     # -- one forward ----------------------------------------------------------------------------
@@ -196,22 +246,59 @@ class DiT(nn.Module):
         p, c = self.config.patch, self.config
         grid = (H // p, W // p)
         x = self.embed(latents, timestep, condition.channels, condition.controls)
+        if c.s2v is not None:
+            x = x + self.marks(condition)
         time, time6 = self.embed_time(timestep, num_frames, condition.controls)
         own_angles = rope_angles(_tensor(positions, x), grid, c.head_dim)
         key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
-        own_kv: list[KeyValue] = []
-        for i, block in enumerate(self.layers):
-            modulation = block.modulation(time6)
-            query, kv = block.before_attention(x, modulation)
-            own_kv.append(kv)
-            seen, mask = context.extend(i, kv)
-            angles = key_angles[-seen.key.shape[1] :]
-            attended = block.attn1.attend(query, seen, own_angles, angles, mask)
-            fixed = condition.fixed[i] if condition.fixed else ()
-            x = block.after_attention(
-                x, attended, modulation, fixed, condition.audio, condition.face_mask
-            )
+        if context.places is not None:
+            key_angles = torch.cat([place_angles(context.places, c.head_dim), key_angles])
+        if self.split.size > 1:
+            mask = condition.face_mask
+            x = self.split.part(x, 2)
+            mask = None if mask is None else self.split.part(mask, 1)
+            condition = replace(condition, face_mask=mask)
+        x, own_kv = self.through_blocks(x, time6, own_angles, key_angles, context, condition)
         return self.head(x, time, grid), own_kv
+
+    def through_blocks(
+        self,
+        x: Tensor,
+        time6: Tensor,
+        own_angles: Tensor,
+        key_angles: Tensor,
+        context: Context,
+        condition: Condition,
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """Tokens (B, F, n, dim) and time (B, F, 6, dim) -> tokens, and each layer's own keys."""
+        words, picture = self.embed_fixed(condition.text, condition.image)
+        own_kv: list[KeyValue] = []
+        hears = self.config.s2v is None
+        for i, block in enumerate(self.layers):
+            fixed = condition.fixed[i] if condition.fixed else ()
+            audio = condition.audio if hears else None
+            sources = Sources(fixed, words, picture, audio, condition.face_mask, self.split)
+            x, kv = block(x, time6, context, i, (own_angles, key_angles), sources)
+            own_kv.append(kv)
+            if not hears and condition.audio is not None:
+                x = self.inject(i, x, condition.audio, condition.face_mask)
+        return x, own_kv
+
+    # -- Wan-S2V --------------------------------------------------------------------------------
+
+    def marks(self, condition: Condition) -> Tensor:
+        """What tells tokens of a role from others, and a pose; broadcasts to (B, F, n, dim)."""
+        mark: Tensor = self.trainable_cond_mask.weight[condition.role]
+        if condition.pose is None:
+            return mark
+        return mark + self.patches(condition.pose, self.cond_encoder)
+
+    def inject(self, layer: int, x: Tensor, audio: Tensor, face_mask: Tensor | None) -> Tensor:
+        """Speech of F latents, (B, F, tokens, dim), acts on the first F frames' tokens of x."""
+        if layer not in self.audio_injector.place:
+            return x
+        heard = self.audio_injector(layer, x, audio)
+        return x + confined(heard, face_mask)
 
     def embed(
         self, latents: Tensor, timestep: Tensor, channels: Tensor, controls: Tensor | None
@@ -221,18 +308,21 @@ class DiT(nn.Module):
         Returns:
             Tokens (B, F, n, dim).
         """
-        p = self.config.patch
         if self.config.prediction == "x0":
             latents = latents * linear_estimate(timestep[:, None, None, None, None] / 1000)
-        joined = torch.cat([latents, channels], dim=2)
-        patches = rearrange(joined, "b f c (h p) (w q) -> b f (h w) (c p q)", p=p, q=p)
-        # patches do not overlap, so the convolution is a linear layer; conv3d is slow on CPU
-        x = F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+        x = self.patches(torch.cat([latents, channels], dim=2), self.patch_embedding)
         if self.config.grid is not None:
             x = x + self.grid_embedding
             if controls is not None:
                 x = x + self.grid_controls(controls)
         return x
+
+    def patches(self, latents: Tensor, layer: nn.Conv3d) -> Tensor:
+        """(B, F, C, H, W) -> tokens (B, F, n, dim)."""
+        p = self.config.patch
+        patches = rearrange(latents, "b f c (h p) (w q) -> b f (h w) (c p q)", p=p, q=p)
+        # patches do not overlap, so the convolution is a linear layer; conv3d is slow on CPU
+        return F.linear(patches, layer.weight.flatten(1), layer.bias)
 
     def embed_time(
         self, timestep: Tensor, num_frames: int, controls: Tensor | None
@@ -249,7 +339,7 @@ class DiT(nn.Module):
         shift, scale = (self.scale_shift_table + time.unsqueeze(2)).unsqueeze(3).unbind(2)
         y = F.layer_norm(x, (self.config.dim,), eps=self.config.eps) * (1 + scale) + shift
         return rearrange(
-            self.proj_out(y),
+            self.split.joined(self.proj_out(y), 2),
             "b f (h w) (p q c) -> b f c (h p) (w q)",
             h=grid[0],
             w=grid[1],
@@ -259,4 +349,7 @@ class DiT(nn.Module):
 
 
 def _tensor(positions: tuple[int, ...], like: Tensor) -> Tensor:
-    return torch.tensor(positions, device=like.device)
+    if like.device.type != "cuda":
+        return torch.tensor(positions, device=like.device)
+    places = torch.tensor(positions).pin_memory()
+    return places.to(like.device, non_blocking=True)  # waits for nothing queued

@@ -14,8 +14,6 @@ def rope_angles(
     `positions` is (F,): the place in time of each latent frame, whatever its index. Head dim 128
     splits into 44 / 42 / 42 for time, height, width as in Wan.
     """
-    side = 2 * (head_dim // 6)
-    splits = (head_dim - 2 * side, side, side)
     h, w = grid
     F = positions.shape[0]
     device = positions.device
@@ -24,6 +22,18 @@ def rope_angles(
         torch.arange(h, device=device).double()[None, :, None].expand(F, h, w),
         torch.arange(w, device=device).double()[None, None, :].expand(F, h, w),
     )
+    return _angles(axes, head_dim, theta)
+
+
+def place_angles(places: Tensor, head_dim: int, theta: float = 10_000.0) -> Tensor:
+    """Angles of tokens on no common grid: `places` is (L, 3), each one's time, height, width."""
+    return _angles(places.double().unbind(1), head_dim, theta)
+
+
+def _angles(axes: tuple[Tensor, ...], head_dim: int, theta: float) -> Tensor:
+    side = 2 * (head_dim // 6)
+    splits = (head_dim - 2 * side, side, side)
+    device = axes[0].device
     parts = []
     for axis, size in zip(axes, splits, strict=True):
         # float64 until it is within one turn: float32 angles are off by degrees far out

@@ -1,5 +1,6 @@
 """The marker engines: each frame shows the tone that sounds with it, and which frame it is."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from avatar.audio.resample import resample
-from avatar.engines.marker import CLOCK, MarkerAudioEncoder, MarkerScore, MarkerVaeDecoder
+from avatar.cast.profiles import PROFILES
+from avatar.engines.marker import MARKER, MarkerAudioEncoder, MarkerScore, MarkerVaeDecoder
 from avatar.engines.pattern import Mark, read
 from avatar.errors import InvalidInput, NotFound
 from avatar.media import SPEECH_RATE
 from avatar.render import speech_chunks
 from avatar.speech.marker import MarkerSynthesizer, counter
-from avatar.speech.tones import SYMBOL_S, read_tones
+from avatar.speech.tones import read_tones
 from tests.fakes.marks import Spec, marker_frames, marker_video
 from tests.fakes.speech import PlainVoice
 
@@ -38,24 +40,43 @@ def marks_of(frames: NDArray[np.uint8]) -> list[Mark]:
     return [mark for mark in marks if mark is not None]
 
 
+def seen_at(marks: Sequence[Mark], fps: int) -> list[tuple[int, float]]:
+    """Each symbol that is shown, and when its sound begins by what the frames say, in seconds."""
+    return [
+        (mark.symbol, mark.frame / fps + mark.phase_ms / 1000)
+        for mark in marks
+        if mark.symbol is not None
+    ]
+
+
 @pytest.mark.parametrize("lead", [0, 1, 100, 320, 512, 639])
 def test_a_frame_shows_the_tone_that_sounds_with_it(lead: int) -> None:
     speech = np.concatenate([SILENCE[:lead], SILENCE, said("mark 4 from 30."), SILENCE])
     marks = marks_of(marker_video(speech))
     sounds = [(tone.symbol, tone.start_s) for tone in read_tones(speech)]
-    shown = [
-        (mark.symbol, SYMBOL_S * mark.frame + mark.phase_ms / 1000)
-        for mark in marks
-        if mark.symbol is not None
-    ]
+    shown = seen_at(marks, 25)
     assert [symbol for symbol, _ in shown] == [symbol for symbol, _ in sounds] == counter(30, 100)
     assert np.allclose([at for _, at in shown], [at for _, at in sounds], atol=0.0003)
+
+
+@pytest.mark.parametrize("lead", [0, 100, 320, 639, 999])
+def test_16_frames_a_second_show_the_last_tone_of_each(lead: int) -> None:
+    """A frame is 62.5 ms, a symbol 40: about every third symbol is heard only."""
+    speech = np.concatenate([SILENCE[:lead], SILENCE, said("mark 4 from 30."), SILENCE])
+    frames = marker_video(speech, profile=PROFILES["marker-16"])
+    assert frames.shape[1:] == (320, 240, 3)
+    shown = seen_at(marks_of(frames), 16)
+    begins = {tone.symbol: tone.start_s for tone in read_tones(speech)}
+    assert len(begins) == 100
+    assert 63 <= len(shown) <= 65
+    assert [symbol for symbol, _ in shown] == sorted({symbol for symbol, _ in shown})
+    assert np.allclose([at for _, at in shown], [begins[each] for each, _ in shown], atol=0.0003)
 
 
 def test_a_frame_knows_its_place_and_epoch() -> None:
     chunks = [
         replace(chunk, stamp=replace(chunk.stamp, epoch=chunk.stamp.seq // 2))
-        for chunk in speech_chunks(np.zeros(4 * 7680, np.float32), CLOCK)
+        for chunk in speech_chunks(np.zeros(4 * 7680, np.float32), MARKER.clock)
     ]
     marks = marks_of(marker_frames(chunks))
     assert [mark.frame for mark in marks] == list(range(48))
@@ -86,7 +107,7 @@ def test_the_sound_decides_not_the_text() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    chunk = next(speech_chunks(SILENCE, CLOCK))
+    chunk = next(speech_chunks(SILENCE, MARKER.clock))
     encoder, score, decoder = MarkerAudioEncoder(), MarkerScore(), MarkerVaeDecoder()
     with pytest.raises(InvalidInput, match="24000 Hz"):
         encoder.step(replace(chunk, sample_rate=24_000), encoder.init_state(Spec()))

@@ -18,9 +18,9 @@ MARKS = [
 
 
 @pytest.mark.parametrize("mark", MARKS)
-@pytest.mark.parametrize("size", [64, 256])
-def test_what_is_drawn_is_read(mark: Mark, size: int) -> None:
-    assert read(draw(blocks_of(mark), size)) == mark
+@pytest.mark.parametrize("size", [(64, 64), (256, 256), (320, 240)])
+def test_what_is_drawn_is_read(mark: Mark, size: tuple[int, int]) -> None:
+    assert read(draw(blocks_of(mark), *size)) == mark
 
 
 def test_every_frame_of_a_call_survives_vp8() -> None:
@@ -34,12 +34,12 @@ def test_every_frame_of_a_call_survives_vp8() -> None:
         )
         for index in range(150)
     ]
-    seen = through_vp8(np.stack([draw(blocks_of(mark), 256) for mark in marks]))
+    seen = through_vp8(np.stack([draw(blocks_of(mark), 256, 256) for mark in marks]))
     assert [read(picture) for picture in seen] == marks
 
 
 def test_a_fade_between_two_marks_shows_none() -> None:
-    before, after = (draw(blocks_of(mark), 256).astype(float) for mark in MARKS[1:3])
+    before, after = (draw(blocks_of(mark), 256, 256).astype(float) for mark in MARKS[1:3])
     for weight in (0.15, 0.3, 0.5, 0.7, 0.85):
         assert read((weight * before + (1 - weight) * after).astype(np.uint8)) is None
 

@@ -92,6 +92,18 @@ def test_a_whole_picture_is_decoded_by_who_has_seen_none(codec: PictureCodec) ->
         assert not bytes(whole)[0] & 1
 
 
+@pytest.mark.parametrize("fps", [16, 25])
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_rate_is_one_of_seconds_not_of_pictures(codec: PictureCodec, fps: int) -> None:
+    encoder, rng = PictureEncoder(codec, fps), np.random.default_rng(0)
+    sizes = []
+    for n in range(4 * fps):
+        pixels = rng.integers(0, 255, (128, 128, 3), np.uint8)  # all that may be sent is needed
+        packet = encoder.encode(Picture(n * 48_000 // fps, pixels), 500_000, is_whole=False)
+        sizes.append(packet.size if packet is not None else 0)
+    assert 8 * sum(sizes[2 * fps :]) / 2 == pytest.approx(500_000, rel=0.15)
+
+
 def test_a_new_rate_or_size_begins_with_a_whole_picture() -> None:
     encoder = PictureEncoder("VP8")
     given = [(picture(0), 500_000), (picture(1920), 500_000), (picture(3840), 400_000)]

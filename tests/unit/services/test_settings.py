@@ -1,14 +1,17 @@
 """Settings: misspelt keys and impossible values are refused, the environment has the last word."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from avatar.cast.profile import load_profile
-from avatar.engines import marker
+from avatar.cast.avatars import FOLDER
+from avatar.cast.profiles import PROFILES, write_profile
 from avatar.errors import InvalidInput
-from services.settings import PROFILES, AppConfig, Environment, set_environment
+from avatar.timebase import ChunkClock
+from services.settings import AppConfig, Environment, set_environment
 
 pytestmark = pytest.mark.unit
 
@@ -18,6 +21,7 @@ NAMES = (
     "BIND_HOST",
     "GRPC_PORT",
     "ICE_SERVERS",
+    "MODELS_DIR",
     "OPENAI_API_KEY",
     "OPENAI_ASR_MODEL",
     "OPENAI_BASE_URL",
@@ -128,8 +132,33 @@ def test_what_the_operator_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert AppConfig().with_environment().slots == 7
 
 
-def test_chunks_are_those_of_the_model() -> None:
-    assert PROFILES == {"tiny": load_profile("tiny").clock, "marker": marker.CLOCK}
+@pytest.mark.parametrize("name", PROFILES)
+def test_chunks_are_those_of_the_profile(name: str) -> None:
+    assert AppConfig(profile=name).clock == PROFILES[name].clock
+
+
+def test_a_folder_of_weights_is_a_profile_by_its_path_and_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    write_profile(replace(PROFILES["marker-16"], name="upright", folder=folder))
+    monkeypatch.setenv("PROFILE", str(folder))
+    by_path = AppConfig().with_environment()
+    monkeypatch.setenv("PROFILE", "mine")
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    by_name = AppConfig().with_environment()
+    assert by_path.model == by_name.model
+    assert (by_name.clock, by_name.model.height) == (ChunkClock(16, 2, 4), 320)
+    assert AppConfig.model_validate(by_name.model_dump()).model == by_name.model
+
+
+def test_own_avatars_belong_to_the_weights(tmp_path: Path) -> None:
+    write_profile(replace(PROFILES["marker-16"], folder=tmp_path / "mine"))
+    of_folder = AppConfig(profile=str(tmp_path / "mine"))
+    assert of_folder.avatars_dir == tmp_path / "mine" / "avatars"
+    assert AppConfig().avatars_dir == FOLDER
+    elsewhere = AppConfig(profile=str(tmp_path / "mine"), avatars_dir=tmp_path)
+    assert elsewhere.avatars_dir == elsewhere.model.avatars == tmp_path
 
 
 def test_the_key_file_is_named_by_its_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:

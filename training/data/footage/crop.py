@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from avatar.cast.faces import face_pixels, touched
 from training.data.footage.tracks import HEIGHT, MOUTH_X, MOUTH_Y, FaceTrack, X, Y
 
 FACE_SHARE = 0.53
@@ -101,15 +102,10 @@ def face_tokens(places: NDArray[np.float32], size: int, tokens: int) -> NDArray[
 
     The ellipse of the drawn characters' face masks: room for the jaw to open is below.
     """
-    rows, columns = np.mgrid[0:size:2, 0:size:2] + 1.0
-    covered = np.zeros(rows.shape, bool)
+    covered = np.zeros((size // 2, size // 2), bool)
     for x, y, height in np.unique(np.round(places[:, [X, Y, HEIGHT]]), axis=0):
-        u, v = (columns - x) / (0.51 * height), (rows - y - 0.105 * height) / (0.605 * height)
-        covered |= u * u + v * v <= 1.0
-    cell = size // 2 // tokens
-    share = covered.reshape(tokens, cell, tokens, cell).mean(axis=(1, 3))
-    mask: NDArray[np.uint8] = (share > 0.08).astype(np.uint8).ravel()
-    return mask
+        covered |= face_pixels((x, y, height), (size, size))
+    return touched(covered, (tokens, tokens)).astype(np.uint8).ravel()
 
 
 def mouth_box(places: NDArray[np.float32], size: int) -> tuple[int, int, int, int]:

@@ -1,0 +1,70 @@
+"""How much memory a stage will need, and an error that adds it up where there is not enough."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from avatar.errors import Unavailable
+
+GIB = 1 << 30
+CONTEXT_BYTES = 600 << 20
+"""CUDA's own context, its kernels and cuBLAS' workspace, of one process."""
+MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class Need:
+    """One reason for memory on a device, and how much."""
+
+    what: str
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage keeps on its device; `ways_out` are what would need less, each a phrase."""
+
+    stage: str
+    device: torch.device
+    needs: Sequence[Need]
+    ways_out: Sequence[str]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(need.num_bytes for need in self.needs)
+
+    def __str__(self) -> str:
+        parts = " + ".join(f"{need.what} {gib(need.num_bytes)}" for need in self.needs)
+        return f"{self.stage} on {self.device}: {parts} = {gib(self.num_bytes)} GiB"
+
+    def check(self, free_bytes: int | None = None) -> None:
+        """Compare with what is free on the device, or with `free_bytes`.
+
+        Raises:
+            Unavailable: With the sum, and the ways out.
+        """
+        free = free_memory(self.device) if free_bytes is None else free_bytes
+        if self.num_bytes > free:
+            ways = "; or ".join(self.ways_out)
+            raise Unavailable(f"{self}, but {gib(free)} GiB are free there: {ways}")
+
+
+def gib(num_bytes: int) -> str:
+    return f"{num_bytes / GIB:.2f}"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that may be had now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        for line in MEMINFO.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) << 10
+    except OSError:  # no Linux
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,56 @@
+"""Speech to embedding by wav2vec2, chunk by chunk: the audio encoder of the public checkpoints."""
+
+import numpy as np
+import torch
+
+from avatar.backends import Running
+from avatar.backends.device import Lane, choose_device
+from avatar.cast.profile import load_speech_features
+from avatar.cast.profiles import Profile
+from avatar.engines import SessionSpec
+from avatar.engines.audio_encoder import check_samples
+from avatar.engines.hearing import whole_latents
+from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding
+from avatar.models.wav2vec2 import SpeechFeatures, SpeechState
+
+
+class SpeechFeaturesEngine:
+    """A token of the embedding is one video frame: as many hidden states as the recipe takes."""
+
+    def __init__(self, profile: Profile, features: SpeechFeatures, lane: Lane) -> None:
+        self.profile, self.features, self._lane = profile, features, lane
+
+    @classmethod
+    def load(cls, profile: Profile, running: Running) -> "SpeechFeaturesEngine":
+        """Raises AvatarError for damaged weights, or a device that is not there."""
+        lane = Lane(choose_device(running.device))
+        return cls(profile, load_speech_features(profile, lane.device), lane)
+
+    def init_state(self, request: SessionSpec) -> SpeechState:
+        return self.features.init_state()
+
+    def step(self, chunk: AudioChunk, state: SpeechState) -> tuple[AudioEmbedding, SpeechState]:
+        """Embed one chunk, and the frames right after it that the model looks ahead at.
+
+        Raises:
+            InvalidInput: Another sample rate, or not exactly one chunk of samples.
+        """
+        clock = self.profile.clock
+        check_samples(chunk, clock.samples_per_chunk(SPEECH_RATE))
+        samples, known = (
+            torch.from_numpy(np.array(each, np.float32))
+            for each in (chunk.samples, chunk.lookahead)
+        )
+        with self._lane.open():
+            frames, ahead, following = self.features.embed(samples, known, state)
+            latents = [whole_latents(each, clock.frames_per_latent) for each in (frames, ahead)]
+            tokens, lookahead = self._lane.send(latents).wait()
+        embedding = AudioEmbedding(
+            chunk.stamp,
+            tokens.numpy(),
+            lookahead.numpy(),
+            chunk.last,
+            chunk.behaviour,
+            chunk.cues,
+        )
+        return embedding, following

@@ -1,0 +1,95 @@
+"""The memory plan: the sum of what will be there, and the ways out where it does not fit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avatar.backends import Running
+from avatar.backends.memory import GIB, Need, Plan, free_memory
+from avatar.backends.needs import Picture, decoder_plan, score_plan, weight_bytes
+from avatar.errors import Unavailable
+from avatar.models.dit import DiT
+from avatar.models.dit.zoo import tm_18b, wan22_s2v_14b
+from avatar.models.taehv import TAEHV, TAEW_2_1
+from avatar.models.vae_wan import WAN_2_1, WanVAE
+from avatar.sampling.policy import NATIVE_2_STEP, REALVIDEO_2_STEP
+
+pytestmark = pytest.mark.unit
+
+GPU = torch.device("cuda:0")
+UPRIGHT, SQUARE = Picture(640, 480), Picture(512, 512)
+
+
+@pytest.fixture(scope="module")
+def realvideo() -> DiT:
+    with torch.device("meta"):
+        return DiT(wan22_s2v_14b())
+
+
+@pytest.fixture(scope="module")
+def wan_vae() -> WanVAE:
+    with torch.device("meta"):
+        return WanVAE(WAN_2_1)
+
+
+def part(plan: Plan, what: str) -> int:
+    return next(need.num_bytes for need in plan.needs if need.what.startswith(what))
+
+
+def test_a_public_model_needs_what_its_makers_say(realvideo: DiT) -> None:
+    plan = score_plan(realvideo, REALVIDEO_2_STEP, UPRIGHT, Running(slots=1), GPU)
+    # 16.3 billion numbers of 2 bytes; 3 latents of 1200 tokens and 512 words in 40 layers
+    assert part(plan, "weights") == pytest.approx(32.6e9, rel=0.01)
+    assert part(plan, "keys") == 2 * 2 * 40 * 5120 * (3 * 1200 + 512)
+    assert 36e9 < plan.num_bytes < 45e9
+    plan.check(80 * GIB)
+
+
+def test_the_papers_model_keeps_a_cache_for_each_step() -> None:
+    with torch.device("meta"):
+        model = DiT(tm_18b())
+    plan = score_plan(model, NATIVE_2_STEP, SQUARE, Running(slots=3), GPU)
+    # a sink of 3 latents, 2 steps of 3; 1024 tokens each; words and CLIP's 257
+    assert part(plan, "keys") == 3 * 2 * 2 * 40 * 5120 * (9 * 1024 + 512 + 257)
+    with pytest.raises(Unavailable) as refused:
+        plan.check(40 * GIB)
+    said = str(refused.value)
+    assert f"= {plan.num_bytes / GIB:.2f} GiB, but 40.00 GiB are free" in said
+    for way in ("SLOTS, now 3", "LINEARS=fp8", "SCORE_DEVICE=cuda:1", "than 512 x 512"):
+        assert way in said
+
+
+def test_8_bits_are_half_of_half(realvideo: DiT) -> None:
+    native = weight_bytes(realvideo, torch.bfloat16)
+    assert weight_bytes(realvideo, torch.bfloat16, fp8=True) == pytest.approx(native / 2, rel=0.05)
+
+
+def test_the_decoders_stream_is_what_was_measured(wan_vae: WanVAE) -> None:
+    """1,888,573,440 bytes at 480 x 832 in bfloat16, as others found."""
+    plan = decoder_plan(wan_vae, 16, Picture(480, 832), Running(slots=2), GPU)
+    assert part(plan, "stream") == 2 * 1_888_573_440
+    assert any("taew2_1" in way for way in plan.ways_out)
+
+
+def test_the_tiny_decoder_needs_little() -> None:
+    with torch.device("meta"):
+        tiny = TAEHV(TAEW_2_1)
+    plan = decoder_plan(tiny, 16, UPRIGHT, Running(slots=2), GPU)
+    assert part(plan, "stream") < 0.2 * GIB
+    assert not any("taew2_1" in way for way in plan.ways_out)
+
+
+def test_on_a_cpu_all_numbers_are_whole(realvideo: DiT) -> None:
+    cpu = torch.device("cpu")
+    plan = score_plan(realvideo, REALVIDEO_2_STEP, UPRIGHT, Running(slots=1), cpu)
+    assert part(plan, "weights") == pytest.approx(65.2e9, rel=0.01)
+    assert not any("LINEARS" in way for way in plan.ways_out)
+
+
+def test_what_fits_is_not_refused() -> None:
+    plan = Plan("score_worker", torch.device("cpu"), [Need("weights", 10)], ["less"])
+    plan.check(10)
+    with pytest.raises(Unavailable, match="less"):
+        replace(plan, needs=[Need("weights", 11)]).check(10)
+    assert free_memory(plan.device) > 100 << 20

@@ -1,0 +1,70 @@
+"""Half precision and 8 bits: which layers, and what they cost."""
+
+import pytest
+import torch
+from torch import nn
+
+from avatar.backends.numbers import (
+    FP8,
+    Float8Linear,
+    check_fp8,
+    fp8_linears,
+    half_where_it_counts,
+    scaled_to_8_bits,
+)
+from avatar.errors import Unavailable
+
+pytestmark = pytest.mark.unit
+
+
+class Layers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.large = nn.Linear(1024, 1040)
+        self.small = nn.Linear(1024, 64)
+        self.uneven = nn.Linear(1032, 1032)
+        self.norm, self.layer_norm = nn.RMSNorm(8), nn.LayerNorm(8)
+        self.table = nn.Parameter(torch.zeros(1, 6, 8))
+
+
+def test_products_are_halved_and_tables_are_not() -> None:
+    numbers = half_where_it_counts(Layers(), torch.bfloat16)
+    halved = {name for name, _ in Layers().named_parameters() if numbers(name) == torch.bfloat16}
+    assert halved == {
+        "large.weight", "large.bias", "small.weight", "small.bias", "uneven.weight",
+        "uneven.bias", "norm.weight",
+    }  # fmt: skip
+
+
+def test_large_layers_alone_become_8_bits() -> None:
+    model = Layers()
+    assert fp8_linears(model) == 1
+    assert isinstance(model.large, Float8Linear)
+    assert model.large.weight.dtype == FP8
+    assert isinstance(model.small, nn.Linear)
+
+
+def test_each_row_uses_all_of_the_8_bits() -> None:
+    rows = torch.tensor([[1e-4, -2e-4], [300.0, 900.0], [0.0, 0.0]])
+    scaled, scale = scaled_to_8_bits(rows)
+    assert scaled.float().abs().amax(1).tolist() == [448.0, 448.0, 0.0]
+    assert torch.allclose(scaled.float() * scale, rows, rtol=0.07)
+
+
+def test_8_bits_cost_a_few_percent_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(1024, 1040).requires_grad_(False)
+    x = torch.randn(2, 3, 1024) * torch.tensor([0.01, 1.0, 100.0])[None, :, None]
+    exact, cheap = linear(x), Float8Linear(linear)(x)
+    assert cheap.shape == exact.shape
+    for token in range(3):  # a loud token does not drown a quiet one
+        error = (cheap[:, token].float() - exact[:, token]).norm() / exact[:, token].norm()
+        assert 0.001 < error < 0.06
+
+
+def test_8_bits_without_such_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable, match="LINEARS=native"):
+        check_fp8(torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    with pytest.raises(Unavailable, match=r"needs compute capability 8\.9 .* has 8\.0"):
+        check_fp8(torch.device("cuda:0"))
