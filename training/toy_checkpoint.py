@@ -21,6 +21,8 @@ from avatar.models.checkpoints.pieces import Piece
 from avatar.models.clip_vision import CLIPVisionConfig
 from avatar.models.clip_vision import toy as toy_clip
 from avatar.models.dit import CONFIGS, AudioConfig, DiTConfig, S2VConfig
+from avatar.models.taehv import TAEHVConfig
+from avatar.models.taehv import toy as toy_taehv
 from avatar.models.umt5 import UMT5Config
 from avatar.models.umt5 import toy as toy_umt5
 from avatar.models.vae_wan import WanVAEConfig
@@ -80,6 +82,7 @@ def _around(speech: Wav2Vec2Config, speech_preset: str) -> tuple[File, ...]:
     umt5 = replace(toy_umt5(), dim=TEXT_DIM)
     return (
         File("wan2.1-vae", toy_vae(), "vae/Wan2.1_VAE.pth"),
+        File("taew2.1", toy_taehv(), "taehv/taew2_1.pth"),
         File(speech_preset, speech, "wav2vec2/pytorch_model.bin", prefix="wav2vec2."),
         File("umt5-xxl", umt5, "google/umt5-xxl/models_t5_umt5-xxl-enc-bf16.pth"),
     )
@@ -163,7 +166,9 @@ def public_tensors(preset: Preset, file: File, ours: Mapping[str, Tensor]) -> di
 def _whole(parts: dict[str, Tensor]) -> Tensor:
     if any("/" in how for how in parts):
         return torch.cat([parts[how] for how in sorted(parts)])
-    [tensor] = parts.values()
+    [(how, tensor)] = parts.items()
+    if how == "last":  # the public layer makes more frames than are needed here
+        return torch.cat([torch.zeros_like(tensor), tensor])
     return tensor.contiguous()
 
 
@@ -201,6 +206,8 @@ def public_config(config: Any) -> dict[str, Any]:
             "z_dim": config.latent_channels,
             "num_res_blocks": config.num_res_blocks,
         }
+    if isinstance(config, TAEHVConfig):
+        return {"_class_name": "TAEHV", "dims": config.dims, "grows_time": config.grows_time}
     if isinstance(config, Wav2Vec2Config):
         return {
             "model_type": "wav2vec2",

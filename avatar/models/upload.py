@@ -11,4 +11,4 @@ def brought(tensor: Tensor, like: Tensor) -> Tensor:
     """
     if like.device.type != "cuda" or tensor.device == like.device:
         return tensor.to(like)
-    return tensor.to(like.dtype).pin_memory().to(like.device, non_blocking=True)
+    return tensor.to(like.dtype).contiguous().pin_memory().to(like.device, non_blocking=True)
