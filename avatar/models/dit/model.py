@@ -349,7 +349,7 @@ class DiT(nn.Module):
 
 
 def _tensor(positions: tuple[int, ...], like: Tensor) -> Tensor:
-    places = torch.tensor(positions)
     if like.device.type != "cuda":
-        return places.to(like.device)
-    return places.pin_memory().to(like.device, non_blocking=True)  # waits for nothing queued
+        return torch.tensor(positions, device=like.device)
+    places = torch.tensor(positions).pin_memory()
+    return places.to(like.device, non_blocking=True)  # waits for nothing queued
