@@ -60,7 +60,7 @@ def add_avatar_routes(
     @app.get("/v1/avatars/{name}", **openapi.AVATAR_OF)
     async def avatar(name: str) -> dict[str, object]:
         character = find_avatar(name, config.avatars_dir)
-        return {**describe_avatar(character), "is_shipped": is_shipped(character.id)}
+        return {**describe_avatar(character, config), "is_shipped": is_shipped(character.id)}
 
     @app.post("/v1/avatars", **openapi.CREATE_AVATAR)
     async def create(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from avatar.backends.overlap import Beside
 from avatar.errors import Unavailable
 from bench.denoise import NO_GPU, budget_table, budgets, main, report, rows
 from bench.denoise_budget import GPUS, budget, gpu_named
-from bench.denoise_profiles import PROFILES
+from bench.denoise_profiles import PROFILES, Measured
 from bench.denoise_run import WARM_UP, How, Stream, check_memory
 from bench.machine import ROOT
 
@@ -24,9 +25,23 @@ CPU = How(torch.device("cpu"), chunks=1)
 TOYS = ("toy-tm", "toy-realvideo")
 
 
+def small(name: str) -> Measured:
+    """A profile, with a picture as small as it may be."""
+    return PROFILES[name] if name == "tiny" else replace(PROFILES[name], size=(64, 64))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Two of them wait for each other longer than such small networks take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", [*TOYS, "tiny"])
 def test_a_forward_is_counted_as_it_is(name: str) -> None:
-    profile = PROFILES[name]
+    profile = small(name)
     stream, steps = Stream(profile, CPU), profile.policy.sigmas
     # the fused kernel of the CPU is unknown to the counter
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
@@ -47,7 +62,7 @@ def test_a_forward_is_counted_as_it_is(name: str) -> None:
 
 
 def test_what_a_session_keeps_is_counted_as_it_is() -> None:
-    profile = PROFILES["toy-tm"]
+    profile = small("toy-tm")
     stream = Stream(profile, CPU)
     with torch.inference_mode():
         anchor, state, _ = stream.open()
@@ -76,7 +91,7 @@ def test_devices_are_known_by_the_drivers_name() -> None:
 
 @pytest.mark.parametrize("name", TOYS)
 def test_a_toy_is_measured_on_a_cpu(name: str) -> None:
-    values = rows([PROFILES[name]], CPU)
+    values = rows([small(name)], CPU)
     json.dumps(values)
     measured = values["profiles"][name]["measured"]
     assert measured["score_ms"]["median"] > 0

@@ -1,5 +1,6 @@
 """Clips are encoded for a Wan-class model, and its recipe learns from them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +36,17 @@ class Encoded:
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encoded]:
     """Noise to see and to hear, encoded by toys."""
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # two of them wait for each other longer than such networks take
     profile = converted_toy("tm-18b", tmp_path_factory.mktemp("wan") / "tm")
     encoders, rng = WanEncoders(profile, "cpu"), np.random.default_rng(0)
     frames = rng.integers(0, 256, (81, profile.height, profile.width, 3), np.uint8)
     heard = encoders.samples_before + (81 + encoders.frames_after) * 640
     samples = rng.standard_normal(heard, np.float32) * 0.1
-    return Encoded(profile, encoders, samples, encoders.encode(frames, samples))
+    yield Encoded(profile, encoders, samples, encoders.encode(frames, samples))
+    torch.set_num_threads(before)
 
 
 def test_a_clip_becomes_what_the_recipe_of_its_model_learns_from(

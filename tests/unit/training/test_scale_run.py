@@ -1,6 +1,7 @@
 """A recipe runs from clips to weights that serve; a toy one, with every stage of the real one."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,15 @@ pytestmark = [
     pytest.mark.unit,
     pytest.mark.filterwarnings("ignore:FSDP2-wrapped module", "ignore:DTensor random operators"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Two of them wait for each other longer than such small networks take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
