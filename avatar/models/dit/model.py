@@ -332,7 +332,7 @@ class DiT(nn.Module):
 
 
 def _tensor(positions: tuple[int, ...], like: Tensor) -> Tensor:
-    places = torch.tensor(positions)
     if like.device.type != "cuda":
-        return places.to(like.device)
-    return places.pin_memory().to(like.device, non_blocking=True)  # waits for nothing queued
+        return torch.tensor(positions, device=like.device)
+    # waits for nothing that is queued there
+    return torch.tensor(positions).pin_memory().to(like.device, non_blocking=True)
