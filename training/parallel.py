@@ -20,6 +20,14 @@ def join() -> None:
         dist.init_process_group(backend, timeout=_PATIENCE)
 
 
+def alone() -> None:
+    """A group of this process only, where it was started by itself."""
+    if not dist.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        store = dist.HashStore()  # type: ignore[attr-defined]  # documented, and not listed
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+
+
 def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -60,3 +68,12 @@ def average_gradients(model: nn.Module) -> None:
     pieces = joined.split([p.numel() for p in parameters])
     for parameter, mean in zip(parameters, pieces, strict=True):
         parameter.grad = mean.view_as(parameter)
+
+
+def means(figures: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Of what every process saw; all have seen the same names."""
+    if count() == 1:
+        return figures
+    together = torch.tensor(list(figures.values()), device=device)
+    dist.all_reduce(together)
+    return dict(zip(figures, (together / count()).tolist(), strict=True))

@@ -26,6 +26,7 @@ from avatar.media import (
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.timebase import TICKS_PER_SECOND, ticks_of_samples
+from services.gateway.answer import Heard
 from services.gateway.coordinator import Session
 from services.gateway.dialogue import Dialogue, Fields, Order
 from services.gateway.echo import EchoGate
@@ -41,6 +42,7 @@ from services.gateway.media import (
     Peer,
     Picture,
 )
+from services.gateway.own_reply import ReplyPiece
 from services.gateway.pace import MARGIN_S, Pace
 from services.gateway.playout import PlayChunk
 from services.settings import AppConfig
@@ -97,7 +99,12 @@ class LiveSession:
         self._clock = clock
         self._character = character_of(session.avatar, config.avatars_dir)
         self._dialogue = Dialogue(
-            config.clock, self._character, self._order, self._tell, config.limits.reply_s
+            config.clock,
+            self._character,
+            self._order,
+            self._tell,
+            config.limits.reply_s,
+            caller_answers=session.answers == "client",
         )
         self._pace = Pace(config.clock)
         # calls that stepped down together do not probe, and come back, together
@@ -140,6 +147,7 @@ class LiveSession:
             "epoch": self._dialogue.epoch,
             "media_s": round(self._at / TICKS_PER_SECOND, 2),
             "models": list(self._dialogue.models),
+            "answers": self._session.answers,
         }
 
     async def run(self) -> None:
@@ -205,6 +213,28 @@ class LiveSession:
         else:
             self._dialogue.handle(event, self._clock())
         self._news.set()
+
+    def interrupt(self) -> Heard | None:
+        """Silence from the next 20 ms on; what was heard, None where nothing was being said."""
+        heard = self._dialogue.interrupt(self._clock())
+        self._news.set()
+        return heard
+
+    def reply(self, piece: ReplyPiece) -> None:
+        """A piece of the caller's own reply; returns at once.
+
+        Raises:
+            TooLarge: It is longer than an answer may be.
+        """
+        try:
+            self._dialogue.reply(piece, self._clock())
+        finally:
+            self._news.set()
+
+    @property
+    def backlog_s(self) -> float:
+        """Speech that no chunk has yet, in seconds."""
+        return self._dialogue.timeline.num_waiting / PLAYED_RATE
 
     def _become(self, character: Character) -> None:
         if character.id != self._character.id:

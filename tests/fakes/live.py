@@ -17,7 +17,7 @@ from avatar.media import (
     TurnKind,
     Word,
 )
-from services.gateway.coordinator import Session
+from services.gateway.coordinator import Answers, Session
 from services.gateway.ladder import LIGHT
 from services.gateway.media import Block
 
@@ -37,6 +37,7 @@ class FakeSession:
     avatar: str = "mira"
     fence: int = 1
     epoch: int = 0
+    answers: Answers = "server"
     told: list[Chunk] = field(default_factory=list)
     sent: list[AudioChunk] = field(default_factory=list, repr=False)
     swaps: list[tuple[str, int]] = field(default_factory=list)

@@ -23,19 +23,12 @@ from tests.fakes.caller import Caller
 from tests.fakes.calls import CallDesk, call_desk
 from tests.fakes.engines import LoudnessDecoder
 from tests.fakes.graph import Parts, fake_graph, until
-from tests.fakes.offers import REAL
+from tests.fakes.offers import REAL, without_channel
 
 pytestmark = pytest.mark.integration
 
 OFFER = REAL["chromium-listening"]
 NUM_VIEWERS = 20
-
-
-def without_channel(offer: bytes) -> bytes:
-    """The offer, as one makes it who wants no events."""
-    text = offer.decode()
-    text = text[: text.index("m=application")]
-    return re.sub(r"a=group:BUNDLE.*", "a=group:BUNDLE 0 1", text).encode()
 
 
 async def seat_of(booking: Booking) -> Seat:

@@ -1,6 +1,6 @@
 """Stretches of clips as the DiT learns from them, and what surrounds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avatar.models.dit import DiT, KeyValue, SelfContext
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import Portrait, sink_condition
+from avatar.sampling.rollout import Portrait, sink_condition, to_model_space
 from training.data.latents import LatentClips
 from training.tasks.latent_reader import WINDOW, LatentReader, mouth_cells
 from training.tasks.vae import EYES_ABOVE
@@ -21,9 +21,11 @@ class Stretch:
     """B stretches of T latent frames, in the model's space.
 
     `clean` (B, T, C, h, w); `speech` (B, T + 2 reach, tokens, dim), silent where the clip ends;
-    `controls` (B, T, K); `visemes` (B, T, 4, 4); `sinks` (B, 3, C, h, w) in the VAE's space;
-    `masks` (B, tokens); `weight` (B, h, w), mean 1, high on face and mouth; `importance`
-    (C, h, w), mean 1, of an error in a channel there; `boxes` of the mouths.
+    `controls` (B, T, K), K = 0 where nobody knows any; `visemes` (B, T, 4, 4); `sinks` (B, 3, C, h,
+    w) in the VAE's space; `text` (B, L, text_dim), `image` (B, L, image_dim) and `image_channels`,
+    see `Portrait`, where a model has them; `masks` (B, tokens); `weight` (B, h, w), mean 1, high on
+    face and mouth; `importance` (C, h, w), mean 1, of an error in a channel there; `boxes` of the
+    mouths.
     """
 
     clean: Tensor
@@ -35,10 +37,28 @@ class Stretch:
     weight: Tensor
     importance: Tensor
     boxes: tuple[tuple[int, int, int, int], ...]
+    text: Tensor | None = None
+    image: Tensor | None = None
+    image_channels: Tensor | None = None
 
     @property
     def portrait(self) -> Portrait:
-        return Portrait(self.sinks, self.masks)
+        return Portrait(self.sinks, self.masks, self.image_channels)
+
+    @property
+    def told(self) -> Tensor | None:
+        """The controls, if there are any."""
+        return self.controls if self.controls.shape[-1] else None
+
+    def seen_by_chunks(self, num_chunks: int) -> tuple[Portrait, Tensor | None, Tensor | None]:
+        """Portrait, text and image once for each chunk that is folded into the batch."""
+
+        def repeated(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.repeat_interleave(num_chunks, 0)
+
+        sinks, masks = (each.repeat_interleave(num_chunks, 0) for each in (self.sinks, self.masks))
+        portrait = Portrait(sinks, masks, repeated(self.image_channels))
+        return portrait, repeated(self.text), repeated(self.image)
 
 
 class Stretches:
@@ -82,11 +102,12 @@ def anchored(model: DiT, stretch: Stretch, policy: Policy) -> list[KeyValue]:
     """Keys and values of the sinks, clean and silent, as `drop_anchor` makes them."""
     if not policy.sink_positions:
         return []
-    still = (stretch.sinks - stretch.sinks[:, :1]) / model.latent_scale
+    still = to_model_space(model, stretch.sinks, stretch.sinks[:, :1])
+    condition = sink_condition(model, stretch.portrait, still, policy)
     _, sink = model(
         still,
         still.new_zeros(len(still)),
-        sink_condition(model, stretch.portrait, still, policy),
+        replace(condition, text=stretch.text, image=stretch.image),
         SelfContext(),
         policy.sink_positions,
     )

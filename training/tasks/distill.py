@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from avatar.models.dit import Condition, DiT, KeyValue
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import audio_mask, condition_channels, past
+from avatar.sampling.rollout import audio_mask, past, seen_channels
 from avatar.sampling.schedule import add_noise, predicted_clean
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
@@ -88,15 +88,18 @@ class DistillTask:
         self.model["critic"] = self.critic
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        stretch = self.stretches.draw(
-            rng, self.batch_size, self.num_chunks * self.policy.chunk_latents
-        )
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        stretch = self.draw(rng)
+        device = stretch.clean.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
             if "critic" not in self.model or step % (self.weights.critic_steps + 1) == 0:
                 return self.student_loss(stretch, rng)
             with torch.no_grad():
                 made = self.generate(stretch, rng)
             return self.critic_loss(stretch, made)
+
+    def draw(self, rng: np.random.Generator) -> Stretch:
+        length = self.num_chunks * self.policy.chunk_latents
+        return self.stretches.draw(rng, self.batch_size, length)
 
     def generate(self, stretch: Stretch, rng: np.random.Generator) -> Tensor:
         """Clips (B, T, C, h, w) by the student; gradients reach one of its steps."""
@@ -104,7 +107,7 @@ class DistillTask:
             step = int(rng.integers(len(self.policy.sigmas)))
             return rollout(self.student, stretch, self.policy, step)
         sigma = served_levels(rng, self.policy.sigmas, len(stretch.clean), share=1.0)
-        return self.denoised(stretch, sigma)
+        return self.denoised(stretch, sigma.to(stretch.clean))
 
     def student_loss(
         self, stretch: Stretch, rng: np.random.Generator
@@ -128,7 +131,7 @@ class DistillTask:
             loss = loss + w.sync * sync
             figures["made_sync"] = sync.item()
         if w.regression:
-            sigma = served_levels(rng, self.policy.sigmas, len(stretch.clean))
+            sigma = served_levels(rng, self.policy.sigmas, len(stretch.clean)).to(made)
             off = weighted_square(self.denoised(stretch, sigma) - stretch.clean, stretch)
             loss = loss + w.regression * (off * evened(sigma)).mean()
             figures["real_off"] = off.mean().item()
@@ -156,17 +159,17 @@ class DistillTask:
     def denoised(self, stretch: Stretch, sigma: Tensor) -> Tensor:
         """The student's x0 of real clips, all chunks in one forward under the serving mask."""
         level = sigma[:, None, None, None, None]
-        noisy = add_noise(stretch.clean, torch.randn(stretch.clean.shape), level)
-        known = torch.ones(len(sigma), self.num_chunks, dtype=torch.bool)
+        noisy = add_noise(stretch.clean, torch.randn_like(stretch.clean), level)
+        known = torch.ones(len(sigma), self.num_chunks, dtype=torch.bool, device=sigma.device)
         prediction = denoise_chunks(self.student, stretch, noisy, sigma, self.policy, known)
         return predicted_clean(prediction.float(), noisy, level, self.student.config.prediction)
 
 
 def noised(clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One level for each clip: noisy, (B,) and the same for broadcasting."""
-    sigma = shifted(0.02 + 0.96 * torch.rand(len(clean)))
+    sigma = shifted(0.02 + 0.96 * torch.rand(len(clean), device=clean.device))
     level = sigma[:, None, None, None, None]
-    return add_noise(clean, torch.randn(clean.shape), level), sigma, level
+    return add_noise(clean, torch.randn_like(clean), level), sigma, level
 
 
 def rollout(model: DiT, stretch: Stretch, policy: Policy, grad_step: int) -> Tensor:
@@ -222,8 +225,12 @@ def condition_at(model: DiT, stretch: Stretch, policy: Policy, start: int) -> Co
     end = start + policy.chunk_latents
     like = stretch.clean[:, start:end]
     return Condition(
-        channels=condition_channels(stretch.portrait.reference, None, like, policy),
+        channels=seen_channels(
+            model, stretch.portrait, None, like, policy, policy.current_positions
+        ),
         audio=model.project_audio(stretch.speech[:, start : end + 2 * reach]),
         face_mask=audio_mask(stretch.portrait, policy),
-        controls=stretch.controls[:, start:end],
+        controls=None if stretch.told is None else stretch.told[:, start:end],
+        text=stretch.text,
+        image=stretch.image,
     )

@@ -7,7 +7,7 @@ from torch import Tensor
 from avatar.models.dit import ChunkParallelContext, Condition, DiT, KeyValue, tiny
 from avatar.models.dit.audio_projection import zero_window_edges
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import audio_mask, condition_channels
+from avatar.sampling.rollout import audio_mask, seen_channels
 from avatar.sampling.schedule import add_noise, predicted_clean
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths, served_levels
@@ -102,12 +102,14 @@ def denoise_chunks(
     windows = stretch.speech.unfold(1, F + 2 * reach, F).movedim(-1, 2).flatten(0, 1)
     windows = zero_window_edges(windows, known.flatten(), reach)
     chunks = noisy.unflatten(1, (N, F)).flatten(0, 1)
-    reference = stretch.portrait.reference.repeat_interleave(N, 0)
+    told, (portrait, text, image) = stretch.told, stretch.seen_by_chunks(N)
     condition = Condition(
-        channels=condition_channels(reference, None, chunks, policy),
+        channels=seen_channels(model, portrait, None, chunks, policy, policy.current_positions),
         audio=model.project_audio(windows),
-        face_mask=audio_mask(stretch.portrait, policy).repeat_interleave(N, 0),
-        controls=stretch.controls.unflatten(1, (N, F)).flatten(0, 1),
+        face_mask=audio_mask(portrait, policy),
+        controls=None if told is None else told.unflatten(1, (N, F)).flatten(0, 1),
+        text=text,
+        image=image,
     )
     places = policy.sink_positions + policy.previous_positions
     sink = sink or anchored(model, stretch, policy)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from avatar.models.dit import CachedContext, Condition, DiT, KeyValue, tiny
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import condition_channels
+from avatar.sampling.rollout import seen_channels
 from avatar.sampling.schedule import add_noise, predicted_clean, shifted_sigmas
 from training.data.latents import LatentClips
 from training.tasks.batch import Stretch, Stretches, anchored, read_mouths
@@ -87,14 +87,16 @@ def denoise_stretch(
     """
     num_latents = noisy.shape[1]
     first = policy.sink_positions[-1] + 1
+    places = tuple(range(first, first + num_latents))
     condition = Condition(
-        channels=condition_channels(stretch.portrait.reference, None, noisy, policy),
+        channels=seen_channels(model, stretch.portrait, None, noisy, policy, places),
         audio=model.project_audio(stretch.speech),
         face_mask=stretch.masks * hears[:, None],
-        controls=stretch.controls,
+        controls=stretch.told,
+        text=stretch.text,
+        image=stretch.image,
     )
     context = CachedContext((sink or anchored(model, stretch, policy),), policy.sink_positions)
-    places = tuple(range(first, first + num_latents))
     prediction, _ = model(noisy, 1000 * sigma, condition, context, places)
     return prediction
 

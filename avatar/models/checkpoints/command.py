@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> None:
         dtype=getattr(torch, args.dtype) if args.dtype else None,
     )
     sys.stdout.write(
-        f"{done.path}: {done.num_tensors} tensors, {done.num_parameters / 1e9:.2f} billion "
-        f"parameters, {done.num_bytes / 1e9:.1f} GB, from the {done.layout} layout; "
+        f"{done.path}: {done.num_tensors} tensors, {done.num_parameters / 1e6:,.1f} million "
+        f"parameters, {done.num_bytes / 1e6:,.1f} MB, from the {done.layout} layout; "
         f"licence {preset.licence}, {preset.licence_url}\n"
     )
     if done.added:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avatar.models.dit.rope import rotate
+from avatar.parallel.sequence import WHOLE, Split
 
 
 class KeyValue(NamedTuple):
@@ -34,7 +35,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, eps: float) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.to_q = nn.Linear(dim, dim)
         self.to_k = nn.Linear(dim, dim)
         self.to_v = nn.Linear(dim, dim)
@@ -52,14 +53,19 @@ class SelfAttention(nn.Module):
         query_angles: Tensor,
         key_angles: Tensor,
         mask: Tensor | None = None,
+        split: Split = WHOLE,
+        num_frames: int = 1,
     ) -> Tensor:
+        """Of as many heads as are given; with `split` of all tokens, and what comes is of some."""
         q = self._turn(query, query_angles)
         k = self._turn(kv.key, key_angles)
-        out: Tensor = self.to_out[0](attention(q, k, kv.value, self.num_heads, mask))
+        heads = query.shape[-1] // self.head_dim
+        attended = split.to_tokens(attention(q, k, kv.value, heads, mask), num_frames)
+        out: Tensor = self.to_out[0](attended)
         return out
 
     def _turn(self, x: Tensor, angles: Tensor) -> Tensor:
-        return rotate(x.unflatten(-1, (self.num_heads, -1)), angles).flatten(2)
+        return rotate(x.unflatten(-1, (-1, self.head_dim)), angles).flatten(2)
 
 
 class CrossAttention(nn.Module):
@@ -99,6 +105,11 @@ class CrossAttention(nn.Module):
             self.norm_audio_k = nn.RMSNorm(dim, eps)
             nn.init.zeros_(self.audio_v_proj.weight)
             nn.init.zeros_(self.audio_v_proj.bias)
+
+    def project_fixed(self, words: Tensor | None, picture: Tensor | None) -> tuple[KeyValue, ...]:
+        """Keys and values of embedded text and image, as far as they are given."""
+        sources = [] if words is None else [self.project_text(words)]
+        return tuple(sources if picture is None else [*sources, self.project_image(picture)])
 
     def project_text(self, text: Tensor) -> KeyValue:
         return KeyValue(self.norm_k(self.to_k(text)), self.to_v(text))

@@ -1,12 +1,16 @@
 """One transformer block: self-attention, cross-attention, feed-forward, modulated by time."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avatar.models.dit.attention import CrossAttention, KeyValue, SelfAttention
 from avatar.models.dit.config import DiTConfig
+from avatar.models.dit.context import Context
 from avatar.models.dit.frame_audio import FrameAudioAttention
+from avatar.parallel.sequence import WHOLE, Split
 
 
 class FeedForward(nn.Module):
@@ -35,6 +39,22 @@ class GeluProjection(nn.Module):
         return F.gelu(self.proj(x), approximate=self.approximate)
 
 
+class Sources(NamedTuple):
+    """What a block attends to beside its own tokens: speech, text and image.
+
+    `fixed`: keys and values of text and image that were computed once a session. Where there are
+    none, the block projects `words` and `picture`, (B, L, dim), itself: training learns how. Where
+    tokens are `split` among processes, `face_mask` is of this one's.
+    """
+
+    fixed: tuple[KeyValue, ...] = ()
+    words: Tensor | None = None
+    picture: Tensor | None = None
+    audio: Tensor | None = None
+    face_mask: Tensor | None = None
+    split: Split = WHOLE
+
+
 class Block(nn.Module):
     """`modulation` is (B, F, 6, dim): a shift, scale and gate for attention and feed-forward."""
 
@@ -60,6 +80,41 @@ class Block(nn.Module):
             )
         self.ffn = FeedForward(d, config.ffn_dim, d)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, d) / d**0.5)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        context: Context,
+        layer: int,
+        angles: tuple[Tensor, Tensor],
+        sources: Sources,
+    ) -> tuple[Tensor, KeyValue]:
+        """One layer, whole: what is sharded, compiled or computed again in the backward pass.
+
+        Args:
+            x: Tokens (B, F, n, dim).
+            time: (B, F, 6, dim).
+            context: The past that may be seen.
+            layer: Which of the context's layers this is.
+            angles: Of the queries, and of all keys, of which the last ones are those seen.
+            sources: What else is attended to.
+
+        Returns:
+            Tokens, and their un-roped keys and values.
+        """
+        modulation = self.modulation(time)
+        split, num_frames = sources.split, x.shape[1]
+        query, kv = self.before_attention(x, modulation)
+        query = split.to_heads(query, num_frames)
+        kv = KeyValue(*(split.to_heads(each, num_frames) for each in kv))
+        seen, mask = context.extend(layer, kv)
+        own_angles, key_angles = angles
+        key_angles = key_angles[-seen.key.shape[1] :]
+        attended = self.attn1.attend(query, seen, own_angles, key_angles, mask, split, num_frames)
+        fixed = sources.fixed or self.attn2.project_fixed(sources.words, sources.picture)
+        x = self.after_attention(x, attended, modulation, fixed, sources.audio, sources.face_mask)
+        return x, kv
 
     def modulation(self, time: Tensor) -> tuple[Tensor, ...]:
         """(B, F, 6, dim) -> six of (B, F, 1, dim)."""

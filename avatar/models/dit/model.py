@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from avatar.models.dit.attention import KeyValue
 from avatar.models.dit.audio_projection import AudioProjection
-from avatar.models.dit.block import Block, FeedForward, confined
+from avatar.models.dit.block import Block, FeedForward, Sources, confined
 from avatar.models.dit.config import DiTConfig, S2VConfig
 from avatar.models.dit.context import Context
 from avatar.models.dit.estimate import linear_estimate
 from avatar.models.dit.frame_audio import FrameAudioProjection
 from avatar.models.dit.rope import place_angles, rope_angles
 from avatar.models.dit.s2v import AudioInjector, FramePacker, SpeechEncoder
+from avatar.parallel.sequence import WHOLE, Split
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Condition:
     `role`, `pose`: of Wan-S2V's latents, see `NOISY`; (B, F, condition_channels, H, W) of a pose.
     `face_mask`: (B, tokens) in {0, 1}, where speech may act.
     `controls`: (B, F, num_controls), or None where the model has none.
-    `fixed`: for each layer the keys and values of text and image.
+    `fixed`: for each layer the keys and values of text and image; or, where how they are made is
+    learned, `text` (B, L, text_dim) and `image` (B, L, image_dim) themselves.
     """
 
     channels: Tensor
@@ -38,6 +40,8 @@ class Condition:
     face_mask: Tensor | None = None
     controls: Tensor | None = None
     fixed: Sequence[tuple[KeyValue, ...]] = ()
+    text: Tensor | None = None
+    image: Tensor | None = None
     role: int = 0
     pose: Tensor | None = None
 
@@ -131,6 +135,7 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
+        self.split: Split = WHOLE
         d, p = config.dim, config.patch
         size = (config.grid[0] * p, config.grid[1] * p) if config.grid else (1, 1)
         # standard deviation of what is denoised, here and there; written by training
@@ -168,6 +173,18 @@ class DiT(nn.Module):
         for parameter in (*self.cond_encoder.parameters(), self.trainable_cond_mask.weight):
             nn.init.zeros_(parameter)
 
+    def split_tokens(self, split: Split) -> None:
+        """Share the work on every chunk with other processes, which must have the same weights.
+
+        Raises:
+            ValueError: The heads do not divide, or the model has tokens on no common grid.
+        """
+        if self.config.num_heads % split.size:
+            raise ValueError(f"{self.config.num_heads} heads do not divide by {split.size}")
+        if self.config.s2v is not None:
+            raise ValueError("the references of Wan-S2V cannot be split among processes")
+        self.split = split
+
     @property
     def layers(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
@@ -178,18 +195,16 @@ class DiT(nn.Module):
         self, text: Tensor | None = None, image: Tensor | None = None
     ) -> tuple[tuple[KeyValue, ...], ...]:
         """Keys and values of text (B, L, text_dim) and image (B, L, image_dim), for each layer."""
+        words, picture = self.embed_fixed(text, image)
+        return tuple(block.attn2.project_fixed(words, picture) for block in self.layers)
+
+    def embed_fixed(
+        self, text: Tensor | None, image: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The tokens (B, L, dim) of both, for blocks that project them themselves."""
         embedder = self.condition_embedder
         words = None if text is None else embedder.text_embedder(text)
-        picture = None if image is None else embedder.image_embedder(image)
-        layers = []
-        for block in self.layers:
-            sources = []
-            if words is not None:
-                sources.append(block.attn2.project_text(words))
-            if picture is not None:
-                sources.append(block.attn2.project_image(picture))
-            layers.append(tuple(sources))
-        return tuple(layers)
+        return words, None if image is None else embedder.image_embedder(image)
 
     def project_audio(self, speech: Tensor) -> Tensor:
         """What F latents hear, (B, F, tokens, dim).
@@ -238,6 +253,11 @@ class DiT(nn.Module):
         key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
         if context.places is not None:
             key_angles = torch.cat([place_angles(context.places, c.head_dim), key_angles])
+        if self.split.size > 1:
+            mask = condition.face_mask
+            x = self.split.part(x, 2)
+            mask = None if mask is None else self.split.part(mask, 1)
+            condition = replace(condition, face_mask=mask)
         x, own_kv = self.through_blocks(x, time6, own_angles, key_angles, context, condition)
         return self.head(x, time, grid), own_kv
 
@@ -251,18 +271,15 @@ class DiT(nn.Module):
         condition: Condition,
     ) -> tuple[Tensor, list[KeyValue]]:
         """Tokens (B, F, n, dim) and time (B, F, 6, dim) -> tokens, and each layer's own keys."""
+        words, picture = self.embed_fixed(condition.text, condition.image)
         own_kv: list[KeyValue] = []
         hears = self.config.s2v is None
         for i, block in enumerate(self.layers):
-            modulation = block.modulation(time6)
-            query, kv = block.before_attention(x, modulation)
-            own_kv.append(kv)
-            seen, mask = context.extend(i, kv)
-            angles = key_angles[-seen.key.shape[1] :]
-            attended = block.attn1.attend(query, seen, own_angles, angles, mask)
             fixed = condition.fixed[i] if condition.fixed else ()
             audio = condition.audio if hears else None
-            x = block.after_attention(x, attended, modulation, fixed, audio, condition.face_mask)
+            sources = Sources(fixed, words, picture, audio, condition.face_mask, self.split)
+            x, kv = block(x, time6, context, i, (own_angles, key_angles), sources)
+            own_kv.append(kv)
             if not hears and condition.audio is not None:
                 x = self.inject(i, x, condition.audio, condition.face_mask)
         return x, own_kv
@@ -322,7 +339,7 @@ class DiT(nn.Module):
         shift, scale = (self.scale_shift_table + time.unsqueeze(2)).unsqueeze(3).unbind(2)
         y = F.layer_norm(x, (self.config.dim,), eps=self.config.eps) * (1 + scale) + shift
         return rearrange(
-            self.proj_out(y),
+            self.split.joined(self.proj_out(y), 2),
             "b f (h w) (p q c) -> b f c (h p) (w q)",
             h=grid[0],
             w=grid[1],
@@ -334,5 +351,10 @@ class DiT(nn.Module):
 def _tensor(positions: tuple[int, ...], like: Tensor) -> Tensor:
     if like.device.type != "cuda":
         return torch.tensor(positions, device=like.device)
+<<<<<<< HEAD
     # waits for nothing that is queued there
     return torch.tensor(positions).pin_memory().to(like.device, non_blocking=True)
+=======
+    places = torch.tensor(positions).pin_memory()
+    return places.to(like.device, non_blocking=True)  # waits for nothing queued
+>>>>>>> main

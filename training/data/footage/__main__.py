@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from avatar.cast.profiles import load_profile
 from avatar.errors import AvatarError
 from avatar.telemetry.logging import configure, get_logger
 from training.data.footage.pipeline import make_footage
@@ -46,12 +47,23 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--max-seconds", type=_number(float, 1, 86_400), default=defaults.limits.seconds
     )
+    parser.add_argument(
+        "--profile", default=defaults.profile, metavar="DIR",
+        help="whose encoders: a folder of converted weights (default: the default avatar)",
+    )  # fmt: skip
     parser.add_argument("--detector", default="", metavar="YUNET.onnx", help="for photographs")
     parser.add_argument("--mouth", choices=["net", "pixels"], default=defaults.mouth)
     args = parser.parse_args(arguments)
     configure(logging.INFO, sys.stderr)
     torch.set_num_threads(1)
+    try:
+        profile = load_profile(args.profile)
+    except AvatarError as error:
+        log.error("failed", reason=str(error))  # noqa: TRY400  the user's mistake, not ours
+        return 1
     settings = Settings(
+        profile=args.profile,
+        size=profile.height,
         keep=_SPEAKING
         + (() if args.no_silence else _QUIET)
         + (_UNSYNCED if args.keep_unsynced else ()),

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,22 +30,69 @@ TOKENS = 8
 _SILENT = ("listening", "silent")
 
 
+class Encoders(Protocol):
+    """What makes tensors of a clip's pictures and sound."""
+
+    @property
+    def name(self) -> str:
+        """Tells the weights apart: clips encoded by others are encoded anew."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Along one side of the DiT's grid."""
+        ...
+
+    @property
+    def samples_before(self) -> int:
+        """Of sound that was heard before the clip."""
+        ...
+
+    @property
+    def frames_after(self) -> int:
+        """Frames of which sound after the clip is heard."""
+        ...
+
+    def encode(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> dict[str, Tensor]:
+        """Of frames (T, H, W, 3) RGB, T = 1 + 4k, and the sound before, of and after them."""
+        ...
+
+
 @dataclass(frozen=True)
-class Encoders:
-    """`name` tells the weights apart: clips encoded by others are encoded anew."""
+class OwnEncoders:
+    """The default avatar's."""
 
     name: str
     vae: VAE
     audio_encoder: AudioEncoder
+    tokens: int = TOKENS
+    frames_after: int = 0
+
+    @property
+    def samples_before(self) -> int:
+        return self.audio_encoder.history
+
+    def encode(self, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> dict[str, Tensor]:
+        return encode(frames, samples, self)
 
 
 def load_encoders(profile_name: str) -> Encoders:
+    """Of a profile by name, or of a folder of converted weights.
+
+    Raises:
+        AvatarError: There is none, or its clips cannot be made of footage.
+    """
     profile = load_profile(profile_name)
+    if profile.hearing != "own":
+        # here: the default avatar needs none of it
+        from training.data.footage.encode_wan import WanEncoders
+
+        return WanEncoders(profile)
     digest = hashlib.sha256()
     for file in ("vae.safetensors", "audio_encoder.safetensors"):
         digest.update(sha256_of(profile.folder / file).encode())
     vae, audio_encoder = load_vae(profile), load_audio_encoder(profile)
-    return Encoders(f"encoded-{digest.hexdigest()[:12]}", vae, audio_encoder)
+    return OwnEncoders(f"encoded-{digest.hexdigest()[:12]}", vae, audio_encoder)
 
 
 def encode_clips(
@@ -68,13 +116,13 @@ def encode_clips(
         places = tracks[info.track].during(start, start + settings.num_frames)
         inside = in_square(places, Square(*info.square), settings.size)
         frames = np.stack(list(read_frames(folder / f"{info.id}.mkv")))
-        history = encoders.audio_encoder.history
-        samples = sound_of(sound, start, settings.num_frames, info, before=history)
-        tensors = encode(frames, samples, encoders)
+        heard = settings.num_frames + encoders.frames_after
+        samples = sound_of(sound, start, heard, info, before=encoders.samples_before)
+        tensors = encoders.encode(frames, samples)
         if info.kind in _SILENT:
             # whatever is heard is not this face's: the zero embedding means a shut mouth
             tensors["speech"] = torch.zeros_like(tensors["speech"])
-        tensors["face_mask"] = torch.from_numpy(face_tokens(inside, settings.size, TOKENS))
+        tensors["face_mask"] = torch.from_numpy(face_tokens(inside, settings.size, encoders.tokens))
         partial = path.with_name(f"partial-{path.name}")
         save_file(tensors, partial)
         partial.replace(path)
@@ -83,7 +131,7 @@ def encode_clips(
 
 @torch.no_grad()
 def encode(
-    frames: NDArray[np.uint8], samples: NDArray[np.float32], encoders: Encoders
+    frames: NDArray[np.uint8], samples: NDArray[np.float32], encoders: OwnEncoders
 ) -> dict[str, Tensor]:
     """`latents` (21, C, h, w) of the clip as a stream of its own, `sink` (3, C, h, w) of its first
     picture standing still, `speech` (2 T, D) tokens at 50 Hz; all float16.

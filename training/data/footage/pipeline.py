@@ -33,6 +33,8 @@ log = get_logger("training.data.footage")
 RIGHTS_SUFFIX = ".rights.txt"
 _SETTINGS = "settings.json"
 OPTIONS = {
+    "profile": "--profile",
+    "size": "--profile",
     "keep": "--no-silence or --keep-unsynced",
     "min_face": "--min-face",
     "sync": "--min-score or --max-lag",

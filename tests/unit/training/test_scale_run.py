@@ -1,0 +1,151 @@
+"""A recipe runs from clips to weights that serve; a toy one, with every stage of the real one."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from avatar.errors import CorruptFile, InvalidInput, NotFound
+from avatar.models.dit import DiT
+from avatar.models.weights import load_into
+from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_anchor
+from tests.fakes.scale import batches, in_processes, telling_weights, write_toy_clips
+from training import parallel
+from training.recipes.tm_18b import LargeRecipe, tm_18b_lora, toy
+from training.scale.clips import Mix, ShardedClips
+from training.scale.load import fill
+from training.scale.run import run_recipe
+
+pytestmark = [
+    pytest.mark.unit,
+    pytest.mark.filterwarnings("ignore:FSDP2-wrapped module", "ignore:DTensor random operators"),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Two of them wait for each other longer than such small networks take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_clips(tmp_path_factory.mktemp("clips"))
+
+
+def adapted() -> LargeRecipe:
+    """Two short stages of the toy recipe, with adapters where `tm_18b_lora` has them."""
+    ways = {stage.name: stage.trained for stage in tm_18b_lora().stages}
+    stages = [
+        replace(stage, trained=ways[stage.name], schedule=replace(stage.schedule, steps=2))
+        for stage in toy().stages
+        if stage.name in ("audio", "causal")
+    ]
+    return replace(toy(), stages=tuple(stages))
+
+
+def run_adapted(rank: int, folder: Path, shards: Path, base: Path) -> None:
+    run_recipe(adapted(), shards, folder / "run", base=base, say=False)
+
+
+def test_a_recipe_goes_from_clips_to_chunks(shards: Path, tmp_path: Path) -> None:
+    parallel.alone()
+    try:
+        run_recipe(toy(), shards, tmp_path, say=False)
+        before = (tmp_path / "causal.safetensors").stat().st_mtime_ns
+        run_recipe(toy(), shards, tmp_path, say=False)  # nothing is left to do
+    finally:
+        parallel.leave()
+    assert (tmp_path / "causal.safetensors").stat().st_mtime_ns == before
+    path = tmp_path / "student.safetensors"
+    model = load_into(DiT(toy().model), load_file(path), path)
+    clip = batches(shards, toy().stage("causal")).clips.draw(_rng(), 1, 3)
+    portrait = Portrait(clip.sinks, clip.masks, clip.image_channels)
+    anchor = drop_anchor(model, portrait, toy().policy, text=clip.text, image=clip.image)
+    latents, _ = denoise_chunk(
+        model, anchor, clip.speech, None, RolloutState(), toy().policy, seed=0, epoch=0, seq=0
+    )
+    assert latents.shape == clip.clean.shape
+    assert latents.isfinite().all()
+
+
+def test_stages_move_what_they_are_to_move(shards: Path, tmp_path: Path) -> None:
+    base = telling_weights(tmp_path / "base.safetensors")
+    in_processes(2, run_adapted, tmp_path, shards, base)
+    weights = [load_file(base)] + [
+        load_file(tmp_path / "run" / f"{stage.name}.safetensors") for stage in adapted().stages
+    ]
+    assert all(each.keys() == weights[0].keys() for each in weights)  # adapters are merged
+    moved = [
+        {name for name in one if not torch.equal(one[name], other[name])}
+        for one, other in zip(weights, weights[1:], strict=False)
+    ]
+    assert moved[0]
+    assert all("audio" in name for name in moved[0])
+    for after in moved[1:]:
+        assert "blocks.1.attn1.to_q.weight" in after
+        assert all(name.endswith("weight") and "norm" not in name for name in after)
+        assert not any("audio" in name for name in after)
+
+
+def test_clips_are_drawn_by_stage_and_the_same_again(shards: Path) -> None:
+    clips = ShardedClips(
+        shards, toy().model, Mix(motion=0, audio=0, silence=1), torch.device("cpu")
+    )
+    assert [info.id for info, _ in clips.groups[2]] == ["clip-3"]
+    one, other = (clips.draw(_rng(), 2, 9) for _ in range(2))
+    assert torch.equal(one.clean, other.clean)
+    assert one.speech.shape == (2, 9 + 4, 4, 6)
+    assert one.image_channels is not None
+    assert one.image_channels.shape == (2, 21, 8, 8, 8)
+
+
+def test_data_that_is_missing_is_named(shards: Path, tmp_path: Path) -> None:
+    cpu, config = torch.device("cpu"), toy().model
+    with pytest.raises(NotFound, match=r"training\.data\.footage"):
+        ShardedClips(tmp_path, config, Mix(), cpu)
+    index = json.loads((shards / "index.json").read_text())
+    index["clips"] = [each for each in index["clips"] if each["kind"] == "speaking"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InvalidInput, match="no clip of stage 'silence'"):
+        ShardedClips(tmp_path, config, Mix(silence=0.5), cpu)
+    clips = ShardedClips(shards, config, Mix(), cpu)
+    with pytest.raises(InvalidInput, match="20 latents, 30"):
+        clips.draw(_rng(), 1, 30)
+    shard = shards / index["clips"][0]["shard"]
+    bare = {name: each for name, each in load_file(shard).items() if not name.endswith(".text")}
+    save_file(bare, tmp_path / shard.name)
+    index["clips"] = [each for each in index["clips"] if each["shard"] == shard.name]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InvalidInput, match="has no 'text'"):
+        ShardedClips(tmp_path, config, Mix(), cpu).draw(_rng(), 1, 9)
+
+
+def test_a_base_without_audio_layers_fits_and_another_model_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    model = DiT(toy().model)
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if "audio" not in k}
+    save_file(tensors, path)
+    missing = fill(model, path)
+    assert missing
+    assert all("audio" in name for name in missing)
+    save_file({k: v for k, v in tensors.items() if "ffn" not in k}, path)
+    with pytest.raises(CorruptFile, match=r"lacks 8 tensors, blocks\.0\.ffn"):
+        fill(model, path)
+    save_file(tensors | {"proj_out.bias": torch.zeros(3)}, path)
+    with pytest.raises(CorruptFile, match=r"proj_out\.bias has shape"):
+        fill(model, path)
+    with pytest.raises(NotFound, match="avatar convert"):
+        fill(model, tmp_path / "nothing.safetensors")
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(0)

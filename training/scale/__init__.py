@@ -1,0 +1,1 @@
+"""Training of models that no single device holds: sharded, and planned before it starts."""

@@ -1,0 +1,94 @@
+"""Train the paper's model, on one device or on many.
+
+`torchrun --nproc-per-node 8 -m -- training.scale --shards DIR --run DIR`, the same with more nodes,
+or `python -m training.scale --recipe toy ...` in one process. Interrupted, it goes on from the last
+checkpoint when it is started again, with any number of processes.
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from avatar.errors import AvatarError
+from avatar.telemetry.logging import configure
+from training import parallel
+from training.recipes.tm_18b import RECIPES
+from training.scale.plan import GIB, memory_of_device, plan
+from training.scale.run import run_recipe
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.scale", description=__doc__)
+    parser.add_argument("--recipe", choices=list(RECIPES), default="tm-18b")
+    parser.add_argument("--shards", type=Path, help="clips, from python -m training.data.footage")
+    parser.add_argument("--run", type=Path, default=Path("runs/tm-18b"))
+    parser.add_argument("--base", type=Path, help="converted Wan2.1-I2V-14B (default: random)")
+    parser.add_argument(
+        "--only", default="", metavar="STAGE", help="audio, teacher, causal, student"
+    )
+    parser.add_argument("--no-recompute", action="store_true", help="faster, and far more memory")
+    parser.add_argument(
+        "--together", type=_processes, default=1, metavar="N",
+        help="processes that share each batch, a part of its tokens each (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--plan", type=_processes, metavar="N",
+        help="print what N processes need, and end; with --memory of their devices",
+    )  # fmt: skip
+    parser.add_argument("--memory", type=float, metavar="GIB", help="of each device, for --plan")
+    given = parser.parse_args(arguments)
+    configure(logging.INFO, sys.stderr)
+    # keys and values are views, and nobody writes into them
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
+    warnings.filterwarnings("ignore", "DTensor random operators", UserWarning)
+    recipe = RECIPES[given.recipe]()
+    names = [stage.name for stage in recipe.stages]
+    if given.only and given.only not in names:
+        parser.error(f"--only {given.only}: the stages are {', '.join(names)}")
+    if given.plan:
+        available = int(given.memory * GIB) if given.memory else memory_of_device()
+        for stage in recipe.stages:
+            needed = plan(
+                recipe, stage, given.plan, available,
+                recompute=not given.no_recompute, together=given.together,
+            )  # fmt: skip
+            print(f"{stage.name}: {needed}")
+        return 0
+    if given.shards is None:
+        parser.error("--shards is needed: the folder that python -m training.data.footage wrote")
+    begin()
+    try:
+        run_recipe(
+            recipe, given.shards, given.run, base=given.base, only=given.only,
+            recompute=not given.no_recompute, together=given.together,
+        )  # fmt: skip
+    except AvatarError as error:
+        if parallel.rank() == 0:
+            print(f"training.scale: {error}", file=sys.stderr)
+        return 1
+    finally:
+        parallel.leave()
+    return 0
+
+
+def begin() -> None:
+    """Meet the other processes; alone, a group of one, so that both run the same code."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(dist.get_node_local_rank(fallback_rank=0))
+    parallel.join()
+    parallel.alone()
+
+
+def _processes(text: str) -> int:
+    if not 1 <= (count := int(text)) <= 4096:
+        raise argparse.ArgumentTypeError("1 to 4096 processes")
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
