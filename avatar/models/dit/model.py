@@ -351,10 +351,5 @@ class DiT(nn.Module):
 def _tensor(positions: tuple[int, ...], like: Tensor) -> Tensor:
     if like.device.type != "cuda":
         return torch.tensor(positions, device=like.device)
-<<<<<<< HEAD
-    # waits for nothing that is queued there
-    return torch.tensor(positions).pin_memory().to(like.device, non_blocking=True)
-=======
     places = torch.tensor(positions).pin_memory()
     return places.to(like.device, non_blocking=True)  # waits for nothing queued
->>>>>>> main
