@@ -21,7 +21,7 @@ FAILURES = (
     PlaywrightError,
 )  # fmt: skip
 BENCHMARKS = (
-    "stages", "denoise", "hops", "graph", "capacity", "quality", "footage", "music", "install",
+    "stages", "denoise", "hops", "graph", "capacity", "quality", "footage", "music", "install", "sessions",
     "contact", "live_latency", "live_av", "live_barge_in", "live_page", "live_two", "viewers",
     "load", "live_soak", "ablations",
 )  # fmt: skip

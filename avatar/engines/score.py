@@ -1,12 +1,13 @@
 """Embedding to latents: the DiT, two forwards a chunk."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from avatar.backends import ANYHOW, TORCH, Backend, Running
-from avatar.backends.device import Lane, choose_device, lane_of
+from avatar.backends.device import Landing, Lane, choose_device, lane_of
 from avatar.backends.dit import OpenVinoDiT, slots
 from avatar.cast.avatars import character_of
 from avatar.cast.dance import Moves, danced
@@ -20,7 +21,15 @@ from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
 from avatar.media import AudioEmbedding, LatentChunk
 from avatar.models.dit import DiT
-from avatar.sampling.rollout import Anchor, Portrait, RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.policy import Policy
+from avatar.sampling.rollout import (
+    Anchor,
+    NextChunk,
+    Portrait,
+    RolloutState,
+    denoise_batch,
+    drop_anchor,
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +57,16 @@ class ScoreEngine:
         self._hearing = hearing_of(model.config)
 
     @classmethod
-    def load(cls, profile: Profile, running: Running = ANYHOW) -> "ScoreEngine":
-        """Raises AvatarError for damaged weights, a back end or a device that cannot be had."""
+    def load(cls, profile: Profile, running: Running = ANYHOW, max_batch: int = 1) -> "ScoreEngine":
+        """`max_batch` is how many sessions `step_many` is ready for.
+
+        Raises:
+            AvatarError: Weights are damaged, or a back end or a device cannot be had.
+        """
         policy = profile.policy
         graph, backend = graph_or_torch(running, profile, "dit", {"positions": slots(policy)})
         if graph is not None:
-            return cls(profile, OpenVinoDiT(load_dit(profile), graph, policy), backend)
+            return cls(profile, OpenVinoDiT(load_dit(profile), graph, policy, max_batch), backend)
         lane = lane_of(running, choose_device(running.device))
         return cls(profile, load_dit(profile, running, lane.device), backend, lane)
 
@@ -80,6 +93,39 @@ class ScoreEngine:
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
         """
+        [made] = self.step_many([chunk], [state], moves)
+        return made
+
+    def step_many(
+        self,
+        chunks: Sequence[AudioEmbedding],
+        states: Sequence[ScoreState],
+        moves: Moves | None = None,
+    ) -> list[tuple[LatentChunk, ScoreState]]:
+        """`step` of several sessions, with common forwards where they can.
+
+        Raises:
+            InvalidInput: As `step`; then no chunk was made.
+        """
+        made: dict[int, tuple[Landing, ScoreState]] = {}
+        with self._lane.open():
+            prepared = [self._prepare(*each, moves) for each in zip(chunks, states, strict=True)]
+            for group in _alike(prepared, self.profile.policy):
+                wanted = [prepared[i].wanted for i in group]
+                is_light = prepared[group[0]].is_light
+                policy = self.profile.policy.light if is_light else self.profile.policy
+                done = denoise_batch(self.model, wanted, policy)
+                for i, (latents, rollout) in zip(group, done, strict=True):
+                    landing = self._lane.send([latents[0].float()])
+                    made[i] = landing, replace(prepared[i].following, rollout=rollout)
+        return [
+            (LatentChunk(chunk.stamp, made[i][0].wait()[0].numpy(), chunk.last), made[i][1])
+            for i, chunk in enumerate(chunks)
+        ]
+
+    def _prepare(
+        self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None
+    ) -> "_Prepared":
         hearing, policy = self._hearing, self.profile.policy
         expected = (policy.chunk_latents, hearing.tokens_per_latent, hearing.dim)
         beyond = (hearing.lookahead_latents, *expected[1:])
@@ -89,23 +135,17 @@ class ScoreEngine:
                 f"{expected} and {beyond} expected"
             )
         controls, motion = self._controls(chunk, state.motion, moves)
-        with self._lane.open():
-            tokens, ahead = self._lane.take(chunk.tokens), self._lane.take(chunk.lookahead)
-            speech, heard = hearing.around(state.heard, tokens, ahead)
-            latents, rollout = denoise_chunk(
-                self.model,
-                state.anchor,
-                speech,
-                self._take(controls),
-                state.rollout,
-                policy,
-                seed=state.seed,
-                epoch=chunk.stamp.epoch,
-                seq=chunk.stamp.seq,
-            )
-            landing = self._lane.send([latents[0].float()])
-        following = ScoreState(state.seed, state.anchor, motion, rollout, heard)
-        return LatentChunk(chunk.stamp, landing.wait()[0].numpy(), chunk.last), following
+        tokens, ahead = self._lane.take(chunk.tokens), self._lane.take(chunk.lookahead)
+        speech, heard = hearing.around(state.heard, tokens, ahead)
+        wanted = NextChunk(
+            state.anchor,
+            speech,
+            self._take(controls),
+            state.rollout,
+            (state.seed, chunk.stamp.epoch, chunk.stamp.seq),
+        )
+        following = replace(state, motion=motion, heard=heard)
+        return _Prepared(wanted, following, chunk.stamp.is_light)
 
     def _controls(
         self, chunk: AudioEmbedding, motion: MotionState, moves: Moves | None
@@ -133,3 +173,26 @@ class ScoreEngine:
             self._take(portrait.image_channels),
             self._take(portrait.motion_latents),
         )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a chunk is denoised from, and the session after it but for its rollout."""
+
+    wanted: NextChunk
+    following: ScoreState
+    is_light: bool
+
+
+def _alike(prepared: Sequence[_Prepared], policy: Policy) -> list[list[int]]:
+    """Which of them may be denoised together: in as many steps, after as many.
+
+    Where places in time grow each session is at another, and is denoised alone.
+    """
+    if policy.absolute is not None:
+        return [[index] for index in range(len(prepared))]
+    groups: dict[tuple[bool, int], list[int]] = {}
+    for index, each in enumerate(prepared):
+        key = (each.is_light, len(each.wanted.state.previous))
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
