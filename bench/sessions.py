@@ -42,7 +42,7 @@ def measure(options: Options) -> Values:
     latents = [chunk for chunk, _ in rolled(pipeline.score, spoken)]
     score, decode = [], []
     for wish in BACKENDS:
-        engine = ScoreEngine.load(load_profile("tiny"), Running(wish), max_batch=max(BATCHES))
+        engine = ScoreEngine.load(load_profile("tiny"), Running(wish), max(BATCHES))
         decoder = VaeDecoderEngine.load(load_profile("tiny"), Running(wish))
         for size in BATCHES:
             say(f"sessions: {wish}, {size} together")
@@ -98,9 +98,9 @@ def score_row(engine: ScoreEngine, chunks: Sequence[AudioEmbedding], size: int) 
 
 def decode_row(engine: VaeDecoderEngine, chunks: Sequence[LatentChunk], size: int) -> Values:
     """The same of the VAE decoder."""
-    model, states = engine.model, [engine.init_state(Spec(CAST[i].id, i)) for i in range(size)]
-    assert isinstance(model, VAE)  # the default avatar's
-    state = joined([each for each in states if isinstance(each, DecoderState)])
+    states = [engine.init_state(Spec(CAST[i].id, i)) for i in range(size)]
+    model, state = engine.model, joined([s for s in states if isinstance(s, DecoderState)])
+    assert isinstance(model, VAE)
     times: list[float] = []
     with torch.inference_mode():
         for chunk in chunks:
@@ -123,12 +123,12 @@ def joined(states: Sequence[DecoderState]) -> DecoderState:
 def kinds(spoken: Sequence[AudioEmbedding], silent: Sequence[AudioEmbedding]) -> list[Values]:
     """A chunk of the score worker while the avatar speaks, at rest, and light."""
     light = [replace(chunk, stamp=replace(chunk.stamp, is_light=True)) for chunk in spoken]
-
-    def scorer(wish: Wish) -> ScoreEngine:
-        return ScoreEngine.load(load_profile("tiny"), Running(wish))
-
     return [
-        {"backend": wish, "kind": kind, **score_row(scorer(wish), chunks, 1)}
+        {
+            "backend": wish,
+            "kind": kind,
+            **score_row(ScoreEngine.load(load_profile("tiny"), Running(wish)), chunks, 1),
+        }
         for wish in BACKENDS
         for kind, chunks in (("speaking", spoken), ("at rest", silent), ("light", light))
     ]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avatar.backends import ANYHOW, TORCH, Backend, Running
-from avatar.backends.device import Landing, Lane, choose_device, lane_of
+from avatar.backends.device import Lane, choose_device, lane_of
 from avatar.backends.dit import OpenVinoDiT, slots
 from avatar.cast.avatars import character_of
 from avatar.cast.dance import Moves, danced
@@ -21,15 +21,9 @@ from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
 from avatar.media import AudioEmbedding, LatentChunk
 from avatar.models.dit import DiT
+from avatar.sampling.batch import NextChunk, alike, denoise_batch
 from avatar.sampling.policy import Policy
-from avatar.sampling.rollout import (
-    Anchor,
-    NextChunk,
-    Portrait,
-    RolloutState,
-    denoise_batch,
-    drop_anchor,
-)
+from avatar.sampling.rollout import Anchor, Portrait, RolloutState, drop_anchor
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,8 @@ class ScoreEngine:
         policy = profile.policy
         graph, backend = graph_or_torch(running, profile, "dit", {"positions": slots(policy)})
         if graph is not None:
-            return cls(profile, OpenVinoDiT(load_dit(profile), graph, policy, max_batch), backend)
+            model = OpenVinoDiT(load_dit(profile), graph, policy, max_batch)
+            return cls(profile, model, backend)
         lane = lane_of(running, choose_device(running.device))
         return cls(profile, load_dit(profile, running, lane.device), backend, lane)
 
@@ -107,25 +102,23 @@ class ScoreEngine:
         Raises:
             InvalidInput: As `step`; then no chunk was made.
         """
-        made: dict[int, tuple[Landing, ScoreState]] = {}
+        for chunk in chunks:
+            self._check(chunk)
+        made: dict[int, tuple[LatentChunk, ScoreState]] = {}
         with self._lane.open():
             prepared = [self._prepare(*each, moves) for each in zip(chunks, states, strict=True)]
-            for group in _alike(prepared, self.profile.policy):
+            for group in self._groups(prepared):
                 wanted = [prepared[i].wanted for i in group]
-                is_light = prepared[group[0]].is_light
-                policy = self.profile.policy.light if is_light else self.profile.policy
-                done = denoise_batch(self.model, wanted, policy)
-                for i, (latents, rollout) in zip(group, done, strict=True):
-                    landing = self._lane.send([latents[0].float()])
-                    made[i] = landing, replace(prepared[i].following, rollout=rollout)
-        return [
-            (LatentChunk(chunk.stamp, made[i][0].wait()[0].numpy(), chunk.last), made[i][1])
-            for i, chunk in enumerate(chunks)
-        ]
+                done = denoise_batch(self.model, wanted, prepared[group[0]].policy)
+                landing = self._lane.send([latents[0].float() for latents, _ in done])
+                landed = zip(group, landing.wait(), done, strict=True)
+                for i, latents, (_, rollout) in landed:
+                    following = replace(prepared[i].following, rollout=rollout)
+                    chunk = chunks[i]
+                    made[i] = LatentChunk(chunk.stamp, latents.numpy(), chunk.last), following
+        return [made[i] for i in range(len(chunks))]
 
-    def _prepare(
-        self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None
-    ) -> "_Prepared":
+    def _check(self, chunk: AudioEmbedding) -> None:
         hearing, policy = self._hearing, self.profile.policy
         expected = (policy.chunk_latents, hearing.tokens_per_latent, hearing.dim)
         beyond = (hearing.lookahead_latents, *expected[1:])
@@ -134,18 +127,26 @@ class ScoreEngine:
                 f"embedding of shapes {chunk.tokens.shape} and {chunk.lookahead.shape} given, "
                 f"{expected} and {beyond} expected"
             )
+
+    def _prepare(
+        self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None
+    ) -> "_Prepared":
+        """Within the lane."""
         controls, motion = self._controls(chunk, state.motion, moves)
         tokens, ahead = self._lane.take(chunk.tokens), self._lane.take(chunk.lookahead)
-        speech, heard = hearing.around(state.heard, tokens, ahead)
-        wanted = NextChunk(
-            state.anchor,
-            speech,
-            self._take(controls),
-            state.rollout,
-            (state.seed, chunk.stamp.epoch, chunk.stamp.seq),
-        )
-        following = replace(state, motion=motion, heard=heard)
-        return _Prepared(wanted, following, chunk.stamp.is_light)
+        speech, heard = self._hearing.around(state.heard, tokens, ahead)
+        key = (state.seed, chunk.stamp.epoch, chunk.stamp.seq)
+        wanted = NextChunk(state.anchor, speech, self._take(controls), state.rollout, key)
+        policy = self.profile.policy.light if chunk.stamp.is_light else self.profile.policy
+        return _Prepared(wanted, policy, replace(state, motion=motion, heard=heard))
+
+    def _groups(self, prepared: "Sequence[_Prepared]") -> list[list[int]]:
+        """Which of them may be denoised together."""
+        groups: dict[object, list[int]] = {}
+        for index, each in enumerate(prepared):
+            key = alike(self.model, each.wanted, each.policy)
+            groups.setdefault(key, []).append(index)
+        return list(groups.values())
 
     def _controls(
         self, chunk: AudioEmbedding, motion: MotionState, moves: Moves | None
@@ -177,22 +178,8 @@ class ScoreEngine:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a chunk is denoised from, and the session after it but for its rollout."""
+    """What a chunk is denoised from and how, and the session after it but for its rollout."""
 
     wanted: NextChunk
+    policy: Policy
     following: ScoreState
-    is_light: bool
-
-
-def _alike(prepared: Sequence[_Prepared], policy: Policy) -> list[list[int]]:
-    """Which of them may be denoised together: in as many steps, after as many.
-
-    Where places in time grow each session is at another, and is denoised alone.
-    """
-    if policy.absolute is not None:
-        return [[index] for index in range(len(prepared))]
-    groups: dict[tuple[bool, int], list[int]] = {}
-    for index, each in enumerate(prepared):
-        key = (each.is_light, len(each.wanted.state.previous))
-        groups.setdefault(key, []).append(index)
-    return list(groups.values())

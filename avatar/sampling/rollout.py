@@ -12,6 +12,9 @@ from avatar.models.upload import brought
 from avatar.sampling.policy import Places, Policy
 from avatar.sampling.schedule import add_noise, chunk_noise, drawn, predicted_clean
 
+Key = tuple[int, int, int]
+"""Of a chunk's noise: the session's seed, epoch, seq."""
+
 
 @dataclass(frozen=True)
 class Portrait:
@@ -142,22 +145,6 @@ def condition_channels(
     return torch.cat(channels, dim=2)
 
 
-@dataclass(frozen=True)
-class NextChunk:
-    """What a session's next chunk is made of.
-
-    `speech` is (1, F + 2 reach, tokens, dim), the chunk's embedded speech and its surroundings; of
-    other models what their `project_audio` expects. `controls` is (1, F, num_controls) or None.
-    `key` is that of the noise: the session's seed, and the chunk's epoch and seq.
-    """
-
-    anchor: Anchor
-    speech: Tensor
-    controls: Tensor | None
-    state: RolloutState
-    key: tuple[int, int, int]
-
-
 def denoise_chunk(
     model: DiT,
     anchor: Anchor,
@@ -170,144 +157,107 @@ def denoise_chunk(
     epoch: int,
     seq: int,
 ) -> tuple[Tensor, RolloutState]:
-    """The next chunk of one session: `denoise_batch` with what is in a `NextChunk`."""
-    wanted = NextChunk(anchor, speech, controls, state, (seed, epoch, seq))
-    [made] = denoise_batch(model, [wanted], policy)
-    return made
+    """Make the next chunk with len(policy.sigmas) forwards, and one more for a clean pass.
 
-
-def denoise_batch(
-    model: DiT, wanted: Sequence[NextChunk], policy: Policy
-) -> list[tuple[Tensor, RolloutState]]:
-    """The next chunk of each session, all with the same len(policy.sigmas) forwards.
-
-    And one more for a clean pass. No session's state is changed.
+    Args:
+        model: The network.
+        anchor: From `drop_anchor`.
+        speech: (1, F + 2 reach, tokens, dim): the chunk's embedded speech and its surroundings;
+            of other models what their `project_audio` expects.
+        controls: (1, F, num_controls) or None.
+        state: Past of the session; not changed.
+        policy: Noise levels and slots.
+        seed: Key of the session's noise.
+        epoch: Of the chunk; part of the noise's key.
+        seq: Of the chunk; part of the noise's key.
 
     Returns:
-        For each its latents (1, F, C, H, W) in the VAE's normalised space, and its next state.
+        Latents (1, F, C, H, W) in the VAE's normalised space, and the next state.
+    """
+    return denoise(model, anchor, speech, controls, state, policy, [(seed, epoch, seq)])
+
+
+def denoise(
+    model: DiT,
+    anchor: Anchor,
+    speech: Tensor,
+    controls: Tensor | None,
+    state: RolloutState,
+    policy: Policy,
+    keys: Sequence[Key],
+) -> tuple[Tensor, RolloutState]:
+    """`denoise_chunk` of len(keys) sessions at once, of which everything given is a batch.
 
     Raises:
-        ValueError: Their pasts are of different numbers of steps, or some have none; or several are
-            given of a policy whose places grow, which differ from session to session.
+        ValueError: They see their pasts at different places in time.
     """
-    if len({len(each.state.previous) for each in wanted}) != 1:
-        raise ValueError("sessions whose pasts differ in steps cannot be denoised together")
-    if len(wanted) > 1 and policy.absolute is not None:
-        raise ValueError("sessions whose places in time grow are denoised one by one")
-    anchor, past_kv = join_anchors([w.anchor for w in wanted]), _joined_past(wanted)
-    reference, seq = anchor.portrait.reference, wanted[0].key[2]
-    history = cached_latents(model, wanted[0].state, reference)
-    where = policy.places(seq, history)
-
-    def noise(step: int) -> Tensor:
-        shape = (1, policy.chunk_latents, *reference.shape[2:])
-        drawn_alone = [session_noise(shape, policy, (*w.key, step)) for w in wanted]
-        return brought(_joined(drawn_alone), reference)
-
-    noisy = noise(0)
+    reference = anchor.portrait.reference
+    history = cached_latents(model, state, reference)
+    place = {itinerary(policy, key, history) for key in keys}
+    if len(place) != 1:
+        raise ValueError("sessions at different places in time cannot be denoised together")
+    [(where, *at_step)] = place
+    noisy = batch_noise(policy, keys, 0, reference)
     condition = Condition(
-        channels=_seen_together(model, wanted, policy, where.current),
-        audio=heard(model, _joined([w.speech for w in wanted]), policy),
+        channels=seen_channels(
+            model,
+            anchor.portrait,
+            state.last_latent,
+            torch.empty_like(noisy),
+            policy,
+            where.current,
+        ),
+        audio=heard(model, speech, policy),
         face_mask=audio_mask(anchor.portrait, policy),
-        controls=None
-        if wanted[0].controls is None
-        else _joined([w.controls for w in wanted if w.controls is not None]),
+        controls=controls,
         fixed=anchor.fixed,
         pose=torch.zeros_like(noisy) if policy.still_pose else None,
     )
     clean = noisy
     written = []
     for step, sigma in enumerate(policy.sigmas):
-        timestep = reference.new_full((len(wanted),), 1000.0 * sigma)
-        where = policy.places(seq, history, drawn(*wanted[0].key, step))
-        context = seen(anchor, past_kv, step, policy, where)
-        prediction, kv = model(noisy, timestep, condition, context, where.current)
+        timestep = reference.new_full((len(keys),), 1000.0 * sigma)
+        context = seen(anchor, state, step, policy, at_step[step])
+        prediction, kv = model(noisy, timestep, condition, context, at_step[step].current)
         written.append(kv)
         clean = predicted_clean(prediction, noisy, sigma, model.config.prediction)
         if step + 1 < len(policy.sigmas):
             following = policy.sigmas[step + 1]
             if policy.update == "renoise":
-                added = noise(step + 1)
+                noise = batch_noise(policy, keys, step + 1, reference)
             else:
-                added = (noisy - (1 - sigma) * clean) / sigma
-            noisy = add_noise(clean, added, following)
+                noise = (noisy - (1 - sigma) * clean) / sigma
+            noisy = add_noise(clean, noise, following)
     if policy.cache == "clean_pass":
-        where = policy.places(seq, history)
-        context = seen(anchor, past_kv, 0, policy, where)
-        still = reference.new_zeros(len(wanted))
+        context = seen(anchor, state, 0, policy, where)
+        still = reference.new_zeros(len(keys))
         written = [model(clean, still, condition, context, where.current)[1]]
     latents = from_model_space(model, clean, reference)
     kept = tuple(
-        # after a chunk of fewer steps the later ones go by the last that it wrote
-        remembered(past_kv[min(i, len(past_kv) - 1)] if past_kv else (), own, history, policy)
-        for i, own in enumerate(written)
+        remembered(cache_of(state.previous, step) if state.previous else (), own, history, policy)
+        for step, own in enumerate(written)
     )
-    if len(wanted) == 1:
-        return [(latents, RolloutState(kept, clean[:, -1:]))]
-    return [
-        (
-            latents[i : i + 1],
-            RolloutState(
-                # copies: a session must not keep the caches of all others alive
-                tuple([_one(kv, i) for kv in layers] for layers in kept),
-                clean[i : i + 1, -1:].clone(),
-            ),
-        )
-        for i in range(len(wanted))
-    ]
+    return latents, RolloutState(kept, clean[:, -1:])
 
 
-def join_anchors(anchors: Sequence[Anchor]) -> Anchor:
-    """Those of several sessions as one of a batch."""
-    first = anchors[0]
-    if len(anchors) == 1:
-        return first
-    portrait = Portrait(
-        _joined([each.portrait.sink_latents for each in anchors]),
-        _joined([each.portrait.face_mask for each in anchors]),
-    )
-    fixed = [
-        tuple(_together(source) for source in zip(*layer, strict=True))
-        for layer in zip(*(each.fixed for each in anchors), strict=True)
-    ]
-    return Anchor(portrait, _by_layer([each.sink for each in anchors]), fixed)
+def itinerary(policy: Policy, key: Key, history: int) -> tuple[Places, ...]:
+    """Where everything is that a chunk sees: apart from its steps, and in each of them."""
+    seed, epoch, seq = key
+    steps = range(len(policy.sigmas))
+    drawn_at = [policy.places(seq, history, drawn(seed, epoch, seq, step)) for step in steps]
+    return policy.places(seq, history), *drawn_at
 
 
-def _joined_past(wanted: Sequence[NextChunk]) -> tuple[Sequence[KeyValue], ...]:
-    previous = [w.state.previous for w in wanted]
-    if len(previous) == 1:
-        return previous[0]
-    return tuple(_by_layer(step) for step in zip(*previous, strict=True))
+def batch_noise(policy: Policy, keys: Sequence[Key], step: int, reference: Tensor) -> Tensor:
+    """(len(keys), F, C, H, W), each session's own."""
+    shape = (1, policy.chunk_latents, *reference.shape[2:])
+    each = [brought(session_noise(shape, policy, (*key, step)), reference) for key in keys]
+    return each[0] if len(each) == 1 else torch.cat(each)
 
 
-def _by_layer(sessions: Sequence[Sequence[KeyValue]]) -> list[KeyValue]:
-    return [_together(layer) for layer in zip(*sessions, strict=True)]
-
-
-def _together(sources: Sequence[KeyValue]) -> KeyValue:
-    return KeyValue(torch.cat([s.key for s in sources]), torch.cat([s.value for s in sources]))
-
-
-def _one(kv: KeyValue, index: int) -> KeyValue:
-    return KeyValue(kv.key[index : index + 1].clone(), kv.value[index : index + 1].clone())
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-def _seen_together(
-    model: DiT, wanted: Sequence[NextChunk], policy: Policy, places: tuple[int, ...]
-) -> Tensor:
-    """`seen_channels` of each."""
-    made = []
-    for w in wanted:
-        portrait = w.anchor.portrait
-        like = portrait.reference.new_empty(
-            (1, policy.chunk_latents, *portrait.reference.shape[2:])
-        )
-        made.append(seen_channels(model, portrait, w.state.last_latent, like, policy, places))
-    return _joined(made)
+def cache_of(previous: Sequence[Sequence[KeyValue]], step: int) -> Sequence[KeyValue]:
+    """What a step reads; after a chunk of fewer steps the later ones go by the last it wrote."""
+    return previous[min(step, len(previous) - 1)]
 
 
 def heard(model: DiT, speech: Tensor, policy: Policy) -> Tensor | None:
@@ -358,14 +308,10 @@ def session_noise(
 
 
 def seen(
-    anchor: Anchor,
-    previous: Sequence[Sequence[KeyValue]],
-    step: int,
-    policy: Policy,
-    where: Places,
+    anchor: Anchor, state: RolloutState, step: int, policy: Policy, where: Places
 ) -> CachedContext:
     """What forward `step` of a chunk sees besides the chunk, as far as it is there."""
-    context = past(anchor.sink, previous, step, policy, where)
+    context = past(anchor.sink, state.previous, step, policy, where)
     return context if anchor.sink_places is None else replace(context, places=anchor.sink_places)
 
 
@@ -384,8 +330,7 @@ def past(
     if where.sink:
         parts, positions = (sink,), where.sink
     if previous and where.history:
-        # after a chunk of fewer steps the later ones go by the last that it wrote
-        parts += (previous[min(step, len(previous) - 1) if policy.cache == "per_step" else 0],)
+        parts += (cache_of(previous, step if policy.cache == "per_step" else 0),)
         positions += where.history
     return CachedContext(parts, positions)
 

@@ -13,11 +13,10 @@ from avatar.backends.graph import Graph, convert
 from avatar.backends.vae import GroupDecode, OpenVinoVAE, group_inputs
 from avatar.models.dit import DiT
 from avatar.models.vae import VAE, VAEConfig
+from avatar.sampling.batch import NextChunk, denoise_batch
 from avatar.sampling.policy import NATIVE_2_STEP
 from avatar.sampling.rollout import (
-    NextChunk,
     RolloutState,
-    denoise_batch,
     denoise_chunk,
     drop_anchor,
 )

@@ -16,12 +16,11 @@ from avatar.models.dit import (
 )
 from avatar.models.dit.attention import attention
 from avatar.models.dit.rope import rope_angles
+from avatar.sampling.batch import NextChunk, denoise_batch
 from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.sampling.rollout import (
     Anchor,
-    NextChunk,
     RolloutState,
-    denoise_batch,
     denoise_chunk,
     drop_anchor,
 )
@@ -325,7 +324,7 @@ def test_a_session_of_a_batch_keeps_nothing_of_the_others() -> None:
 def test_a_session_with_a_past_and_one_without_are_not_denoised_together() -> None:
     model = small_dit()
     [(_, state)] = together(model, POLICY, [RolloutState()], 0, [1])
-    with pytest.raises(ValueError, match="pasts differ in steps"):
+    with pytest.raises(ValueError, match="pasts differ in steps or places"):
         together(model, POLICY, [state, RolloutState()], 1, [1, 2])
 
 
