@@ -212,6 +212,9 @@ def load_decoder(
     if not is_wan and not describes(TAEHVConfig, header):
         return load_vae(profile)
     model: WanDecoder
+    is_wan = describes(WanVAEConfig, header)
+    if not is_wan and not describes(TAEHVConfig, header):
+        return load_vae(profile)  # not below: it would be built without memory
     with torch.device("meta"):
         if is_wan:
             model = WanVAE(config_of(WanVAEConfig, header))
