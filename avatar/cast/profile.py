@@ -208,14 +208,15 @@ def load_decoder(
     """
     path = weight_file(profile, profile.decoder)
     header = read_header(path)
+    is_wan = describes(WanVAEConfig, header)
+    if not is_wan and not describes(TAEHVConfig, header):
+        return load_vae(profile).to(device)
     model: WanDecoder
     with torch.device("meta"):
-        if describes(WanVAEConfig, header):
+        if is_wan:
             model = WanVAE(config_of(WanVAEConfig, header))
-        elif describes(TAEHVConfig, header):
-            model = TAEHV(config_of(TAEHVConfig, header))
         else:
-            return load_vae(profile)
+            model = TAEHV(config_of(TAEHVConfig, header))
     picture = Picture(profile.height, profile.width)
     channels = model.config.latent_channels
     decoder_plan(model, channels, picture, running, device).check()
