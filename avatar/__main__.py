@@ -1,6 +1,7 @@
 """`python -m avatar`: list the characters, render a video without any server."""
 
 import argparse
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -89,6 +90,10 @@ def main() -> int:
             )
             sys.stderr.write(f"\n{args.out}\n")
     except (AvatarError, OSError) as error:
+        if getattr(args, "json", False):
+            reason = error.reason if isinstance(error, AvatarError) else "UNAVAILABLE"
+            about = {"error": {"reason": reason, "message": str(error)}}
+            sys.stdout.write(json.dumps(about) + "\n")
         sys.stderr.write(f"\rerror: {error}\n")  # over a bar that was begun
         return 1
     except KeyboardInterrupt:
@@ -132,6 +137,8 @@ def _add_portrait(parser: argparse.ArgumentParser) -> None:
         help="folder of avatars to put it into; default: the profile's own")  # fmt: skip
     add("--models", type=Path, metavar="FOLDER", help="where profiles are found by name")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N; default: %(default)s")
+    add("--check", action="store_true", help="only say whether the photograph will do")
+    add("--json", action="store_true", help="a line of JSON for each step, and for an error")
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:

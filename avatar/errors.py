@@ -44,6 +44,39 @@ class NoSpeech(InvalidInput):
     reason = "NO_SPEECH"
 
 
+class CreditExceeded(InvalidInput):
+    """More reply audio came than was granted."""
+
+    http_status = 429
+    reason = "CREDIT_EXCEEDED"
+
+
+class NotOffered(AvatarError):
+    """This server, as it is set up, does not do what was asked for."""
+
+    grpc_status = "FAILED_PRECONDITION"
+    http_status = 409
+    reason = "NOT_OFFERED"
+
+
+class PortraitNotTaken(NotOffered):
+    """The profile draws its characters from a description; a portrait is nothing to it."""
+
+    reason = "PROFILE_TAKES_NO_PORTRAIT"
+
+
+class DescriptionNotTaken(NotOffered):
+    """The profile shows whom a portrait shows; a description is nothing to it."""
+
+    reason = "PROFILE_TAKES_NO_DESCRIPTION"
+
+
+class ConsentMissing(NotOffered):
+    """Nobody has said that who is shown agrees to it."""
+
+    reason = "CONSENT_MISSING"
+
+
 class NotFound(AvatarError):
     """A named thing (avatar, session, file) does not exist."""
 

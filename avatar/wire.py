@@ -211,12 +211,15 @@ def _fill_stamp(message: media_pb2.Stamp, stamp: Stamp) -> None:
     message.pts = stamp.pts
     if stamp.left_s is not None:
         message.left_seconds = _seconds(stamp.left_s)
+    message.light = stamp.is_light
 
 
 def _stamp_from_proto(message: media_pb2.Stamp) -> Stamp:
     session = session_id(message.session_id)
     left_s = _seconds(message.left_seconds) if message.HasField("left_seconds") else None
-    return Stamp(session, message.epoch, message.seq, message.fence, message.pts, left_s)
+    return Stamp(
+        session, message.epoch, message.seq, message.fence, message.pts, left_s, message.light
+    )
 
 
 def _fill(

@@ -91,6 +91,7 @@ class ComputeWorker(Generic[State, In, Out]):
             self._wiring.transport,
             new_worker_id(self._kind.name),
             slots=self._config.slots,
+            max_batch=self._config.max_batch,
         )
         await self.serving.start()
 

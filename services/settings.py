@@ -170,6 +170,12 @@ class AppConfig(_Frozen):
     slots: int = Field(
         default=2, ge=1, le=64, description="SLOTS; sessions at once, on every stage"
     )
+    max_batch: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="MAX_BATCH; chunks of so many sessions may be denoised together; pays on a GPU",
+    )
     host: str = Field(default="127.0.0.1", description="BIND_HOST; where people connect to")
     port: int = Field(default=8000, ge=1, le=65535, description="PORT; web page and HTTP API")
     grpc_port: int = Field(default=9000, ge=0, le=65535, description="GRPC_PORT; the talk service")
@@ -250,6 +256,7 @@ class AppConfig(_Frozen):
             "attention": "ATTENTION",
             "capture": "CAPTURE",
             "slots": "SLOTS",
+            "max_batch": "MAX_BATCH",
             "host": "BIND_HOST",
             "port": "PORT",
             "grpc_port": "GRPC_PORT",

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from avatar import wire
 from avatar.bus import LEDGER_LENGTH, Bus, Lease, WorkerInfo
@@ -22,7 +22,8 @@ from avatar.media import (
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.transport import Channel, Inbound, OpenRequest, Transport
-from services.compute import ComputeThread
+from services.compute import Batch, ComputeThread
+from services.precedence import Precedence
 from services.worker import SessionHost, task_group, until_done
 
 log = get_logger(__name__)
@@ -34,9 +35,6 @@ Out = TypeVar("Out", bound=Media)
 In_contra = TypeVar("In_contra", bound=Media, contravariant=True)
 Out_co = TypeVar("Out_co", bound=Media, covariant=True)
 R = TypeVar("R")
-
-LAX_S = 1.0
-"""When an opening, or a chunk that nobody waits for, is due: after live ones, but not for ever."""
 
 
 class Engine(Protocol[State, In_contra, Out_co]):
@@ -55,6 +53,15 @@ class Engine(Protocol[State, In_contra, Out_co]):
         ...
 
     def step(self, chunk: In_contra, state: State, /) -> tuple[Out_co, State]: ...
+
+
+@runtime_checkable
+class BatchEngine(Protocol[State, In_contra, Out_co]):
+    """An engine that can also make the next chunks of several sessions together."""
+
+    def step_many(
+        self, chunks: Sequence[In_contra], states: Sequence[State], /
+    ) -> Sequence[tuple[Out_co, State]]: ...
 
 
 @dataclass(frozen=True)
@@ -86,16 +93,21 @@ class Stage(Generic[State, In, Out]):
         worker: WorkerId,
         *,
         slots: int,
+        max_batch: int = 1,
         avatars: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`max_batch` chunks are computed together at most, where the engine can."""
         self.kind = kind
         self.host = SessionHost(kind.name, worker, bus, transport, slots=slots, avatars=avatars)
         self._engine = engine
         self._bus = bus
         self._transport = transport
         self._clock = clock
-        self.compute = ComputeThread(kind.name)
+        self.compute = ComputeThread(kind.name, clock)
+        self._precedence = Precedence()
+        most = max_batch if isinstance(engine, BatchEngine) else 1
+        self._steps = Batch(self._compute, most)
 
     async def start(self) -> WorkerInfo:
         return await self.host.start(self.serve)
@@ -112,7 +124,7 @@ class Stage(Generic[State, In, Out]):
             Fenced: The session has a newer owner.
             SessionLost: A chunk is missing.
         """
-        due = self._clock() + LAX_S
+        due = self._precedence.lax(self._clock())
         opening = self.compute.run(due, self._engine.init_state, inbound.request)
         try:
             downstream = await self._open_next(inbound.request)
@@ -122,6 +134,7 @@ class Stage(Generic[State, In, Out]):
                 await downstream.close()
         finally:
             opening.add_done_callback(_let_go)
+            self._precedence.leave(inbound.request.session)
 
     async def _open_next(self, request: OpenRequest) -> Channel:
         if not request.route:
@@ -201,17 +214,33 @@ class Stage(Generic[State, In, Out]):
         metrics.stage_dropped_total.labels(self.kind.name, cause).inc()
 
     async def _step(self, chunk: In, state: State, arrived: float) -> tuple[Out, State]:
-        asked, left_s = self._clock(), chunk.stamp.left_s
-        due = arrived + (LAX_S if left_s is None else left_s)
+        due = self._precedence.due(chunk.stamp.session, arrived, chunk.stamp.left_s)
+        asked = _Asked(chunk, state, self._clock())
+        return await self.compute.join(due, self._steps, asked)
 
-        def timed() -> tuple[tuple[Out, State], float, float]:
-            started = self._clock()
-            return self._engine.step(chunk, state), started - asked, self._clock() - started
+    def _compute(self, asked: "list[_Asked[In, State]]") -> Sequence[tuple[Out, State]]:
+        started, engine = self._clock(), self._engine
+        if len(asked) > 1 and isinstance(engine, BatchEngine):
+            made: Sequence[tuple[Out, State]] = engine.step_many(
+                [each.chunk for each in asked], [each.state for each in asked]
+            )
+        else:
+            made = [engine.step(each.chunk, each.state) for each in asked]
+        took_s = self._clock() - started
+        metrics.stage_batch.labels(self.kind.name).observe(len(asked))
+        for each in asked:
+            metrics.stage_wait_seconds.labels(self.kind.name).observe(started - each.at)
+            metrics.stage_seconds.labels(self.kind.name).observe(took_s)
+        return made
 
-        result, waited_s, took_s = await self.compute.run(due, timed)
-        metrics.stage_wait_seconds.labels(self.kind.name).observe(waited_s)
-        metrics.stage_seconds.labels(self.kind.name).observe(took_s)
-        return result
+
+@dataclass(frozen=True)
+class _Asked(Generic[In, State]):
+    """A chunk that waits to be computed since `at`."""
+
+    chunk: In
+    state: State
+    at: float
 
 
 class _Ledger(Generic[Out]):

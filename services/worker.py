@@ -19,6 +19,8 @@ SLOT_WAIT_S = 2.0
 """How long a new session waits for the compute of one whose lease has just ended."""
 
 DRAIN_POLL_S = 0.5
+DRAIN_TTL_S = 3600.0
+"""A wish is kept for so long after the worker last looked for it."""
 
 Serve = Callable[[Inbound, Lease], Awaitable[None]]
 """Serves one edge of a session whose lease is ours."""
@@ -66,9 +68,21 @@ class Heartbeat:
                 await asyncio.wait_for(self._stopped.wait(), self._interval_s)
                 return
             try:
+                if not self.info.draining and await is_asked_to_drain(self._bus, self.info.worker):
+                    log.info("worker_draining", stage=self.info.stage, worker=self.info.worker)
+                    self.info = replace(self.info, draining=True)
                 await self._bus.advertise(self.info)
             except (AvatarError, OSError) as error:  # the bus may come back; media goes on
                 log.warning("heartbeat_failed", worker=self.info.worker, error=str(error))
+
+
+async def ask_to_drain(bus: Bus, worker: WorkerId) -> None:
+    """Have a worker, wherever it is, take no new sessions; it hears of it with its next beat."""
+    await bus.spend(f"drain:{worker}", "operator", 1.0, DRAIN_TTL_S)
+
+
+async def is_asked_to_drain(bus: Bus, worker: WorkerId) -> bool:
+    return await bus.spend(f"drain:{worker}", "", 0.0, DRAIN_TTL_S) > 0
 
 
 async def until_free(bus: Bus, worker: WorkerId, limit_s: float) -> None:

@@ -76,8 +76,9 @@ async function animate(label, picture, path) {
   if (!video.src) return;
   video.addEventListener("playing", () => label.classList.add("lives"), { once: true });
   picture.append(video);
-  const isWatched = new IntersectionObserver(([entry]) => {
-    if (entry.isIntersecting) video.play().catch(() => {});
+  const isWatched = new IntersectionObserver((entries) => {
+    // A busy page hears of several crossings at once, the oldest first.
+    if (entries.at(-1).isIntersecting) video.play().catch(() => {});
     else video.pause();
   });
   isWatched.observe(video);

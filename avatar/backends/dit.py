@@ -1,6 +1,5 @@
 """The DiT's usual forward as a graph: a chunk that follows another, with its caches."""
 
-from collections.abc import Sequence
 from itertools import chain
 
 from torch import Tensor, nn
@@ -63,12 +62,14 @@ class OpenVinoDiT(DiT):
     """A DiT whose usual forward runs as a graph.
 
     What a session needs once runs in torch: its sink, and its first chunk, which has no past.
+    Forwards of up to `max_batch` sessions together have a graph each.
     """
 
-    def __init__(self, model: DiT, graph: Graph, policy: Policy) -> None:
+    def __init__(self, model: DiT, graph: Graph, policy: Policy, max_batch: int = 1) -> None:
         nn.Module.__init__(self)
         vars(self).update(vars(model))  # its very weights, not a copy of them
-        self.graph, self.policy = graph, policy
+        self.graphs = (graph, *(graph.batched(size) for size in range(2, max_batch + 1)))
+        self.policy = policy
 
     def forward(
         self,
@@ -78,18 +79,14 @@ class OpenVinoDiT(DiT):
         context: Context,
         positions: tuple[int, ...],
     ) -> tuple[Tensor, list[KeyValue]]:
-        inputs = chunk_inputs(latents, timestep, condition, context)
-        if inputs is None or not self._is_usual(inputs, context, positions):
+        graph, inputs = None, chunk_inputs(latents, timestep, condition, context)
+        if inputs is not None and self._has_usual_slots(context, positions):
+            graph = next((each for each in self.graphs if each.takes(inputs)), None)
+        if graph is None or inputs is None:
             return super().forward(latents, timestep, condition, context, positions)
-        prediction, *cached = self.graph(inputs)
+        prediction, *cached = graph(inputs)
         return prediction, [KeyValue(*kv) for kv in zip(cached[::2], cached[1::2], strict=True)]
 
-    def _is_usual(
-        self, inputs: Sequence[Tensor], context: Context, positions: tuple[int, ...]
-    ) -> bool:
+    def _has_usual_slots(self, context: Context, positions: tuple[int, ...]) -> bool:
         past = self.policy.sink_positions + self.policy.previous_positions
-        return (
-            context.positions == past
-            and positions == self.policy.current_positions
-            and self.graph.takes(inputs)
-        )
+        return context.positions == past and positions == self.policy.current_positions

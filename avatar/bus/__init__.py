@@ -38,6 +38,8 @@ class WorkerInfo:
     draining: bool = False
     http: str = ""
     """Where a gateway answers other gateways."""
+    grpc: str = ""
+    """The same for gRPC: host and port."""
 
 
 CommitResult = Literal["committed", "duplicate", "fenced"]

@@ -83,14 +83,9 @@ def make_avatar(
         AvatarError: Of the photograph, of consent, or of a file of the profile; the message says
             what helps. Nothing is left half made.
     """
-    wish.check()
-    dit = read_header(weight_file(profile, profile.dit))
-    config = config_of(DiTConfig, dit)
+    framed = look(wish, profile, tell)
+    config = config_of(DiTConfig, read_header(weight_file(profile, profile.dit)))
     networks = Networks(profile, device)
-    networks.check_kind()
-    tell("looking for a face")
-    picture = read_photograph(wish.photograph)
-    framed = frame(picture, FaceFinder().find(picture), profile.height, profile.width)
     wanted = Wanted.by(config, profile.policy, profile.height, profile.width)
 
     def text() -> Tensor:
@@ -113,6 +108,15 @@ def make_avatar(
         (folder / PHOTOGRAPH).write_text(record + "\n", encoding="utf-8")
         write_manifest(folder)
         return install(folder, avatars)
+
+
+def look(wish: Wish, profile: Profile, tell: Callable[[str], None] = lambda step: None) -> Framed:
+    """The portrait that the photograph gives; raises as `make_avatar`, and makes nothing."""
+    wish.check()
+    Networks(profile, torch.device("cpu")).check_kind()
+    tell("looking for a face")
+    picture = read_photograph(wish.photograph)
+    return frame(picture, FaceFinder().find(picture), profile.height, profile.width)
 
 
 def record_of(wish: Wish, framed: Framed, profile: Profile, now: datetime) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Embedding to latents: the DiT, two forwards a chunk."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +21,9 @@ from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
 from avatar.media import AudioEmbedding, LatentChunk
 from avatar.models.dit import DiT
-from avatar.sampling.rollout import Anchor, Portrait, RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.batch import NextChunk, alike, denoise_batch
+from avatar.sampling.policy import Policy
+from avatar.sampling.rollout import Anchor, Portrait, RolloutState, drop_anchor
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,17 @@ class ScoreEngine:
         self._hearing = hearing_of(model.config)
 
     @classmethod
-    def load(cls, profile: Profile, running: Running = ANYHOW) -> "ScoreEngine":
-        """Raises AvatarError for damaged weights, a back end or a device that cannot be had."""
+    def load(cls, profile: Profile, running: Running = ANYHOW, max_batch: int = 1) -> "ScoreEngine":
+        """`max_batch` is how many sessions `step_many` is ready for.
+
+        Raises:
+            AvatarError: Weights are damaged, or a back end or a device cannot be had.
+        """
         policy = profile.policy
         graph, backend = graph_or_torch(running, profile, "dit", {"positions": slots(policy)})
         if graph is not None:
-            return cls(profile, OpenVinoDiT(load_dit(profile), graph, policy), backend)
+            model = OpenVinoDiT(load_dit(profile), graph, policy, max_batch)
+            return cls(profile, model, backend)
         lane = lane_of(running, choose_device(running.device))
         return cls(profile, load_dit(profile, running, lane.device), backend, lane)
 
@@ -80,6 +88,37 @@ class ScoreEngine:
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
         """
+        [made] = self.step_many([chunk], [state], moves)
+        return made
+
+    def step_many(
+        self,
+        chunks: Sequence[AudioEmbedding],
+        states: Sequence[ScoreState],
+        moves: Moves | None = None,
+    ) -> list[tuple[LatentChunk, ScoreState]]:
+        """`step` of several sessions, with common forwards where they can.
+
+        Raises:
+            InvalidInput: As `step`; then no chunk was made.
+        """
+        for chunk in chunks:
+            self._check(chunk)
+        made: dict[int, tuple[LatentChunk, ScoreState]] = {}
+        with self._lane.open():
+            prepared = [self._prepare(*each, moves) for each in zip(chunks, states, strict=True)]
+            for group in self._groups(prepared):
+                wanted = [prepared[i].wanted for i in group]
+                done = denoise_batch(self.model, wanted, prepared[group[0]].policy)
+                landing = self._lane.send([latents[0].float() for latents, _ in done])
+                landed = zip(group, landing.wait(), done, strict=True)
+                for i, latents, (_, rollout) in landed:
+                    following = replace(prepared[i].following, rollout=rollout)
+                    chunk = chunks[i]
+                    made[i] = LatentChunk(chunk.stamp, latents.numpy(), chunk.last), following
+        return [made[i] for i in range(len(chunks))]
+
+    def _check(self, chunk: AudioEmbedding) -> None:
         hearing, policy = self._hearing, self.profile.policy
         expected = (policy.chunk_latents, hearing.tokens_per_latent, hearing.dim)
         beyond = (hearing.lookahead_latents, *expected[1:])
@@ -88,24 +127,26 @@ class ScoreEngine:
                 f"embedding of shapes {chunk.tokens.shape} and {chunk.lookahead.shape} given, "
                 f"{expected} and {beyond} expected"
             )
+
+    def _prepare(
+        self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None
+    ) -> "_Prepared":
+        """Within the lane."""
         controls, motion = self._controls(chunk, state.motion, moves)
-        with self._lane.open():
-            tokens, ahead = self._lane.take(chunk.tokens), self._lane.take(chunk.lookahead)
-            speech, heard = hearing.around(state.heard, tokens, ahead)
-            latents, rollout = denoise_chunk(
-                self.model,
-                state.anchor,
-                speech,
-                self._take(controls),
-                state.rollout,
-                policy,
-                seed=state.seed,
-                epoch=chunk.stamp.epoch,
-                seq=chunk.stamp.seq,
-            )
-            landing = self._lane.send([latents[0].float()])
-        following = ScoreState(state.seed, state.anchor, motion, rollout, heard)
-        return LatentChunk(chunk.stamp, landing.wait()[0].numpy(), chunk.last), following
+        tokens, ahead = self._lane.take(chunk.tokens), self._lane.take(chunk.lookahead)
+        speech, heard = self._hearing.around(state.heard, tokens, ahead)
+        key = (state.seed, chunk.stamp.epoch, chunk.stamp.seq)
+        wanted = NextChunk(state.anchor, speech, self._take(controls), state.rollout, key)
+        policy = self.profile.policy.light if chunk.stamp.is_light else self.profile.policy
+        return _Prepared(wanted, policy, replace(state, motion=motion, heard=heard))
+
+    def _groups(self, prepared: "Sequence[_Prepared]") -> list[list[int]]:
+        """Which of them may be denoised together."""
+        groups: dict[object, list[int]] = {}
+        for index, each in enumerate(prepared):
+            key = alike(self.model, each.wanted, each.policy)
+            groups.setdefault(key, []).append(index)
+        return list(groups.values())
 
     def _controls(
         self, chunk: AudioEmbedding, motion: MotionState, moves: Moves | None
@@ -133,3 +174,12 @@ class ScoreEngine:
             self._take(portrait.image_channels),
             self._take(portrait.motion_latents),
         )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a chunk is denoised from and how, and the session after it but for its rollout."""
+
+    wanted: NextChunk
+    policy: Policy
+    following: ScoreState

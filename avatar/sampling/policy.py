@@ -77,6 +77,11 @@ class Policy:
     audio_past: Literal["heard", "restart"] = "heard"
     """Wan-S2V: before a chunk's speech stands what was heard, or its first frame repeated."""
 
+    @property
+    def light(self) -> "Policy":
+        """The same with one step: softer mouths, in about half the time."""
+        return replace(self, sigmas=self.sigmas[:1])
+
     def __post_init__(self) -> None:
         levels = self.sigmas
         falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))

@@ -12,6 +12,9 @@ from avatar.models.upload import brought
 from avatar.sampling.policy import Places, Policy
 from avatar.sampling.schedule import add_noise, chunk_noise, drawn, predicted_clean
 
+Key = tuple[int, int, int]
+"""Of a chunk's noise: the session's seed, epoch, seq."""
+
 
 @dataclass(frozen=True)
 class Portrait:
@@ -171,16 +174,38 @@ def denoise_chunk(
     Returns:
         Latents (1, F, C, H, W) in the VAE's normalised space, and the next state.
     """
+    return denoise(model, anchor, speech, controls, state, policy, [(seed, epoch, seq)])
+
+
+def denoise(
+    model: DiT,
+    anchor: Anchor,
+    speech: Tensor,
+    controls: Tensor | None,
+    state: RolloutState,
+    policy: Policy,
+    keys: Sequence[Key],
+) -> tuple[Tensor, RolloutState]:
+    """`denoise_chunk` of len(keys) sessions at once, of which everything given is a batch.
+
+    Raises:
+        ValueError: They see their pasts at different places in time.
+    """
     reference = anchor.portrait.reference
-    _, _, C, H, W = reference.shape
-    shape = (1, policy.chunk_latents, C, H, W)
-    like = reference.new_empty(shape)
     history = cached_latents(model, state, reference)
-    where = policy.places(seq, history)
-    noisy = brought(session_noise(shape, policy, (seed, epoch, seq, 0)), reference)
+    place = {itinerary(policy, key, history) for key in keys}
+    if len(place) != 1:
+        raise ValueError("sessions at different places in time cannot be denoised together")
+    [(where, *at_step)] = place
+    noisy = batch_noise(policy, keys, 0, reference)
     condition = Condition(
         channels=seen_channels(
-            model, anchor.portrait, state.last_latent, like, policy, where.current
+            model,
+            anchor.portrait,
+            state.last_latent,
+            torch.empty_like(noisy),
+            policy,
+            where.current,
         ),
         audio=heard(model, speech, policy),
         face_mask=audio_mask(anchor.portrait, policy),
@@ -191,31 +216,48 @@ def denoise_chunk(
     clean = noisy
     written = []
     for step, sigma in enumerate(policy.sigmas):
-        timestep = reference.new_full((1,), 1000.0 * sigma)
-        where = policy.places(seq, history, drawn(seed, epoch, seq, step))
-        context = seen(anchor, state, step, policy, where)
-        prediction, kv = model(noisy, timestep, condition, context, where.current)
+        timestep = reference.new_full((len(keys),), 1000.0 * sigma)
+        context = seen(anchor, state, step, policy, at_step[step])
+        prediction, kv = model(noisy, timestep, condition, context, at_step[step].current)
         written.append(kv)
         clean = predicted_clean(prediction, noisy, sigma, model.config.prediction)
         if step + 1 < len(policy.sigmas):
             following = policy.sigmas[step + 1]
             if policy.update == "renoise":
-                drawn_noise = session_noise(shape, policy, (seed, epoch, seq, step + 1))
-                noise = brought(drawn_noise, reference)
+                noise = batch_noise(policy, keys, step + 1, reference)
             else:
                 noise = (noisy - (1 - sigma) * clean) / sigma
             noisy = add_noise(clean, noise, following)
     if policy.cache == "clean_pass":
-        where = policy.places(seq, history)
         context = seen(anchor, state, 0, policy, where)
-        still = reference.new_zeros(1)
+        still = reference.new_zeros(len(keys))
         written = [model(clean, still, condition, context, where.current)[1]]
     latents = from_model_space(model, clean, reference)
     kept = tuple(
-        remembered(state.previous[i] if state.previous else (), own, history, policy)
-        for i, own in enumerate(written)
+        remembered(cache_of(state.previous, step) if state.previous else (), own, history, policy)
+        for step, own in enumerate(written)
     )
     return latents, RolloutState(kept, clean[:, -1:])
+
+
+def itinerary(policy: Policy, key: Key, history: int) -> tuple[Places, ...]:
+    """Where everything is that a chunk sees: apart from its steps, and in each of them."""
+    seed, epoch, seq = key
+    steps = range(len(policy.sigmas))
+    drawn_at = [policy.places(seq, history, drawn(seed, epoch, seq, step)) for step in steps]
+    return policy.places(seq, history), *drawn_at
+
+
+def batch_noise(policy: Policy, keys: Sequence[Key], step: int, reference: Tensor) -> Tensor:
+    """(len(keys), F, C, H, W), each session's own."""
+    shape = (1, policy.chunk_latents, *reference.shape[2:])
+    each = [brought(session_noise(shape, policy, (*key, step)), reference) for key in keys]
+    return each[0] if len(each) == 1 else torch.cat(each)
+
+
+def cache_of(previous: Sequence[Sequence[KeyValue]], step: int) -> Sequence[KeyValue]:
+    """What a step reads; after a chunk of fewer steps the later ones go by the last it wrote."""
+    return previous[min(step, len(previous) - 1)]
 
 
 def heard(model: DiT, speech: Tensor, policy: Policy) -> Tensor | None:
@@ -288,7 +330,7 @@ def past(
     if where.sink:
         parts, positions = (sink,), where.sink
     if previous and where.history:
-        parts += (previous[step if policy.cache == "per_step" else 0],)
+        parts += (cache_of(previous, step if policy.cache == "per_step" else 0),)
         positions += where.history
     return CachedContext(parts, positions)
 

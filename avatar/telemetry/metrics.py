@@ -24,6 +24,12 @@ stage_seconds = Histogram(
     ["stage"],
     buckets=SECONDS,
 )
+stage_batch = Histogram(
+    "avatar_stage_batch",
+    "Chunks of how many sessions a stage computed together.",
+    ["stage"],
+    buckets=(1, 2, 3, 4, 8, 16),
+)
 stage_wait_seconds = Histogram(
     "avatar_stage_wait_seconds",
     "From a chunk's arrival in a stage until its computation begins, in seconds.",

@@ -23,4 +23,7 @@ async def main(folder: Path) -> None:
             tasks.create_task(introduce(client, avatar, folder))
 
 
-asyncio.run(main(Path(sys.argv[1])))
+try:
+    asyncio.run(main(Path(sys.argv[1])))
+except KeyboardInterrupt:
+    sys.exit(130)

@@ -14,4 +14,6 @@ try:
         saved = client.say(text).save(path)
 except TalkError as error:
     sys.exit(f"{error.reason}: {error}")
+except KeyboardInterrupt:
+    sys.exit(130)
 print(f"{saved.path}: {saved.summary.audio_s:.1f} s, made in {saved.summary.total_s:.1f} s")

@@ -37,4 +37,7 @@ async def main(question: Path, answer: Path) -> None:
     await asyncio.to_thread(answer.write_bytes, video)
 
 
-asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+try:
+    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+except KeyboardInterrupt:
+    sys.exit(130)

@@ -7,27 +7,33 @@
         answer = client.ask("question.wav").save("answer.mp4")
         print(answer.transcript, "->", answer.reply)
 
-`AsyncClient` has the same names.
+A live session is `client.session()`. `AsyncClient` has the same names, and `testing.MockServer`
+is a server without any model.
 """
 
 from talkingmachines._answer import Answer
 from talkingmachines._async_answer import AsyncAnswer
 from talkingmachines._async_client import AsyncClient
+from talkingmachines._async_session import AsyncSession
 from talkingmachines._client import Client
 from talkingmachines._errors import (
     Busy,
     ConnectionLost,
     DeadlineExceeded,
     InvalidInput,
+    KeyReused,
     ModelServerUnreachable,
     NoSpeech,
     NotFound,
+    NotOffered,
     PermissionDenied,
     QuotaExceeded,
     ServerError,
     SessionLost,
     TalkError,
     TooLarge,
+    TooManyAttempts,
+    TooManyViewers,
     Unauthenticated,
     Unavailable,
 )
@@ -41,33 +47,108 @@ from talkingmachines._events import (
     Transcript,
     VideoPiece,
 )
+from talkingmachines._live_events import (
+    Answers,
+    CueName,
+    Ended,
+    Frame,
+    Heard,
+    LadderStep,
+    LimitNotice,
+    LiveEvent,
+    LiveStep,
+    OtherEvent,
+    Picture,
+    PictureFormat,
+    Place,
+    PlaybackFinished,
+    PlaybackStarted,
+    Refused,
+    ResponseCreated,
+    ResponseDone,
+    Resumed,
+    Sentence,
+    Sound,
+    SoundFormat,
+    State,
+    StateChanged,
+    Swapped,
+    UserSpeech,
+    UserTranscript,
+    Word,
+)
+from talkingmachines._operators import SessionList, SessionSummary, Worker
+from talkingmachines._pcm import Pcm
+from talkingmachines._recorder import Recorder
+from talkingmachines._session import Session
+from talkingmachines._session_info import SessionInfo
 
 __all__ = [
     "Answer",
+    "Answers",
     "AsyncAnswer",
     "AsyncClient",
+    "AsyncSession",
     "Avatar",
     "Busy",
     "ChunkReady",
     "Client",
     "ConnectionLost",
+    "CueName",
     "DeadlineExceeded",
+    "Ended",
     "Event",
+    "Frame",
+    "Heard",
     "InvalidInput",
+    "KeyReused",
+    "LadderStep",
+    "LimitNotice",
+    "LiveEvent",
+    "LiveStep",
     "ModelServerUnreachable",
     "NoSpeech",
     "NotFound",
+    "NotOffered",
+    "OtherEvent",
+    "Pcm",
     "PermissionDenied",
+    "Picture",
+    "PictureFormat",
+    "Place",
+    "PlaybackFinished",
+    "PlaybackStarted",
     "QuotaExceeded",
+    "Recorder",
+    "Refused",
     "ReplySentence",
+    "ResponseCreated",
+    "ResponseDone",
+    "Resumed",
     "SavedAnswer",
+    "Sentence",
     "ServerError",
+    "Session",
+    "SessionInfo",
+    "SessionList",
     "SessionLost",
+    "SessionSummary",
+    "Sound",
+    "SoundFormat",
+    "State",
+    "StateChanged",
     "Summary",
+    "Swapped",
     "TalkError",
     "TooLarge",
+    "TooManyAttempts",
+    "TooManyViewers",
     "Transcript",
     "Unauthenticated",
     "Unavailable",
+    "UserSpeech",
+    "UserTranscript",
     "VideoPiece",
+    "Word",
+    "Worker",
 ]

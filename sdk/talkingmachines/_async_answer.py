@@ -9,6 +9,7 @@ from typing import Protocol, Self
 import grpc
 
 from talkingmachines._answer import Response
+from talkingmachines._cancelled import is_being_cancelled
 from talkingmachines._errors import ConnectionLost
 from talkingmachines._events import Event, SavedAnswer
 from talkingmachines._exchange import Exchange
@@ -119,9 +120,7 @@ async def _steps(
             exchange.check_complete()
             return
         except asyncio.CancelledError:
-            # gRPC raises it in the reader too when the call or the channel is closed under it;
-            # only the cancelling of this very task may be passed on.
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 raise
             if switch.closed.is_set():
                 return
@@ -132,8 +131,3 @@ async def _steps(
             delay_s = exchange.delay_before_retry_s(error)
         finally:
             call.cancel()  # without effect on a call that has ended
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

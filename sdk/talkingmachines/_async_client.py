@@ -1,27 +1,43 @@
 """The client for programs with asyncio."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from talkingmachines._async_answer import AsyncAnswer, AsyncCall
+from talkingmachines._async_session import AsyncSession
 from talkingmachines._connection import channel_options, metadata_of, server_address
 from talkingmachines._events import Avatar
 from talkingmachines._exchange import Exchange, Readiness
 from talkingmachines._input import AudioSource, check_avatar, check_text, read_audio
+from talkingmachines._live_events import Answers, PictureFormat, Place, SoundFormat
+from talkingmachines._live_wire import summary_of, worker_of
+from talkingmachines._operators import SessionList, SessionSummary, Worker
+from talkingmachines._session_calls import SessionCalls
+from talkingmachines._session_info import SessionOptions, Ticket
 from talkingmachines._status import CallContext, error_of
 from talkingmachines._wire import (
     HEALTH,
     LIST_AVATARS,
     ask_requests,
     avatars_of,
-    is_serving,
+    render_requests,
     say_request,
 )
-from talkingmachines_api.v1 import talk_pb2_grpc
+from talkingmachines_api.v1 import (
+    operator_pb2,
+    operator_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+    talk_pb2_grpc,
+)
+
+R = TypeVar("R")
 
 
 class AsyncClient:
@@ -61,6 +77,7 @@ class AsyncClient:
         self._retry_busy_s = retry_busy_s
         self._is_closed = False
         self._channel: grpc.aio.Channel | None = None
+        self._live: WeakSet[AsyncSession] = WeakSet()
 
     @property
     def server(self) -> str:
@@ -80,6 +97,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection and cancels every answer under way; a second time does nothing."""
+        for session in list(self._live):
+            await session.close()
         self._is_closed = True
         if self._channel is not None:
             await self._channel.close(grace=None)
@@ -120,16 +139,115 @@ class AsyncClient:
 
         return AsyncAnswer(begin, self._exchange())
 
+    def render(self, audio: AudioSource, avatar: str = "") -> AsyncAnswer:
+        """The avatar speaks with the voice of a recording.
+
+        The first step raises InvalidInput if the audio is empty, TooLarge if it is over its limit,
+        and OSError if the file cannot be read.
+
+        Args:
+            audio: The bytes of an audio file (WAV, MP3, OGG, FLAC, M4A, WEBM), or its path; at
+                most 16 MiB and 240 s.
+            avatar: Id of the avatar; empty for the server's default one.
+        """
+        check_avatar(avatar)
+
+        async def begin() -> AsyncCall:
+            requests = render_requests(await asyncio.to_thread(read_audio, audio), avatar)
+            return self._talk().Render(requests, timeout=self._deadline_s, metadata=self._metadata)
+
+        return AsyncAnswer(begin, self._exchange())
+
+    def session(
+        self,
+        avatar: str = "",
+        *,
+        answers: Answers = "server",
+        pictures: PictureFormat = "jpeg",
+        sound: SoundFormat = "pcm",
+        wait_in_line: bool = False,
+        on_place: Callable[[Place], object] | None = None,
+    ) -> AsyncSession:
+        """A live session with an avatar, opened when its block is entered.
+
+        Args:
+            avatar: Id of the avatar; empty for the server's default one.
+            answers: Who answers the user: the server's model, or the client, which pushes replies
+                of its own.
+            pictures: How pictures come; "none" for sound alone.
+            sound: How sound comes.
+            wait_in_line: Wait, while all slots are taken.
+            on_place: Called meanwhile with the place in line, from another task.
+
+        Raises:
+            InvalidInput: If the avatar's name cannot be sent.
+        """
+        options = SessionOptions(
+            check_avatar(avatar), answers, pictures, sound, wait_in_line, on_place
+        )
+        return self._keep(AsyncSession(self._calls(), options))
+
+    def resume(
+        self,
+        session_id: str,
+        token: str,
+        *,
+        pictures: PictureFormat = "jpeg",
+        sound: SoundFormat = "pcm",
+    ) -> AsyncSession:
+        """The live session that another program, or an earlier one, opened and left.
+
+        Args:
+            session_id: `id` of that session.
+            token: `token` of that session.
+            pictures: How pictures come; "none" for sound alone.
+            sound: How sound comes.
+        """
+        options = SessionOptions("", "server", pictures, sound, False, None)
+        return self._keep(AsyncSession(self._calls(), options, Ticket(session_id, token)))
+
     async def avatars(self) -> list[Avatar]:
         """The characters this server can show; the first is its default."""
-        try:
-            return avatars_of(
-                await self._talk().ListAvatars(
-                    LIST_AVATARS, timeout=self._deadline_s, metadata=self._metadata
-                )
-            )
-        except grpc.RpcError as error:
-            raise error_of(error, CallContext(self._server, self._deadline_s)) from error
+        return avatars_of(await self._unary(self._talk().ListAvatars, LIST_AVATARS))
+
+    async def sessions(self) -> SessionList:
+        """Every session of the server, for operators.
+
+        Raises:
+            PermissionDenied: If the key is not an operator's.
+        """
+        found: list[SessionSummary] = []
+        silent: set[str] = set()
+        page = ""
+        while True:
+            request = session_pb2.ListSessionsRequest(page_size=1000, page_token=page)
+            answer = await self._unary(self._sessions().ListSessions, request)
+            found += [summary_of(each) for each in answer.sessions]
+            silent |= set(answer.silent_gateways)
+            if not (page := answer.next_page_token):
+                return SessionList(tuple(found), tuple(sorted(silent)))
+
+    async def workers(self) -> list[Worker]:
+        """Every process of the server, stage by stage, for operators.
+
+        Raises:
+            PermissionDenied: If the key is not an operator's.
+        """
+        request = operator_pb2.ListWorkersRequest()
+        answer = await self._unary(self._operator().ListWorkers, request)
+        return [worker_of(each) for each in answer.workers]
+
+    async def drain(self, worker_id: str) -> Worker:
+        """A worker takes no new sessions from now on; those that it has go on. For operators.
+
+        Asked again, it tells how many are left.
+
+        Raises:
+            NotFound: There is no worker of that id.
+            PermissionDenied: If the key is not an operator's.
+        """
+        request = operator_pb2.DrainWorkerRequest(worker_id=worker_id)
+        return worker_of((await self._unary(self._operator().DrainWorker, request)).worker)
 
     async def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Returns as soon as the server can talk.
@@ -139,18 +257,43 @@ class AsyncClient:
         """
         readiness = Readiness(self._server, timeout_s)
         while True:
+            states = HealthStub(self._open_channel()).Watch(
+                HEALTH, timeout=readiness.left_s, wait_for_ready=True
+            )
             try:
-                health = HealthStub(self._open_channel())
-                check = health.Check(HEALTH, timeout=readiness.left_s, wait_for_ready=True)
-                if is_serving(await check):
-                    return
-                delay_s = readiness.delay_while_starting_s()
+                async for state in states:
+                    if readiness.is_ready(state):
+                        return
+                delay_s = readiness.delay_after_end_s(None)
             except grpc.RpcError as error:
-                delay_s = readiness.delay_after_error_s(error)
+                delay_s = readiness.delay_after_end_s(error)
+            finally:
+                states.cancel()
             await asyncio.sleep(delay_s)
+
+    async def _unary(self, call: Callable[..., Awaitable[R]], request: object) -> R:
+        try:
+            return await call(request, timeout=self._deadline_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise error_of(error, CallContext(self._server, self._deadline_s)) from error
 
     def _talk(self) -> "talk_pb2_grpc.TalkServiceAsyncStub":
         return talk_pb2_grpc.TalkServiceStub(self._open_channel())
+
+    def _sessions(self) -> "session_pb2_grpc.SessionServiceAsyncStub":
+        return session_pb2_grpc.SessionServiceStub(self._open_channel())
+
+    def _operator(self) -> "operator_pb2_grpc.OperatorServiceAsyncStub":
+        return operator_pb2_grpc.OperatorServiceStub(self._open_channel())
+
+    def _calls(self) -> SessionCalls:
+        return SessionCalls(
+            self._server, self._metadata, self._deadline_s, self._open_channel, self._exchange
+        )
+
+    def _keep(self, session: AsyncSession) -> AsyncSession:
+        self._live.add(session)
+        return session
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._is_closed:

@@ -38,26 +38,76 @@ class NoSpeech(InvalidInput):
     default_reason = "NO_SPEECH"
 
 
+class KeyReused(InvalidInput):
+    """An idempotency key came before with another request."""
+
+    default_reason = "KEY_REUSED"
+
+
+class NotOffered(TalkError):
+    """This server, as it is set up, does not do what was asked for; `reason` says which thing."""
+
+    default_reason = "NOT_OFFERED"
+
+
 class NotFound(TalkError):
-    """The server has no avatar of that name."""
+    """The server has no avatar, session or operation of that name; a session may have ended."""
 
     default_reason = "NOT_FOUND"
 
 
 class Busy(TalkError):
-    """Every slot of the server is taken; try again after `retry_after_s` seconds."""
+    """Every slot of the server is taken; try again after `retry_after_s` seconds.
+
+    `position` is the place in line of who would wait: 1 is next; None if the server did not say.
+    """
 
     default_reason = "NO_FREE_SLOT"
     retry_after_s: float
 
-    def __init__(self, message: str, *, reason: str = "", retry_after_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        retry_after_s: float = 5.0,
+        position: int | None = None,
+    ) -> None:
         super().__init__(message, reason=reason, retry_after_s=retry_after_s)
+        self.position = position
+
+
+class TooManyAttempts(Busy):
+    """The same was asked for too often; try again after `retry_after_s` seconds."""
+
+    default_reason = "TOO_MANY_ATTEMPTS"
+
+
+class TooManyViewers(Busy):
+    """As many watch this session as may."""
+
+    default_reason = "TOO_MANY_VIEWERS"
 
 
 class QuotaExceeded(Busy):
-    """The key has used up what it may: sessions at once, or minutes of the day."""
+    """The key has used up what it may, until `retry_after_s` seconds from now.
+
+    `quota` names what: sessions, minutes_a_day, opens_a_minute; empty if the server did not say.
+    """
 
     default_reason = "QUOTA_EXCEEDED"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        retry_after_s: float = 60.0,
+        position: int | None = None,
+        quota: str = "",
+    ) -> None:
+        super().__init__(message, reason=reason, retry_after_s=retry_after_s, position=position)
+        self.quota = quota
 
 
 class Unauthenticated(TalkError):
@@ -97,7 +147,7 @@ class DeadlineExceeded(TalkError):
 
 
 class SessionLost(TalkError):
-    """The server lost the state of this answer; it can only be asked for anew."""
+    """The server lost the state of this answer or session; it can only be opened anew."""
 
     default_reason = "SESSION_LOST"
 

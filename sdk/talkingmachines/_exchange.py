@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import grpc
+from grpc_health.v1 import health_pb2
 
 from talkingmachines._errors import Busy, ServerError, Unavailable
 from talkingmachines._events import Event, Summary
@@ -76,36 +77,46 @@ class Readiness:
         self._timeout_s = timeout_s
         self._clock = clock
         self._give_up_at = clock() + timeout_s
+        self._has_answered = False
 
     @property
     def left_s(self) -> float:
         return max(self._give_up_at - self._clock(), 0.0)
 
-    def delay_after_error_s(self, error: grpc.RpcError) -> float:
-        """How long to wait before asking again, after no answer.
+    def is_ready(self, answer: health_pb2.HealthCheckResponse) -> bool:
+        """Takes one state that the server tells of itself.
+
+        Raises:
+            ServerError: If it is another kind of server.
+        """
+        self._has_answered = True
+        if answer.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            raise not_ours(self._server, "unknown service")
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def delay_after_end_s(self, error: grpc.RpcError | None) -> float:
+        """How long to wait before asking again, after the server stopped telling.
 
         Raises:
             Unavailable: If the time is up.
             TalkError: What `error` stands for, where waiting does not help.
         """
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise no_server(self._server, f"no answer within {self._timeout_s:g} s") from error
-        if error.code() is grpc.StatusCode.NOT_FOUND:  # of the service, by its name
+        code = error.code() if error else grpc.StatusCode.OK
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED or (not error and self.left_s < _READY_POLL_S):
+            raise self._too_late() from error
+        if error is None:
+            return _READY_POLL_S
+        if code is grpc.StatusCode.NOT_FOUND:  # of the service, by its name
             raise not_ours(self._server, error.details() or "unknown service") from error
         fault = error_of(error, CallContext(self._server, self._timeout_s))
-        if error.code() is not grpc.StatusCode.UNAVAILABLE or self.left_s < _READY_POLL_S:
+        if code is not grpc.StatusCode.UNAVAILABLE or self.left_s < _READY_POLL_S:
             raise fault from error
         return _READY_POLL_S
 
-    def delay_while_starting_s(self) -> float:
-        """How long to wait before asking again, after the server said that it is not ready.
-
-        Raises:
-            Unavailable: If the time is up.
-        """
-        if self.left_s < _READY_POLL_S:
-            raise Unavailable(
-                f"The server at {self._server} runs, but was not ready within"
-                f" {self._timeout_s:g} s: it is still loading, or a part of it fails; see its log."
-            )
-        return _READY_POLL_S
+    def _too_late(self) -> Unavailable:
+        if not self._has_answered:
+            return no_server(self._server, f"no answer within {self._timeout_s:g} s")
+        return Unavailable(
+            f"The server at {self._server} runs, but was not ready within"
+            f" {self._timeout_s:g} s: it is still loading, or a part of it fails; see its log."
+        )

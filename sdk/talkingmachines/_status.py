@@ -1,7 +1,7 @@
 """Turns a failed gRPC call into the error it stands for."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -13,15 +13,19 @@ from talkingmachines._errors import (
     ConnectionLost,
     DeadlineExceeded,
     InvalidInput,
+    KeyReused,
     ModelServerUnreachable,
     NoSpeech,
     NotFound,
+    NotOffered,
     PermissionDenied,
     QuotaExceeded,
     ServerError,
     SessionLost,
     TalkError,
     TooLarge,
+    TooManyAttempts,
+    TooManyViewers,
     Unauthenticated,
     Unavailable,
 )
@@ -29,9 +33,17 @@ from talkingmachines._errors import (
 _BY_REASON: dict[str, type[TalkError]] = {
     "INVALID_INPUT": InvalidInput,
     "TOO_LARGE": TooLarge,
+    "KEY_REUSED": KeyReused,
     "NO_SPEECH": NoSpeech,
+    "CREDIT_EXCEEDED": InvalidInput,  # this package keeps to it
+    "NOT_OFFERED": NotOffered,
+    "PROFILE_TAKES_NO_PORTRAIT": NotOffered,
+    "PROFILE_TAKES_NO_DESCRIPTION": NotOffered,
+    "CONSENT_MISSING": NotOffered,
     "NOT_FOUND": NotFound,
     "NO_FREE_SLOT": Busy,
+    "TOO_MANY_ATTEMPTS": TooManyAttempts,
+    "TOO_MANY_VIEWERS": TooManyViewers,
     "QUOTA_EXCEEDED": QuotaExceeded,
     "UNAUTHENTICATED": Unauthenticated,
     "PERMISSION_DENIED": PermissionDenied,
@@ -71,18 +83,15 @@ def error_of(error: grpc.RpcError, call: CallContext) -> TalkError:
     A server of this project says what is wrong in ErrorInfo, and its message is passed on. Without
     it the fault lies on the way there, and the message is ours.
     """
-    info, retry = _details(error)
-    retry_after_s = retry.retry_delay.ToTimedelta().total_seconds() if retry else None
-    if info is None:
-        return _error_on_the_way(error, call, retry_after_s)
-    cls = _BY_REASON.get(info.reason) or _BY_CODE.get(error.code(), ServerError)
-    message = error.details() or f"The server gave the reason {info.reason} and no message."
-    return _make(cls, message, info.reason, retry_after_s)
+    told = _details(error)
+    if not told.reason:
+        return _error_on_the_way(error, call, told)
+    cls = _BY_REASON.get(told.reason) or _BY_CODE.get(error.code(), ServerError)
+    message = error.details() or f"The server gave the reason {told.reason} and no message."
+    return _make(cls, message, told)
 
 
-def _error_on_the_way(
-    error: grpc.RpcError, call: CallContext, retry_after_s: float | None
-) -> TalkError:
+def _error_on_the_way(error: grpc.RpcError, call: CallContext, told: "_Details") -> TalkError:
     code, details = error.code(), error.details() or "no details given"
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and call.num_events:
         return ConnectionLost(
@@ -104,7 +113,7 @@ def _error_on_the_way(
         case _:
             cls = _BY_CODE.get(code, ServerError)
             message = f"{call.server} failed with {code.name}: {details}"
-            return _make(cls, message, "", retry_after_s)
+            return _make(cls, message, told)
 
 
 def no_server(server: str, details: str) -> Unavailable:
@@ -121,25 +130,44 @@ def not_ours(server: str, details: str) -> ServerError:
     )
 
 
-def _make(
-    cls: type[TalkError], message: str, reason: str, retry_after_s: float | None
-) -> TalkError:
-    if retry_after_s is None:
-        return cls(message, reason=reason)
-    return cls(message, reason=reason, retry_after_s=retry_after_s)
+@dataclass(frozen=True)
+class _Details:
+    """What a server says of an error besides its status and message; AIP-193."""
+
+    reason: str = ""
+    retry_after_s: float | None = None
+    position: int | None = None
+    quota: str = ""
 
 
-def _details(
-    error: grpc.RpcError,
-) -> tuple[error_details_pb2.ErrorInfo | None, error_details_pb2.RetryInfo | None]:
-    """Reads google.rpc.Status from the call's trailing metadata (AIP-193)."""
-    info = retry = None
+def _make(cls: type[TalkError], message: str, told: _Details) -> TalkError:
+    more: dict[str, Any] = {"reason": told.reason}
+    if told.retry_after_s is not None:
+        more["retry_after_s"] = told.retry_after_s
+    if issubclass(cls, Busy):
+        more["position"] = told.position
+    if issubclass(cls, QuotaExceeded):
+        more["quota"] = told.quota
+    return cls(message, **more)
+
+
+def _details(error: grpc.RpcError) -> _Details:
+    """Reads google.rpc.Status from the call's trailing metadata."""
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    quota = error_details_pb2.QuotaFailure()
+    is_retry_told = False
     for detail in _status(error).details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            detail.Unpack(info := error_details_pb2.ErrorInfo())
-        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            detail.Unpack(retry := error_details_pb2.RetryInfo())
-    return info, retry
+        if detail.Is(retry.DESCRIPTOR):
+            is_retry_told = detail.Unpack(retry)
+        else:
+            _ = detail.Unpack(info) or detail.Unpack(quota)
+    place = info.metadata.get("position", "")
+    return _Details(
+        reason=info.reason,
+        retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if is_retry_told else None,
+        position=int(place) if place.isdecimal() else None,
+        quota=quota.violations[0].subject if quota.violations else "",
+    )
 
 
 def _status(error: grpc.RpcError) -> status_pb2.Status:

@@ -55,10 +55,6 @@ def avatars_of(message: talk_pb2.ListAvatarsResponse) -> list[Avatar]:
     return [Avatar(a.id, a.display_name, a.description) for a in message.avatars]
 
 
-def is_serving(message: health_pb2.HealthCheckResponse) -> bool:
-    return bool(message.status == health_pb2.HealthCheckResponse.SERVING)
-
-
 def say_request(text: str, avatar: str) -> talk_pb2.SayRequest:
     return talk_pb2.SayRequest(avatar_id=avatar, text=text)
 
@@ -68,3 +64,10 @@ def ask_requests(audio: bytes, avatar: str) -> Iterator[talk_pb2.AskRequest]:
     yield talk_pb2.AskRequest(config=talk_pb2.AskConfig(avatar_id=avatar))
     for start in range(0, len(audio), _PIECE_BYTES):
         yield talk_pb2.AskRequest(audio=audio[start : start + _PIECE_BYTES])
+
+
+def render_requests(audio: bytes, avatar: str) -> Iterator[talk_pb2.RenderRequest]:
+    """The settings, then the audio file in pieces."""
+    yield talk_pb2.RenderRequest(config=talk_pb2.RenderConfig(avatar_id=avatar))
+    for start in range(0, len(audio), _PIECE_BYTES):
+        yield talk_pb2.RenderRequest(audio=audio[start : start + _PIECE_BYTES])

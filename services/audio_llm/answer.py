@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Literal
+from typing import Literal, Self
 
 from avatar.errors import AvatarError
 from avatar.media import Word
@@ -42,6 +42,8 @@ class Answer:
         """Told so far; seconds since the answer began to sound."""
         self.is_told = False
         """Nothing of it follows."""
+        self.is_given = False
+        """It is somebody else's."""
         self.epoch = 0
         """In which it was released."""
         self._pieces = pieces
@@ -54,6 +56,13 @@ class Answer:
         self._is_held = False
         self._may_be_told = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def given(cls, out: Outbound) -> Self:
+        """One that is not made here: it sounds already, and what it says is known to others."""
+        answer = cls("", _nothing(), (), lambda _: None)
+        answer.is_told, answer.is_given, answer.epoch = True, True, out.epoch
+        return answer
 
     @property
     def text(self) -> str:
@@ -86,6 +95,8 @@ class Answer:
 
     def own_words(self, heard: str) -> str:
         """What was heard of it, without what only says that there is no answer."""
+        if self.is_given:
+            return heard
         num_own, words = len(self.text.split()), heard.split()
         return heard if len(words) <= num_own else " ".join(words[:num_own])
 
@@ -132,3 +143,8 @@ class Answer:
         if self._is_dropped or self._out is None:
             raise asyncio.CancelledError
         return self._out
+
+
+async def _nothing() -> AsyncGenerator[Said]:
+    return
+    yield

@@ -94,8 +94,12 @@ class LiveBackend(Protocol):
         """Load or warm what the first caller should not wait for."""
         ...
 
-    async def converse(self, inbound: Inbound, out: Outbound, character: Character, /) -> None:
+    async def converse(
+        self, inbound: Inbound, out: Outbound, character: Character, answers: bool = True, /
+    ) -> None:
         """Talk with one caller until `inbound.receive()` gives None.
+
+        Without `answers` it hears, writes down, and says only texts that it is given.
 
         `inbound` gives microphone AudioChunks of 512 samples at 16 kHz in real time, and the turn
         events of avatar/media.py that are marked "to audio_llm". It must be read without delay: a
@@ -113,6 +117,7 @@ class LiveBackend(Protocol):
         Raises:
             ChannelClosed: The gateway has gone.
             InvalidInput: A piece does not belong into a live conversation.
+            NotOffered: It cannot but answer.
         """
         ...
 

@@ -113,7 +113,8 @@ class AudioLlm:
         out = Outbound(inbound, lease.fence)
         async with task_group() as tasks:
             tasks.create_task(out.run())
-            await self._live.converse(inbound, out, character)
+            answers = inbound.request.options.get("answers") != "client"
+            await self._live.converse(inbound, out, character, answers)
             out.finish()
 
     async def _serve_question(self, inbound: Inbound, lease: Lease, character: Character) -> None:

@@ -53,10 +53,12 @@ class CascadeLive:
     async def start(self) -> None:
         """The cascade is warmed by its owner."""
 
-    async def converse(self, inbound: Inbound, out: Outbound, character: Character, /) -> None:
+    async def converse(
+        self, inbound: Inbound, out: Outbound, character: Character, answers: bool = True, /
+    ) -> None:
         async with task_group() as tasks:
             call = LiveConversation(
-                self._cascade, self._policy, out, character, tasks, self._max_turn_s
+                self._cascade, self._policy, out, character, tasks, self._max_turn_s, answers
             )
             try:
                 while (piece := await inbound.receive()) is not None:
@@ -90,8 +92,11 @@ class LiveConversation:
         character: Character,
         tasks: asyncio.TaskGroup,
         max_turn_s: float,
+        answers: bool = True,
     ) -> None:
+        """Without `answers` turns are written down, and somebody else answers them."""
         self.memory = Memory()
+        self._answers = answers
         self._cascade, self._policy = cascade, policy
         self._out, self._character, self._tasks = out, character, tasks
         self._listener = Listener(
@@ -130,11 +135,12 @@ class LiveConversation:
                     self._barge_in()
                 self._listener.release()
             case "playback_started":
-                if self._answer is not None:
-                    self._judge.answer_sounds(self._listener.now_s, self._answer.words)
+                if self._answer is None:  # the caller's own
+                    self._answer = Answer.given(self._out)
+                self._judge.answer_sounds(self._listener.now_s, self._answer.words)
             case "playback_finished":
                 if self._answer is not None and self._answer.is_told:
-                    self._was_heard(self._answer, self._answer.text)
+                    self._was_heard(self._answer, event.text or self._answer.text)
             case "interrupt":
                 self._interrupted(event)
             case kind:
@@ -204,7 +210,9 @@ class LiveConversation:
         self._judge.learn(turn)
         self._out.tell("speech_stopped", seconds=turn.silence_s)
         self._out.tell("transcript", turn.text)
-        if has_cut_in and is_stop(turn.text):
+        if not self._answers:
+            self.memory.asked(turn.text)
+        elif has_cut_in and is_stop(turn.text):
             self._answer_next(turn.text, None)
         else:
             self._answer_next(turn.text, lambda: self._take_ahead(turn.text))
@@ -285,7 +293,9 @@ class LiveConversation:
 
     def _answer_ahead(self, so_far: Turn) -> None:
         """Answer a turn that is probably over; nothing of that is told before it certainly is."""
-        if self._awaits_interrupt or (self._has_cut_in and is_stop(so_far.text)):
+        if not self._answers or self._awaits_interrupt:
+            return
+        if self._has_cut_in and is_stop(so_far.text):
             return
         if self._ahead is not None and self._ahead.question == so_far.text:
             return

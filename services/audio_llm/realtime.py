@@ -11,7 +11,7 @@ from openai.types.realtime import RealtimeClientEventParam, RealtimeServerEvent
 
 from avatar.cast.avatars import character_of
 from avatar.cast.characters import Character
-from avatar.errors import InvalidInput, ModelServerUnreachable
+from avatar.errors import InvalidInput, ModelServerUnreachable, NotOffered
 from avatar.media import SPEECH_RATE, AudioChunk, TurnEvent
 from avatar.speech.remote import ModelServer
 from avatar.telemetry.logging import get_logger
@@ -63,7 +63,14 @@ class RealtimeLive:
     async def start(self) -> None:
         """Nothing to load: the model is the server's."""
 
-    async def converse(self, inbound: Inbound, out: Outbound, character: Character, /) -> None:
+    async def converse(
+        self, inbound: Inbound, out: Outbound, character: Character, answers: bool = True, /
+    ) -> None:
+        if not answers:
+            raise NotOffered(
+                "a speech-to-speech model answers by itself; unset OPENAI_REALTIME_MODEL to have "
+                "your own program answer"
+            )
         call = RealtimeCall(self._server, out, self._max_reply_s)
         line = _Line(self._server, self._greeting(character), call, out)
         async with task_group() as tasks:

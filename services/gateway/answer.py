@@ -1,6 +1,6 @@
 """One answer of a call: its sentences, what was heard of it, and how long each stage took."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from avatar.media import CueName, TimedCue, Word
 from services.gateway.live_timeline import LaidChunk
@@ -15,6 +15,15 @@ STAGES = (
     "playout",
 )
 """From the end of the caller's speech to the first sound; docs/latency.md says what each is."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard of an answer: its words, and so many seconds of its sound."""
+
+    response_id: str
+    text: str
+    position_s: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Answer:
     is_complete: bool = False
     is_heard: bool = False  # its first sample was played
     failure: str = ""
+    is_callers: bool = False  # its sound comes from the caller's program
 
     def add(self, sentence: Sentence) -> None:
         """One more; its sound comes after it."""
@@ -88,6 +98,13 @@ class Answer:
         self.waiting_cues = [each for each in self.waiting_cues if each[0] >= end]
         return due
 
+    def spread(self, end: int) -> None:
+        """Give the last sentence times of its words, where it has none: evenly, up to `end`."""
+        if self.sentences and not self.sentences[-1].words:
+            last = self.sentences[-1]
+            seconds = max(0, end - last.start) / PLAYED_RATE
+            self.sentences[-1] = replace(last, words=evenly(last.text, seconds))
+
     @property
     def text(self) -> str:
         return " ".join(sentence.text for sentence in self.sentences)
@@ -101,3 +118,15 @@ class Answer:
         new = [each for each in self.sentences[self.num_announced :] if each.start < position]
         self.num_announced += len(new)
         return new
+
+
+def evenly(text: str, seconds: float) -> tuple[Word, ...]:
+    """The words of a text over so much sound, each as long as it has letters: a guess."""
+    words = text.split()
+    num_letters = sum(map(len, words))
+    found: list[Word] = []
+    at = 0
+    for word in words:
+        begin, at = at, at + len(word)
+        found.append(Word(word, seconds * begin / num_letters, seconds * at / num_letters))
+    return tuple(found)

@@ -11,6 +11,7 @@ from avatar.errors import AvatarError, InvalidInput, TooLarge, TooManyAttempts
 from avatar.media import SPEECH_RATE, SessionId
 from avatar.telemetry.logging import get_logger
 from services.gateway.allowance import Allowance
+from services.gateway.answer import Heard
 from services.gateway.audience import Audience
 from services.gateway.events import (
     CallState,
@@ -18,11 +19,12 @@ from services.gateway.events import (
     ClientHeartbeat,
     CreateItem,
     Say,
+    Swap,
     parse,
 )
 from services.gateway.media import Peer
 from services.gateway.outward import outward
-from services.gateway.peer import WebRtcPeer
+from services.gateway.own_reply import ReplyPiece
 from services.gateway.tokens import TokenHash
 from services.settings import Limits
 
@@ -53,8 +55,23 @@ class Live(Protocol):
     def detach(self, peer: Peer) -> None: ...
     def hear(self, samples: NDArray[np.float32]) -> None: ...
     def handle(self, event: ClientEvent) -> None: ...
+    def interrupt(self) -> Heard | None: ...
+    def reply(self, piece: ReplyPiece) -> None: ...
+    @property
+    def backlog_s(self) -> float: ...
     def end(self, reason: str) -> None: ...
     def describe(self) -> Mapping[str, object]: ...
+
+
+class CallPeer(Peer, Protocol):
+    """A caller's connection, as its call sees it; a `WebRtcPeer` is one."""
+
+    @property
+    def stats(self) -> dict[str, int]: ...
+
+    async def leave(self, patience_s: float, /) -> None:
+        """Close once the other side has read what it was told, or `patience_s` has passed."""
+        ...
 
 
 class Call:
@@ -68,7 +85,7 @@ class Call:
         live: Live,
         token: TokenHash,
         limits: Limits,
-        let_go: Callable[[WebRtcPeer], None],
+        let_go: Callable[[CallPeer], None],
         clock: Callable[[], float],
         audience: Audience,
         key: str = "",
@@ -82,8 +99,8 @@ class Call:
         self._limits = limits
         self._let_go = let_go
         self._clock = clock
-        self._peer: WebRtcPeer | None = None
-        self._pending: WebRtcPeer | None = None
+        self._peer: CallPeer | None = None
+        self._pending: CallPeer | None = None
         now = clock()
         self._opened_at = self._active_at = self._alone_since = self._pending_since = now
         self._heartbeat_at: float | None = None
@@ -154,7 +171,7 @@ class Call:
                 60 / self._limits.connects_per_minute,
             )
 
-    def expect(self, peer: WebRtcPeer) -> None:
+    def expect(self, peer: CallPeer) -> None:
         """This connection was answered; it replaces the present one once it stands."""
         replaced, self._pending = self._pending, peer
         self._pending_since = self._clock()
@@ -184,9 +201,32 @@ class Call:
         self._peer = self._pending = None
         self.audience.dismiss()
 
+    def interrupt(self) -> Heard | None:
+        """Silence; what was heard, None where nothing was being said.
+
+        Raises:
+            TooManyAttempts: It was asked for too often.
+        """
+        if not self._events.take():
+            raise TooManyAttempts(
+                "this session was interrupted too often of late; wait a second", 1.0
+            )
+        return self.silenced()
+
+    def swap(self, avatar: str) -> None:
+        """Have another avatar go on.
+
+        Raises:
+            NotFound: There is none of that name.
+            TooManyAttempts: It was asked for too often.
+        """
+        if not self._events.take():
+            raise TooManyAttempts("this session's avatar was swapped too often; wait a second", 1.0)
+        self._take(Swap(type="avatar.swap", avatar=avatar))
+
     # What connections tell
 
-    def connected(self, peer: WebRtcPeer) -> None:
+    def connected(self, peer: CallPeer) -> None:
         if peer is not self._pending or self.is_over:
             self._let_go(peer)
             return
@@ -202,29 +242,60 @@ class Call:
             replaced.tell({"type": "avatar.ended", "reason": "replaced"})
             self._let_go(replaced)
 
-    def lost(self, peer: WebRtcPeer) -> None:
+    def lost(self, peer: CallPeer) -> None:
         self._part(peer)
 
-    def received(self, peer: WebRtcPeer, message: str | bytes) -> None:
+    def received(self, peer: CallPeer, message: str | bytes) -> None:
+        self.takes(peer, lambda: self._take(_read(message)))
+
+    def does(self, peer: CallPeer, event: ClientEvent) -> None:
+        """As `received`, of an event that was read already."""
+        self.takes(peer, lambda: self._take(event))
+
+    def takes(self, peer: CallPeer, take: Callable[[], None], is_event: bool = True) -> None:
+        """Do what the caller wants; what is wrong with it is told the caller.
+
+        Who sends too many events, or too many things that are wrong, is hung up on.
+        """
         if peer is not self._peer or self.is_over:
             return
-        if not self._events.take():
+        if is_event and not self._events.take():
             self.end("event_flood")
             return
         try:
-            self._take(self._read(message))
+            take()
         except AvatarError as error:
-            about = {
-                "type": "invalid_request_error",
-                "code": error.reason.lower(),
-                "message": str(outward(error)),
-            }
-            peer.tell({"type": "error", "error": about})
-        except Exception:  # the border: aiortc would close the connection without a word of ours
+            if is_event or self._events.take():
+                self._refuse(peer, error)
+            else:
+                self.end("event_flood")
+        except Exception:  # the border: the connection would be closed without a word of ours
             log.exception("event_failed", session=self.id)
             self.end("server_error")
 
-    def heard(self, peer: WebRtcPeer, samples: NDArray[np.float32]) -> None:
+    def reply(self, piece: ReplyPiece) -> None:
+        """A piece of the caller's own reply; how much may come is for its connection to say.
+
+        Raises:
+            TooLarge: The reply is longer than an answer may be.
+        """
+        self._active_at = self._clock()
+        self.live.reply(piece)
+
+    def silenced(self) -> Heard | None:
+        """Silence; what was heard, None where nothing was being said."""
+        self._active_at = self._clock()
+        return self.live.interrupt()
+
+    def _refuse(self, peer: CallPeer, error: AvatarError) -> None:
+        about = {
+            "type": "invalid_request_error",
+            "code": error.reason.lower(),
+            "message": str(outward(error)),
+        }
+        peer.tell({"type": "error", "error": about})
+
+    def heard(self, peer: CallPeer, samples: NDArray[np.float32]) -> None:
         if peer is not self._peer or self.is_over:
             return
         if self._mic.take(samples.size):
@@ -234,21 +305,8 @@ class Call:
         if self._mic_dropped > MIC_FLOOD_S * SPEECH_RATE:
             self.end("microphone_flood")
 
-    def _read(self, message: str | bytes) -> ClientEvent:
-        if isinstance(message, bytes):
-            raise InvalidInput("events are JSON texts; bytes were sent")
-        event = parse(message)
-        texts = []
-        if isinstance(event, CreateItem):
-            texts = [part.text for part in event.item.content]
-        elif isinstance(event, Say):
-            texts = [event.text]
-        longest = self._limits.text_characters
-        if (num_characters := sum(map(len, texts))) > longest:
-            raise TooLarge(f"the text has {num_characters} characters, at most {longest} are taken")
-        return event
-
     def _take(self, event: ClientEvent) -> None:
+        self._check_length(event)
         now = self._clock()
         if isinstance(event, ClientHeartbeat):
             self._heartbeat_at = now
@@ -258,6 +316,16 @@ class Call:
             self.end("text_flood")
         else:
             self.live.handle(event)
+
+    def _check_length(self, event: ClientEvent) -> None:
+        texts = []
+        if isinstance(event, CreateItem):
+            texts = [part.text for part in event.item.content]
+        elif isinstance(event, Say):
+            texts = [event.text]
+        longest = self._limits.text_characters
+        if (num_characters := sum(map(len, texts))) > longest:
+            raise TooLarge(f"the text has {num_characters} characters, at most {longest} are taken")
 
     # Time
 
@@ -299,7 +367,7 @@ class Call:
         if self._peer is not None:
             self._peer.tell({"type": "avatar.viewers", "viewers": self.audience.num_watching})
 
-    def _part(self, peer: WebRtcPeer) -> None:
+    def _part(self, peer: CallPeer) -> None:
         if peer is self._peer:
             self.live.detach(peer)
             self._peer = None
@@ -308,3 +376,9 @@ class Call:
         elif peer is self._pending:
             self._pending = None
         self._let_go(peer)
+
+
+def _read(message: str | bytes) -> ClientEvent:
+    if isinstance(message, bytes):
+        raise InvalidInput("events are JSON texts; bytes were sent")
+    return parse(message)

@@ -13,15 +13,15 @@ from typing import Final, NamedTuple, Protocol
 
 from aiortc import RTCIceServer
 
-from avatar.errors import AvatarError, NotFound, Unauthenticated, Unavailable
+from avatar.errors import AvatarError, NotFound, NotOffered, Unauthenticated, Unavailable
 from avatar.telemetry.logging import bound, get_logger
 from services.garbage import sweep
 from services.gateway.accounts import Accounts
 from services.gateway.admission import Tell
 from services.gateway.audience import Audience
-from services.gateway.call import Call, Live
+from services.gateway.call import Call, CallPeer, Live
 from services.gateway.connection import Connection
-from services.gateway.coordinator import Session
+from services.gateway.coordinator import Answers, Session
 from services.gateway.feed import Feed
 from services.gateway.keyring import ANYBODY, Caller
 from services.gateway.live import LiveSession
@@ -47,7 +47,11 @@ class Sessions(Protocol):
     """Where sessions come from; a `Coordinator` is one."""
 
     def session(
-        self, avatar: str, live: bool = False, tell: Tell | None = None
+        self,
+        avatar: str,
+        live: bool = False,
+        tell: Tell | None = None,
+        answers: Answers = "server",
     ) -> AbstractAsyncContextManager[Session]: ...
 
 
@@ -73,7 +77,9 @@ class Calls:
         ice_servers: Sequence[IceServer] = (),
         clock: Callable[[], float] = time.monotonic,
         make_live: MakeLive = LiveSession,
+        can_leave_answers: bool = True,
     ) -> None:
+        """`can_leave_answers`: a caller's own program may answer what the caller says."""
         self._sessions = sessions
         self._accounts = accounts
         self._config = config
@@ -81,6 +87,7 @@ class Calls:
         self._ice_servers = [_for_aiortc(server) for server in ice_servers]
         self._clock = clock
         self._make_live = make_live
+        self._can_leave_answers = can_leave_answers
         self._calls: dict[str, Call] = {}
         self._ended: OrderedDict[str, _Ended] = OrderedDict()
         self._running: dict[asyncio.Task[None], Call | None] = {}
@@ -121,7 +128,11 @@ class Calls:
         await asyncio.to_thread(self._executor.shutdown)
 
     async def open(
-        self, avatar: str, tell: Tell | None = None, caller: Caller = ANYBODY
+        self,
+        avatar: str,
+        tell: Tell | None = None,
+        caller: Caller = ANYBODY,
+        answers: Answers = "server",
     ) -> tuple[Call, str]:
         """A new call and the token of its caller; it ends by itself if nobody connects.
 
@@ -129,16 +140,22 @@ class Calls:
 
         Raises:
             NotFound: There is no such avatar.
+            NotOffered: The caller wants to answer by itself, and the model cannot but answer.
             QuotaExceeded: The caller's key may have no more.
             Busy: All slots are taken, or stay so for too long.
             Unavailable: The graph, or this gateway, is not there.
         """
         character = find_avatar(avatar, self._config.avatars_dir)
+        if answers == "client" and not self._can_leave_answers:
+            raise NotOffered(
+                "this server's speech-to-speech model answers by itself; open the session with "
+                "the server's answers, or have OPENAI_REALTIME_MODEL unset"
+            )
         if self._is_closed:
             raise Unavailable("this gateway is shutting down; try again in a few seconds")
         token = secrets.token_urlsafe(32)
         opened: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._run(character.id, token, tell, caller, opened))
+        task = asyncio.create_task(self._run(character.id, token, tell, caller, answers, opened))
         self._running[task] = None
         task.add_done_callback(self._running.pop)
         try:
@@ -219,6 +236,16 @@ class Calls:
         call.expect(peer)
         return answer
 
+    def join(self, call: Call, peer: CallPeer) -> None:
+        """Connect a peer that stands already; the present connection ends.
+
+        Raises:
+            TooManyAttempts: This call had too many connections of late.
+        """
+        call.attempt()
+        call.expect(peer)
+        call.connected(peer)
+
     async def watch(self, call: Call, body: bytes) -> tuple[str, str]:
         """Answer a viewer's SDP offer; returns the viewer's id, and the answer.
 
@@ -270,13 +297,14 @@ class Calls:
         token: str,
         tell: Tell | None,
         caller: Caller,
+        answers: Answers,
         opened: "asyncio.Future[Call]",
     ) -> None:
         """One call, as long as it lasts."""
         try:
             async with (
                 self._accounts.place(caller),
-                self._sessions.session(avatar, live=True, tell=tell) as session,
+                self._sessions.session(avatar, True, tell, answers) as session,
                 self._accounts.metered(caller) as left_s,
             ):
                 config = _with_time(self._config, left_s)
@@ -330,7 +358,7 @@ class Calls:
         let_go = partial(self._let_go, patience_s=0.0)
         return Audience(feed, self._config.limits, let_go, self._clock)
 
-    def _let_go(self, connection: Connection, patience_s: float = PARTING_S) -> None:
+    def _let_go(self, connection: CallPeer, patience_s: float = PARTING_S) -> None:
         task = asyncio.create_task(connection.leave(patience_s))
         self._parting.add(task)
         task.add_done_callback(self._parting.discard)

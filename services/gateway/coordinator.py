@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from avatar.bus import LEASE_TTL_S, Bus, Lease, WorkerInfo
 from avatar.errors import (
@@ -44,6 +44,9 @@ CHAIN: Final[tuple[StageName, ...]] = (
 )
 """Where speech becomes frames, in order."""
 
+Answers = Literal["server", "client"]
+"""Who answers what a caller says: audio_llm, or the caller's own program."""
+
 Owned = dict[StageName, tuple[WorkerInfo, Lease]]
 
 
@@ -51,10 +54,17 @@ class Session:
     """One caller with one avatar, while it lasts; made by `Coordinator.session`."""
 
     def __init__(
-        self, id: SessionId, avatar: str, owned: Owned, chunk_deadline_s: float, bus: Bus
+        self,
+        id: SessionId,
+        avatar: str,
+        owned: Owned,
+        chunk_deadline_s: float,
+        bus: Bus,
+        answers: Answers = "server",
     ) -> None:
         self.id = id
         self.avatar = avatar
+        self.answers = answers
         self.fence = owned["gateway"][1].fence
         self.epoch = 0
         self.is_over = False
@@ -62,6 +72,7 @@ class Session:
         self._chunk_deadline_s = chunk_deadline_s
         loop = asyncio.get_running_loop()
         self._attached: asyncio.Future[Inbound] = loop.create_future()
+        self._next: asyncio.Future[Inbound] | None = None  # of the avatar that follows
         self._released = asyncio.Event()  # the edge of the frames may end
         self._drained = asyncio.Event()  # all frames of a chain that ends have come
         self._connect: Callable[[str], asyncio.Task[Channel]]
@@ -134,17 +145,17 @@ class Session:
 
     async def _next_of_chain(self) -> Chunk | None:
         while True:
-            attached = self._attached
-            inbound = await asyncio.shield(attached)
+            inbound = await asyncio.shield(self._attached)
             try:
                 async with asyncio.timeout(None) as self._patience:
                     self._set_deadline()
                     chunk = await inbound.receive()
             finally:
                 self._patience = None
-            if chunk is not None or attached is self._attached:
+            if chunk is not None or self._next is None:
                 return chunk
-            self._drained.set()  # another avatar's frames follow
+            self._attached, self._next = self._next, None
+            self._drained.set()
 
     async def swap(self, avatar: str) -> None:
         """Show another avatar from the next chunk on: the same leases, new edges.
@@ -155,7 +166,8 @@ class Session:
             NotFound: A stage does not know the avatar; the session has ended then.
         """
         ending, watching, released = self._chain, self._watching, self._released
-        self._attached = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._attached)  # else its frames were taken for the next one's
+        self._next = asyncio.get_running_loop().create_future()
         self._released, self._drained = asyncio.Event(), asyncio.Event()
         chain = await asyncio.shield(ending)
         await chain.finish()
@@ -249,10 +261,15 @@ class Coordinator:
         self._admission = Admission(bus, longest=line_length, patience_s=line_s, clock=clock)
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    async def start(self, http: str = "") -> None:
-        """`http` is where other gateways ask about sessions of this one."""
+    @property
+    def is_draining(self) -> bool:
+        """Whether it opens no more sessions."""
+        return self._heartbeat is not None and self._heartbeat.info.draining
+
+    async def start(self, http: str = "", grpc: str = "") -> None:
+        """`http` and `grpc` are where other gateways ask about sessions of this one."""
         address = await self._transport.listen(self.serve)
-        info = WorkerInfo(self._worker, "gateway", address, self._slots, http=http)
+        info = WorkerInfo(self._worker, "gateway", address, self._slots, http=http, grpc=grpc)
         self._heartbeat = Heartbeat(self._bus, info)
         await self._heartbeat.start()
 
@@ -292,7 +309,11 @@ class Coordinator:
 
     @asynccontextmanager
     async def session(
-        self, avatar: str, live: bool = False, tell: Tell | None = None
+        self,
+        avatar: str,
+        live: bool = False,
+        tell: Tell | None = None,
+        answers: Answers = "server",
     ) -> AsyncIterator[Session]:
         """One session, from its leases to their release, whatever ends it.
 
@@ -301,6 +322,7 @@ class Coordinator:
             live: A call, not one request: audio_llm listens to it all the time.
             tell: Hears of the caller's place in line while all slots are taken; without it nobody
                 waits.
+            answers: Who answers in a call.
 
         Raises:
             Busy: A stage has no free slot, or had none for as long as one may wait.
@@ -311,7 +333,7 @@ class Coordinator:
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._shielded, self._forget, id)
                 owned = await self._admission.admit(lambda: self._acquire_all(id, stack), tell)
-                session = Session(id, avatar, owned, self._chunk_deadline_s, self._bus)
+                session = Session(id, avatar, owned, self._chunk_deadline_s, self._bus, answers)
                 self.sessions[id] = session
                 stack.callback(self.sessions.pop, id)
                 metrics.sessions.labels("gateway").inc()
@@ -319,7 +341,7 @@ class Coordinator:
                 request = OpenRequest(id, session.fence, avatar, self._new_seed())
                 async with task_group() as tasks:
                     keeping = tasks.create_task(self._keep(session, owned))
-                    mode = {"mode": "live"} if live else {}
+                    mode = {"mode": "live", "answers": answers} if live else {}
                     session.open(tasks, self._transport, owned, request, mode)
                     stack.push_async_callback(self._shielded, session.close)
                     try:

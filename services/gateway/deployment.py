@@ -13,10 +13,20 @@ from services.gateway.coordinator import Coordinator
 from services.gateway.forward import Forwarder
 from services.gateway.guard import Guard, keyring_for
 from services.gateway.http import HttpServer, make_app
+from services.gateway.http_avatars import add_avatar_routes
 from services.gateway.http_calls import add_call_routes
 from services.gateway.once import Once
-from services.gateway.talk import TalkServer
+from services.gateway.recipes import recipes_of
+from services.gateway.rpc import avatars, operator, sessions, talk
+from services.gateway.rpc.avatars import AvatarService
+from services.gateway.rpc.live import Talks
+from services.gateway.rpc.operator import OperatorService
+from services.gateway.rpc.owner import Owners
+from services.gateway.rpc.server import MAX_CALLS, RpcServer
+from services.gateway.rpc.sessions import SessionService
+from services.gateway.rpc.talk import TalkService
 from services.gateway.talker import Talker, TalkStep
+from services.gateway.workshop import Workshop
 from services.ports import listen_private, listen_shared, url_of
 from services.replica import Wiring, launcher_id, new_worker_id
 from services.settings import AppConfig, Environment
@@ -49,12 +59,21 @@ class Gateway:
         self.talker = Talker(self.coordinator, config)
         accounts = Accounts(wiring.bus)
         self.guard = Guard(keyring_for(config.host, environment.key_file), accounts)
-        self.calls = Calls(self.coordinator, accounts, config, environment.ice_servers)
+        self.calls = Calls(
+            self.coordinator,
+            accounts,
+            config,
+            environment.ice_servers,
+            can_leave_answers=not environment.chat.realtime_model,
+        )
         self.waiting_for: list[str] = ["the gateway"]
         self.grpc_port = 0
-        self._talk = TalkServer(self.talker, config.limits, self.guard)
         self._forwarder = Forwarder(wiring.bus, worker, config.limits)
+        self._owners = Owners(wiring.bus, worker)
         self._once = Once(wiring.bus, worker, self.calls.renew_token)
+        recipes = recipes_of(config)
+        self.workshop = Workshop(wiring.bus, worker, config.avatars_dir, config.profile, recipes)
+        self._rpc = self._make_rpc()
         self._http: HttpServer | None = None
         self._is_closed = False
         self._is_draining = False
@@ -67,11 +86,14 @@ class Gateway:
         app = make_app(self.talker, config, environment, lambda: self.waiting_for, guard)
         servers = environment.ice_servers
         add_call_routes(app, self.calls, config, guard, self._once, self._forwarder, servers)
+        add_avatar_routes(app, self.workshop, config, guard, self._forwarder)
         private = listen_private(config.stage_host)
         self._http = HttpServer(app, listen_shared(config.host, config.port), private)
         self._http.start()
-        self.grpc_port = await self._talk.start(config.host, config.grpc_port)
-        await self.coordinator.start(url_of(private))
+        self.grpc_port, private_rpc = await self._rpc.start(
+            config.host, config.grpc_port, config.stage_host
+        )
+        await self.coordinator.start(url_of(private), private_rpc)
         await self.calls.start()
         self._warming = asyncio.create_task(self._become_ready())
 
@@ -94,13 +116,27 @@ class Gateway:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.wait({self._warming})
+        await self.workshop.close()
         await self.calls.close()
-        await self._talk.close()
+        await self._rpc.close()
         if self._http is not None:
             await self._http.close()
         await self._forwarder.close()
+        await self._owners.close()
         await self.coordinator.close()
         await self.wiring.close()
+
+    def _make_rpc(self) -> RpcServer:
+        config, guard, bus = self._config, self.guard, self.wiring.bus
+        talks = Talks(self.calls, self._owners, config)
+        services = [
+            talk.served(TalkService(self.talker, talks, config.limits, guard)),
+            sessions.served(SessionService(self.calls, guard, self._once, self._owners, config)),
+            avatars.served(AvatarService(self.workshop, guard, self._owners, config)),
+            operator.served(OperatorService(bus, guard)),
+        ]
+        # a caller talks, and perhaps asks something else meanwhile; those who wait do so in a call
+        return RpcServer(services, MAX_CALLS + 2 * config.slots + config.limits.line_length)
 
     async def _become_ready(self) -> None:
         """Wait for the stages, warm them with one short video, then keep watching."""
@@ -110,7 +146,7 @@ class Gateway:
                 missing: list[str] = list(await self.coordinator.missing())
                 if await self._is_launcher_listening():
                     missing.append("the launcher's port")
-                if self._is_draining:
+                if self._is_draining or self.coordinator.is_draining:
                     missing = ["its own end: it takes no new sessions"]
                 if not missing and not is_warm:
                     self._wait_for(["the first video"])
@@ -120,7 +156,7 @@ class Gateway:
             except (AvatarError, OSError) as error:
                 log.warning("not_ready", error=str(error))
                 self._wait_for([f"{type(error).__name__}: {error}"])
-            await self._talk.set_ready(not self.waiting_for)
+            await self._rpc.set_ready(not self.waiting_for)
             await asyncio.sleep(POLL_S if self.waiting_for else 4 * POLL_S)
 
     async def _is_launcher_listening(self) -> bool:

@@ -1,14 +1,16 @@
 """Who speaks when: a call's answers, interruptions and states; no task, no socket, no clock."""
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from avatar.cast.characters import Character
+from avatar.errors import TooLarge
 from avatar.media import CUES, AudioChunk, Behaviour, CueName, TurnEvent, TurnKind
 from avatar.telemetry import metrics
 from avatar.timebase import ChunkClock
-from services.gateway.answer import Answer, Marks, Sentence
+from services.gateway.answer import Answer, Heard, Marks, Sentence
 from services.gateway.events import (
     CallState,
     CancelResponse,
@@ -24,10 +26,14 @@ from services.gateway.events import (
 )
 from services.gateway.live_timeline import LaidChunk, LiveTimeline
 from services.gateway.media import PLAYED_RATE
+from services.gateway.own_reply import EndReply, ReplyPiece, ReplySpeech, ReplyText
 from services.gateway.playout import PlayChunk, Played, Playout
 
 MAX_ITEMS, MAX_ITEM_CHARACTERS = 200, 40_000
 """Of the conversation, given to a caller who comes back: fits in one message of WebRTC."""
+
+MAX_PAST = 32
+"""Names of replies whose rest may still come."""
 
 Fields = Mapping[str, object]
 
@@ -56,7 +62,9 @@ class Dialogue:
         tell: Callable[[str, Fields], None],
         max_reply_s: float,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:16],
+        caller_answers: bool = False,
     ) -> None:
+        """`caller_answers`: what the caller says is answered by the caller's own program."""
         self.timeline = LiveTimeline(clock)
         self.playout = Playout(clock)
         self.state: CallState = "idle"
@@ -68,10 +76,14 @@ class Dialogue:
         self._order, self._tell = order, tell
         self._max_reply = round(max_reply_s * PLAYED_RATE)
         self._new_id = new_id
+        self._caller_answers = caller_answers
+        self._is_asked_of_caller = False  # and the caller's program has not begun to answer
         self._answer: Answer | None = None
         self._typed: list[str] = []
         self._item_id = ""
         self._is_caller_speaking = False
+        self._own_reply: str | None = None  # the caller's name of its reply, which is not complete
+        self._past_replies: deque[str] = deque(maxlen=MAX_PAST)
         self._cues: list[CueName] = ["smile"]  # to begin with: somebody has come
 
     # What audio_llm says
@@ -97,10 +109,13 @@ class Dialogue:
                 self._tell(name, {"item_id": self._item_id, "transcript": piece.text})
             case "speech_stopped":
                 self._is_caller_speaking = False
+                if self._answer is not None and self._answer.is_callers:
+                    self.interrupt(now)
                 self._tell("input_audio_buffer.speech_stopped", {"item_id": self._item_id})
                 marks = Marks(now - piece.seconds)
                 marks.reach("end of turn", now)
                 self._expect_answer(marks)
+                self._is_asked_of_caller = self._caller_answers
             case "transcript":
                 if self._answer is not None and self._answer.marks is not None:
                     self._answer.marks.reach("recognition", now)
@@ -108,9 +123,7 @@ class Dialogue:
                 name = "conversation.item.input_audio_transcription.completed"
                 self._tell(name, {"item_id": self._item_id, "transcript": piece.text})
             case "barge_in":
-                if not self.interrupt(
-                    now
-                ):  # it was over by then; audio_llm waits for this all the same
+                if self.interrupt(now) is None:  # it was over by then; audio_llm waits all the same
                     self._send("interrupt")
             case "reply" | "end_of_reply" | "failed":
                 if piece.stamp.epoch >= self.epoch:
@@ -195,11 +208,71 @@ class Dialogue:
         self._expect_answer(Marks(now))
         self._send("prompt", text)
 
-    def interrupt(self, now: float) -> bool:
-        """Be silent from the next 20 ms on; False where there was nothing to interrupt."""
+    def reply(self, piece: ReplyPiece, now: float) -> None:
+        """The caller's own reply, whose sound is laid as an answer's is.
+
+        It begins with its first piece and interrupts another; once it is interrupted the rest of
+        it is dropped.
+
+        Raises:
+            TooLarge: It is longer than an answer may be; the rest is dropped.
+        """
+        if self._own_reply != piece.reply_id:
+            if piece.reply_id in self._past_replies:
+                return  # it was on its way when another one began
+            self._begin_own_reply(piece.reply_id, now)
+        answer = self._answer
+        if answer is not None and answer.is_callers and not answer.is_complete:
+            self._take_piece(answer, piece, now)
+        if isinstance(piece, EndReply):
+            self._forget_own_reply()
+        self._set_state()
+
+    def _begin_own_reply(self, reply_id: str, now: float) -> None:
+        if self._answer is not None and (self._answer.sentences or not self._is_asked_of_caller):
+            self.interrupt(now)
+        answer = self._answer or self._expect_answer(None)
+        answer.is_callers, self._is_asked_of_caller = True, False
+        self._forget_own_reply()
+        self._own_reply = reply_id
+        self.timeline.begin()
+        self.playout.begin_reply()
+
+    def _forget_own_reply(self) -> None:
+        if self._own_reply:
+            self._past_replies.append(self._own_reply)
+        self._own_reply = None
+
+    def _take_piece(self, answer: Answer, piece: ReplyPiece, now: float) -> None:
+        match piece:
+            case ReplyText(text=text, words=words):
+                answer.spread(self.timeline.num_pushed)
+                answer.add(Sentence(self.timeline.num_pushed, text, words))
+            case ReplySpeech(samples=samples, sample_rate=rate):
+                if self.timeline.num_pushed == 0 and answer.marks is not None:
+                    answer.marks.reach("chat and voice", now)
+                if self.timeline.num_pushed >= self._max_reply:
+                    answer.is_complete = True
+                    self.timeline.finish()
+                    raise TooLarge(
+                        f"the reply is longer than {self._max_reply / PLAYED_RATE:g} s; its rest "
+                        "is dropped: end it, and begin another"
+                    )
+                self.timeline.push(samples, rate)
+            case EndReply():
+                self.timeline.finish()
+                answer.spread(self.timeline.num_pushed)
+                answer.is_complete = True
+                if self.timeline.num_pushed == 0:
+                    self._drop("failed", "the reply had no sound")
+
+    def interrupt(self, now: float) -> Heard | None:
+        """Be silent from the next 20 ms on; None where there was nothing to interrupt."""
         answer = self._answer
         if answer is None:
-            return False
+            return None
+        if answer.is_callers:
+            answer.spread(self.timeline.num_pushed)
         position = self.playout.position if answer.is_heard else 0
         heard = answer.heard(position) if answer.is_heard else ""
         metrics.interruptions_total.inc()
@@ -216,7 +289,7 @@ class Dialogue:
             self._finished(answer, position_ms, heard, interrupted=True)
         self._done(answer, "cancelled", "interrupted")
         self._set_state()
-        return True
+        return Heard(answer.id, heard, position / PLAYED_RATE)
 
     # What is laid and played
 
@@ -319,7 +392,7 @@ class Dialogue:
             self._tell("avatar.latency", latency)
 
     def _ended(self, answer: Answer, position: int) -> None:
-        self._send("playback_finished")
+        self._send("playback_finished", answer.text if answer.is_callers else "")
         self._remember("assistant", answer.text)
         self._tell("output_audio_buffer.stopped", {"response_id": answer.id})
         done = {"response_id": answer.id, "transcript": answer.text}
@@ -343,6 +416,7 @@ class Dialogue:
         if self._answer is not None:  # audio_llm goes on to a new turn without a word about this
             self._drop("cancelled", "another turn began")
         self.num_turns += 1
+        self._is_asked_of_caller = False
         self._answer = Answer(self._new_id(), self.epoch, marks)
         self._tell("response.created", {"response": {"id": self._answer.id}})
         return self._answer

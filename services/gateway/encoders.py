@@ -1,14 +1,16 @@
 """A call's sound and pictures as packets: Opus, and VP8 or H.264 at a rate the network takes."""
 
+import io
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from PIL import Image
 
 from avatar.timebase import TICKS_PER_SECOND
 from services.gateway.media import BLOCK_SAMPLES, PLAYED_RATE, Block, Picture
@@ -48,6 +50,11 @@ _H264: Final = {
     "forced-idr": "1",
     "x264-params": "keyint=infinite:scenecut=0:repeat-headers=1",
 }
+
+
+FeedCodec = PictureCodec | Literal["JPEG"]
+"""WebRTC's, and what needs no decoder that remembers."""
+JPEG_QUALITY: Final = 85
 
 
 class SoundEncoder:
@@ -137,6 +144,24 @@ class PictureEncoder:
             codec.options = {**_H264, **rate}
         self._bits_per_s = bits_per_s
         return codec
+
+
+class JpegEncoder:
+    """Each picture by itself, whole, whatever rate is wanted."""
+
+    def encode(self, picture: Picture, bits_per_s: int, *, is_whole: bool) -> "Packet[Any] | None":
+        """As `PictureEncoder.encode`."""
+        content = io.BytesIO()
+        Image.fromarray(picture.pixels).save(content, "JPEG", quality=JPEG_QUALITY)
+        packet: Packet[Any] = Packet(content.getvalue())
+        packet.is_keyframe = True
+        packet.pts = picture.at * PICTURE_RATE // TICKS_PER_SECOND
+        packet.time_base = PICTURE_TIME_BASE
+        return packet
+
+
+def picture_encoder(codec: FeedCodec, fps: int = USUAL_FPS) -> PictureEncoder | JpegEncoder:
+    return JpegEncoder() if codec == "JPEG" else PictureEncoder(codec, fps)
 
 
 @dataclass(frozen=True)

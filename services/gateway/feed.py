@@ -14,9 +14,10 @@ from avatar.timebase import TICKS_PER_SECOND
 from services.gateway.encoders import (
     USUAL_FPS,
     Bitrates,
-    PictureEncoder,
+    FeedCodec,
     RateControl,
     SoundEncoder,
+    picture_encoder,
 )
 from services.gateway.media import BLOCK_S, BLOCK_TICKS, Block, Picture
 from services.gateway.sdp import PictureCodec
@@ -36,7 +37,10 @@ class Outlet(Protocol):
     """A connection, as the feed sees it; all methods return at once."""
 
     @property
-    def codec(self) -> PictureCodec: ...
+    def codec(self) -> FeedCodec | None:
+        """None: it takes no pictures."""
+        ...
+
     def take_sound(self, packet: "Packet[Any]", /) -> None: ...
     def take_picture(self, packet: "Packet[Any]", /) -> None: ...
     def fail(self) -> None:
@@ -60,14 +64,14 @@ class Feed:
         self._lead: Outlet | None = None
         self._outlets: list[Outlet] = []
         self._sound = SoundEncoder()
-        self._streams: dict[PictureCodec, PictureStream] = {}
+        self._streams: dict[FeedCodec, PictureStream] = {}
         self._played: tuple[float, int] | None = None  # when, and `at`, of the last block
         self._shift = 0
 
     @property
     def codec(self) -> PictureCodec:
-        """What costs nothing more to take, or least."""
-        return self._lead.codec if self._lead is not None else "VP8"
+        """What costs a viewer nothing more to take, or least."""
+        return "H264" if self._lead is not None and self._lead.codec == "H264" else "VP8"
 
     def join(self, outlet: Outlet, *, leads: bool = False) -> None:
         """Give the connection all that is played from now on; one that leads replaces the other."""
@@ -76,6 +80,8 @@ class Feed:
                 self.leave(self._lead)
             self._lead = outlet
         self._outlets.append(outlet)
+        if outlet.codec is None:
+            return
         stream = self._streams.get(outlet.codec)
         if stream is None:
             stream = PictureStream(outlet.codec, self._executor, self._clock, self._fps)
@@ -89,6 +95,8 @@ class Feed:
         self._outlets.remove(outlet)
         if outlet is self._lead:
             self._lead = None
+        if outlet.codec is None:
+            return
         stream = self._streams[outlet.codec]
         stream.leave(outlet)
         if not stream.outlets:
@@ -115,19 +123,19 @@ class Feed:
 
     def want_whole(self, outlet: Outlet) -> None:
         """This connection cannot go on without a whole picture."""
-        if outlet in self._outlets:
+        if outlet in self._outlets and outlet.codec is not None:
             self._streams[outlet.codec].want_whole(is_lead=outlet is self._lead)
 
     def on_estimate(self, outlet: Outlet, bits_per_s: int) -> None:
         """The receiver of this connection estimates that such a rate gets through."""
-        if outlet is self._lead:
+        if outlet is self._lead and outlet.codec is not None:
             self._streams[outlet.codec].on_estimate(bits_per_s)
 
-    def bits_per_s(self, codec: PictureCodec) -> int:
+    def bits_per_s(self, codec: FeedCodec) -> int:
         """The rate that pictures are encoded for; 0 before the first one."""
         return self._streams[codec].bits_per_s if codec in self._streams else 0
 
-    def num_dropped(self, codec: PictureCodec) -> int:
+    def num_dropped(self, codec: FeedCodec) -> int:
         """Pictures that came faster than they could be encoded."""
         return self._streams[codec].pictures.num_dropped if codec in self._streams else 0
 
@@ -150,12 +158,12 @@ class PictureStream:
     """The pictures in one codec, and who takes them."""
 
     def __init__(
-        self, codec: PictureCodec, executor: Executor, clock: Callable[[], float], fps: int
+        self, codec: FeedCodec, executor: Executor, clock: Callable[[], float], fps: int
     ) -> None:
         self.outlets: list[Outlet] = []
         self.pictures: Newest[Picture] = Newest(MAX_PICTURES)
         self._codec = codec
-        self._encoder = PictureEncoder(codec, fps)
+        self._encoder = picture_encoder(codec, fps)
         self._executor = executor
         self._clock = clock
         self._rate: RateControl | None = None

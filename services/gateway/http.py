@@ -18,6 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import avatar
 from avatar.cast.avatars import everyone, has_file, home, is_shipped, own_file
+from avatar.cast.characters import Character
 from avatar.errors import (
     AvatarError,
     Busy,
@@ -129,16 +130,8 @@ def make_app(
 
     @app.get("/v1/avatars", **openapi.AVATARS)
     async def avatars() -> list[dict[str, str]]:
-        return [
-            {
-                "id": character.id,
-                "display_name": character.display_name,
-                "description": character.description,
-                "portrait": f"/v1/avatars/{character.id}/portrait.png",
-                **_preview_of(character.id, config),
-            }
-            for character in everyone(config.avatars_dir)
-        ]
+        people = await asyncio.to_thread(everyone, config.avatars_dir)
+        return [describe_avatar(character, config) for character in people]
 
     @app.get("/v1/avatars/{name}/portrait.png", **openapi.PORTRAIT)
     async def portrait(name: str) -> FileResponse:
@@ -177,6 +170,16 @@ def make_app(
             return await _video(request, lambda emit: talker.ask(avatar, question, emit))
 
     return app
+
+
+def describe_avatar(character: Character, config: AppConfig) -> dict[str, str]:
+    return {
+        "id": character.id,
+        "display_name": character.display_name,
+        "description": character.description,
+        "portrait": f"/v1/avatars/{character.id}/portrait.png",
+        **_preview_of(character.id, config),
+    }
 
 
 def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:

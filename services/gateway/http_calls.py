@@ -19,6 +19,7 @@ from services.gateway.http import MAX_JSON_BYTES, expect_type, first_error, read
 from services.gateway.http_line import in_line, wants_events
 from services.gateway.http_owner import NO_STORE, Elsewhere, Owner, for_browsers
 from services.gateway.http_viewers import add_viewer_routes
+from services.gateway.looks import video_profile
 from services.gateway.once import HEADER, Once, Open, name_of
 from services.settings import AppConfig, IceServer
 
@@ -99,7 +100,7 @@ def add_call_routes(
                 "grace_s": config.limits.grace_s,
                 "session_s": call.longest_s,
             },
-            "profile": _profile(config),
+            "profile": video_profile(config),
         }
 
     @app.get("/v1/sessions", **openapi.LIST_SESSIONS)
@@ -154,15 +155,3 @@ def _refuse_other_sites(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise HTTPException(403, f"a page of {origin[:64]!r} may not open calls here")
-
-
-def _profile(config: AppConfig) -> dict[str, float]:
-    """What the video will be."""
-    model = config.model
-    clock = model.clock
-    return {
-        "fps": clock.fps,
-        "chunk_s": clock.chunk_s,
-        "width": model.width,
-        "height": model.height,
-    }

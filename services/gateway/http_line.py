@@ -1,8 +1,7 @@
 """Who asks to wait: the place in line as server-sent events, then the session."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from typing import Final
 
@@ -11,14 +10,14 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from avatar.errors import AvatarError
-from services.gateway.admission import Place, Tell
+from services.gateway.admission import Place
 from services.gateway.call import Call
+from services.gateway.line import Open, Opening
 from services.gateway.outward import outward
 
 EVENT_STREAM: Final = "text/event-stream"
 HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-Open = Callable[[Tell], Awaitable[tuple[Call, str]]]
 Describe = Callable[[Call, str], Mapping[str, object]]
 
 
@@ -35,7 +34,7 @@ async def in_line(open_call: Open, describe: Describe) -> Response:
     Raises:
         AvatarError: It failed before there was anything to wait for.
     """
-    opening = _Opening(open_call)
+    opening = Opening(open_call)
     try:
         place = await opening.next()
         if place is None:
@@ -46,33 +45,8 @@ async def in_line(open_call: Open, describe: Describe) -> Response:
     return _Line(opening, place, describe)
 
 
-class _Opening:
-    def __init__(self, open_call: Open) -> None:
-        self._places: asyncio.Queue[Place] = asyncio.Queue()
-        self._task = asyncio.ensure_future(open_call(self._places.put))
-
-    async def next(self) -> Place | None:
-        """The next news of the place in line; None when there is a call, or will be none."""
-        getting = asyncio.create_task(self._places.get())
-        try:
-            await asyncio.wait({getting, self._task}, return_when=asyncio.FIRST_COMPLETED)
-            return getting.result() if getting.done() else None
-        finally:
-            getting.cancel()
-
-    def call(self) -> tuple[Call, str]:
-        return self._task.result()
-
-    def abandon(self) -> None:
-        """Nobody wants it any more."""
-        if not self._task.done():
-            self._task.cancel()
-        elif not self._task.cancelled() and self._task.exception() is None:
-            self._task.result()[0].end("hung_up")
-
-
 class _Line(StreamingResponse):
-    def __init__(self, opening: _Opening, place: Place | None, describe: Describe) -> None:
+    def __init__(self, opening: Opening, place: Place | None, describe: Describe) -> None:
         super().__init__(self._events(place), media_type=EVENT_STREAM, headers=HEADERS)
         self._opening = opening
         self._describe = describe

@@ -26,6 +26,7 @@ from avatar.media import (
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.timebase import TICKS_PER_SECOND, ticks_of_samples
+from services.gateway.answer import Heard
 from services.gateway.coordinator import Session
 from services.gateway.dialogue import Dialogue, Fields, Order
 from services.gateway.echo import EchoGate
@@ -41,6 +42,7 @@ from services.gateway.media import (
     Peer,
     Picture,
 )
+from services.gateway.own_reply import ReplyPiece
 from services.gateway.pace import MARGIN_S, Pace
 from services.gateway.playout import PlayChunk
 from services.settings import AppConfig
@@ -68,6 +70,7 @@ class _Sent:
     at: float
     is_played: bool = False  # with a still picture, without waiting for it
     is_probe: bool = False
+    is_light: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,12 @@ class LiveSession:
         self._clock = clock
         self._character = character_of(session.avatar, config.avatars_dir)
         self._dialogue = Dialogue(
-            config.clock, self._character, self._order, self._tell, config.limits.reply_s
+            config.clock,
+            self._character,
+            self._order,
+            self._tell,
+            config.limits.reply_s,
+            caller_answers=session.answers == "client",
         )
         self._pace = Pace(config.clock)
         # calls that stepped down together do not probe, and come back, together
@@ -139,6 +147,7 @@ class LiveSession:
             "epoch": self._dialogue.epoch,
             "media_s": round(self._at / TICKS_PER_SECOND, 2),
             "models": list(self._dialogue.models),
+            "answers": self._session.answers,
         }
 
     async def run(self) -> None:
@@ -204,6 +213,28 @@ class LiveSession:
         else:
             self._dialogue.handle(event, self._clock())
         self._news.set()
+
+    def interrupt(self) -> Heard | None:
+        """Silence from the next 20 ms on; what was heard, None where nothing was being said."""
+        heard = self._dialogue.interrupt(self._clock())
+        self._news.set()
+        return heard
+
+    def reply(self, piece: ReplyPiece) -> None:
+        """A piece of the caller's own reply; returns at once.
+
+        Raises:
+            TooLarge: It is longer than an answer may be.
+        """
+        try:
+            self._dialogue.reply(piece, self._clock())
+        finally:
+            self._news.set()
+
+    @property
+    def backlog_s(self) -> float:
+        """Speech that no chunk has yet, in seconds."""
+        return self._dialogue.timeline.num_waiting / PLAYED_RATE
 
     def _become(self, character: Character) -> None:
         if character.id != self._character.id:
@@ -295,17 +326,17 @@ class LiveSession:
         )
 
     async def _send_chunk(self) -> None:
-        is_probe, now = self._ladder.rung == "still", self._clock()
+        is_probe, is_light = self._ladder.rung == "still", self._ladder.rung != "full"
+        now = self._clock()
         chunk, self._probe = self._probe or self._lay(now), None
         if chunk.epoch < self._dialogue.epoch:  # a probe that an interruption overtook
             return
         seq = self._next_seq
         self._next_seq += 1
         pts = self._config.clock.pts(seq)
-        left_s = self._dialogue.playout.buffered / PLAYED_RATE
-        left_s += self._config.clock.chunk_s * len(self._on_the_way)
-        stamp = Stamp(self.id, chunk.epoch, seq, self._session.fence, pts, left_s)
-        self._on_the_way[seq] = _Sent(chunk.epoch, chunk.laid, now, is_probe, is_probe)
+        left_s = None if is_probe else self._left_s()  # nobody waits for a probe
+        stamp = Stamp(self.id, chunk.epoch, seq, self._session.fence, pts, left_s, is_light)
+        self._on_the_way[seq] = _Sent(chunk.epoch, chunk.laid, now, is_probe, is_probe, is_light)
         await self._session.send(
             AudioChunk(
                 stamp,
@@ -315,6 +346,11 @@ class LiveSession:
                 cues=chunk.cues,
             )
         )
+
+    def _left_s(self) -> float:
+        """Until the next chunk to be sent is waited for."""
+        on_the_way_s = self._config.clock.chunk_s * len(self._on_the_way)
+        return self._dialogue.playout.buffered / PLAYED_RATE + on_the_way_s
 
     def _lay(self, now: float) -> _ToSend:
         laid = self._dialogue.timeline.next_chunk()
@@ -335,7 +371,8 @@ class LiveSession:
             elif self.is_attached and not sent.is_played:
                 self._pace.took(now - sent.at, is_late=dialogue.playout.is_standing)
                 busy_s = now - max(sent.at, returned_before)
-                self._ladder = self._ladder.made(now, now - sent.at, busy_s)
+                if self._is_of_rung(sent):
+                    self._step(self._ladder.made(now, now - sent.at, busy_s))
             if not sent.is_played:
                 played = _play_chunk(sent.epoch, sent.laid, chunk.frames)
                 dialogue.arrived(replace(played, is_other_face=self._has_swapped), sent.laid, now)
@@ -344,11 +381,17 @@ class LiveSession:
 
     # Under overload
 
+    def _is_of_rung(self, sent: _Sent) -> bool:
+        """Whether what it takes says how the present rung is: else it is of the one before."""
+        return sent.is_light == (self._ladder.rung == "light")
+
     def _watch(self, now: float, is_standing: bool) -> None:
         """See whether the call has to step down; `is_standing` in the last 20 ms."""
         is_swapping = self._has_swapped or self._session.avatar != self._character.id
         oldest = next(iter(self._on_the_way.values()), None)
-        busy_s = 0.0 if oldest is None else now - max(oldest.at, self._returned_at)
+        busy_s = 0.0
+        if oldest is not None and self._is_of_rung(oldest):
+            busy_s = now - max(oldest.at, self._returned_at)
         self._step(self._ladder.played(now, BLOCK_S, is_standing and not is_swapping, busy_s))
 
     def _step(self, ladder: Ladder) -> None:
@@ -359,14 +402,14 @@ class LiveSession:
         metrics.ladder_steps_total.labels(ladder.rung).inc()
         self._tell_rung()
         now = self._clock()
-        if ladder.rung == "still":
+        self._probe = None
+        if ladder.rung != "full" and before.rung != "still":
             for seq, sent in self._on_the_way.items():  # they have waited for long enough
                 if sent.epoch == self._dialogue.epoch:
                     self._on_the_way[seq] = replace(sent, is_played=True)
                     still = _play_chunk(sent.epoch, sent.laid, None)
                     self._dialogue.arrived(still, sent.laid, now)
-        else:
-            self._probe = None
+        if ladder.rung == "light":
             while self._dialogue.playout.buffered < (ladder.took_s + MARGIN_S) * PLAYED_RATE:
                 self._play_still(now)  # until the first pictures can be there
         self._news.set()
@@ -422,14 +465,20 @@ class LiveSession:
         heard = played.sound.astype(np.float32) / np.float32(32768)
         self._echo.play(self._to_speech_rate.push(heard))
         self._watch(now, played.stalled)
-        num_pictures = 0 if played.is_still else len(played.pictures)
-        if self._pace.played(num_pictures, played.stalled):
-            metrics.stalls_total.inc()
         pictures = tuple(
             Picture(at + ticks_of_samples(offset, PLAYED_RATE), pixels)
             for offset, pixels in played.pictures
         )
+        if self._ladder.rung == "light":
+            pictures = tuple(each for each in pictures if self._is_even(each))
+        num_pictures = 0 if played.is_still else len(pictures)
+        if self._pace.played(num_pictures, played.stalled):
+            metrics.stalls_total.inc()
         return Block(at, played.sound, pictures)
+
+    def _is_even(self, picture: Picture) -> bool:
+        """Whether it is one of every second."""
+        return picture.at * self._config.clock.fps // TICKS_PER_SECOND % 2 == 0
 
     def _report(self, seconds: float) -> Fields:
         report = self._pace.report(seconds)

@@ -58,6 +58,11 @@ class LiveTimeline:
         return self._laid + self._pending.size
 
     @property
+    def num_waiting(self) -> int:
+        """Samples that no chunk has yet, at 48 kHz."""
+        return self._pending.size
+
+    @property
     def is_waiting(self) -> bool:
         """Whether there is speech that no chunk has yet."""
         return self._pending.size > 0

@@ -17,6 +17,7 @@ from avatar.errors import (
     KeyReused,
     NoSpeech,
     NotFound,
+    NotOffered,
     PermissionDenied,
     QuotaExceeded,
     TooLarge,
@@ -149,7 +150,12 @@ def describe(app: FastAPI, version: str) -> None:
             )
             parts = made.setdefault("components", {})
             parts["securitySchemes"] = SCHEMES
-            parts["schemas"] = {"Problem": PROBLEM, "Session": SESSION, "Avatar": AVATAR}
+            parts["schemas"] = {
+                "Problem": PROBLEM,
+                "Session": SESSION,
+                "Avatar": AVATAR,
+                "Operation": OPERATION,
+            }
             for operations in made["paths"].values():
                 for each in operations.values():
                     each["responses"].pop("422", None) if _is_fastapis(each) else None
@@ -202,6 +208,62 @@ WEB = operation("A file of the page", errors=(NotFound,))
 AVATARS = operation(
     "Who can be called",
     ok=(200, "application/json", {"type": "array", "items": _ref("Avatar")}),
+)
+AVATAR_OF = operation(
+    "One of them", ok=(200, "application/json", _ref("Avatar")), errors=(NotFound, CorruptFile)
+)
+OPERATION: Final[Schema] = _object(
+    id=TEXT,
+    avatar=TEXT,
+    created=TEXT,
+    state={"type": "string", "enum": ["running", "done", "failed", "cancelled"]},
+    stage=TEXT,
+    done=NUMBER | {"description": "A share, 0 to 1."},
+    left_s={"type": ["number", "null"]},
+    error_reason=TEXT,
+    error_message=TEXT,
+)
+_OPERATION = (200, "application/json", _ref("Operation"))
+CREATE_AVATAR = operation(
+    "Begin to make an avatar: minutes later it can be called",
+    "operator",
+    ok=(202, "application/json", _ref("Operation")),
+    body={
+        "application/toml": TEXT | {"description": "As docs/characters.md has it."},
+        "application/json": _object(
+            image=TEXT | {"format": "byte"},
+            avatar=TEXT,
+            display_name=TEXT,
+            description=TEXT,
+            persona=TEXT,
+            consent=_object(given={"type": "boolean"}, given_by=TEXT, statement=TEXT),
+        ),
+    },
+    errors=(InvalidInput, TooLarge, NotOffered, Busy),
+    describes="From a description (TOML) where the profile draws its characters, from a portrait "
+    "(JSON) where it takes one. One is made at a time; `Location` is the operation.",
+)
+DELETE_AVATAR = operation(
+    "Remove an avatar that was made here", "operator", ok=(204, "", None), errors=(NotFound, Busy)
+)
+LIST_OPERATIONS = operation(
+    "Avatars that are being made, or were",
+    "operator",
+    ok=(
+        200,
+        "application/json",
+        _object(
+            operations={"type": "array", "items": _ref("Operation")},
+            silent_gateways={"type": "array", "items": TEXT},
+        ),
+    ),
+)
+OPERATION_OF = operation("How far an avatar is", "operator", ok=_OPERATION, errors=(NotFound,))
+CANCEL_OPERATION = operation(
+    "Stop making an avatar; the same request goes on from there",
+    "operator",
+    ok=_OPERATION,
+    errors=(NotFound,),
 )
 PORTRAIT = operation("A portrait", ok=(200, "image/png", TEXT), errors=(NotFound, CorruptFile))
 PREVIEW = operation("A short video", ok=(200, "video/mp4", TEXT), errors=(NotFound, CorruptFile))

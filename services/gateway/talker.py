@@ -141,7 +141,10 @@ class Talker:
             raise TooLarge(f"the text has {len(text)} characters, at most {longest} are said")
         with _counted("say", self._clock):
             await self._talk(
-                "say", character, lambda session: [_turn(session, 0, "text", text)], emit
+                "say",
+                character,
+                lambda talk: talk.run([_turn(talk.session, 0, "text", text)]),
+                emit,
             )
 
     async def ask(self, avatar: str, question: bytes, emit: Emit) -> None:
@@ -158,13 +161,31 @@ class Talker:
             speech = await asyncio.to_thread(
                 decode, question, SPEECH_RATE, limits.question_s, limits.question_bytes
             )
-            await self._talk("ask", character, lambda session: _spoken(session, speech), emit)
+            await self._talk(
+                "ask", character, lambda talk: talk.run(_spoken(talk.session, speech)), emit
+            )
+
+    async def render(self, avatar: str, recording: bytes, emit: Emit) -> None:
+        """Have the avatar speak with the voice in an audio file.
+
+        Raises:
+            InvalidInput: Not an audio file, or too long (TooLarge), or without any sound.
+            NotFound: There is no such avatar.
+            Busy: All slots are taken.
+        """
+        character = self.find(avatar)
+        limits = self._config.limits
+        with _counted("render", self._clock):
+            speech = await asyncio.to_thread(
+                decode, recording, SOUND_RATE, limits.reply_s, limits.question_bytes
+            )
+            await self._talk("render", character, lambda talk: talk.speak(speech), emit)
 
     async def _talk(
         self,
         request: str,
         character: Character,
-        question: Callable[[Session], Iterable[Chunk]],
+        run: Callable[["_Talk"], Awaitable[None]],
         emit: Emit,
     ) -> None:
         started = self._clock()
@@ -172,7 +193,7 @@ class Talker:
             try:
                 async with self._coordinator.session(character.id) as session:
                     talk = _Talk(session, self._config, video, emit, self._clock, started)
-                    await talk.run(question(session))
+                    await run(talk)
             except ChannelClosed as error:
                 log.warning("worker_lost", cause=str(error))
                 raise Unavailable(
@@ -209,7 +230,7 @@ class _Talk:
     ) -> None:
         self.first_chunk_s = 0.0
         self.models: tuple[str, ...] = ()
-        self._session = session
+        self.session = session
         self._limits = config.limits
         self._chunk_clock = config.clock
         self._timeline = Timeline(config.clock, session.id, session.fence)
@@ -228,9 +249,19 @@ class _Talk:
             await self._collect()
             asking.cancel()
 
+    async def speak(self, speech: NDArray[np.float32]) -> None:
+        """Show (S,) at SOUND_RATE; audio_llm has nothing to do."""
+        self._timeline.push(speech)
+        self._timeline.finish()
+        if self._timeline.chunks_known == 0:
+            raise InvalidInput("there is no sound in this file; send a recording of speech")
+        async with task_group() as tasks:
+            tasks.create_task(self._feed())
+            await self._collect()
+
     async def _ask(self, question: Iterable[Chunk]) -> None:
         for chunk in question:
-            await self._session.tell(chunk)
+            await self.session.tell(chunk)
 
     async def _listen(self) -> None:
         """Lay the reply onto the timeline until it is complete."""
@@ -261,7 +292,7 @@ class _Talk:
         patience_s = self._limits.first_reply_s
         try:
             async with asyncio.timeout(patience_s):
-                chunk = await self._session.hear()
+                chunk = await self.session.hear()
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"the reply did not go on within {patience_s:g} s; is the chat model too slow?"
@@ -278,13 +309,13 @@ class _Talk:
                 self._news.clear()
                 await self._news.wait()
             else:
-                await self._session.send(chunk)
-        await self._session.finish()
+                await self.session.send(chunk)
+        await self.session.finish()
 
     async def _collect(self) -> None:
         """Encode what comes out of the chain, until the last chunk has."""
         done = 0
-        while (chunk := await self._session.next_frames()) is not None:
+        while (chunk := await self.session.next_frames()) is not None:
             done += 1
             elapsed_s = self._clock() - self._started
             self.first_chunk_s = self.first_chunk_s or elapsed_s

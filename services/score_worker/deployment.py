@@ -26,6 +26,6 @@ def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
         return MarkerScore(profile=profile)
     from avatar.engines.score import ScoreEngine
 
-    engine = ScoreEngine.load(profile, config.running("score_worker"))
+    engine = ScoreEngine.load(profile, config.running("score_worker"), config.max_batch)
     tell_loaded("score_worker", engine.backend)
     return engine

@@ -7,7 +7,6 @@ import pytest
 from playwright.async_api import Browser
 
 from bench.receiver import Booking
-from services.settings import Limits
 from tests.e2e.conftest import DESKTOP, PHONE, WATCH, Visit, Visitor
 from tests.e2e.test_page_layout import LOOK, SETTLED
 from tests.fakes.caller import Caller
@@ -44,7 +43,7 @@ async def watching(
 
 
 async def test_the_page_shows_the_call_and_its_end(chromium: Browser) -> None:
-    async with served_desk(limits=Limits(grace_s=1)) as desk:
+    async with served_desk() as desk:
         booking = await desk.booking("otto")
         async with Caller().connected(booking.answer):
             async with watching(chromium, desk, await link_of(booking), PHONE) as visitor:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -19,19 +20,26 @@ from avatar.timebase import TICKS_PER_SECOND
 from bench.receiver import Booking
 from services.gateway.accounts import Accounts
 from services.gateway.admission import Admission, Tell
+from services.gateway.answer import Heard
 from services.gateway.calls import Calls
-from services.gateway.coordinator import Session
+from services.gateway.coordinator import Answers, Session
 from services.gateway.events import CallState, ClientEvent
 from services.gateway.guard import Guard
 from services.gateway.http import HttpServer, make_app
+from services.gateway.http_avatars import add_avatar_routes
 from services.gateway.http_calls import add_call_routes
 from services.gateway.http_owner import Elsewhere
 from services.gateway.media import BLOCK_SAMPLES, BLOCK_TICKS, PLAYED_RATE, Block, Peer, Picture
 from services.gateway.once import Once
+from services.gateway.own_reply import ReplyPiece
+from services.gateway.recipes import Recipes
 from services.gateway.talker import Talker
+from services.gateway.workshop import Workshop
 from services.ports import free_port, listen_shared
 from services.settings import AppConfig, Environment, Limits
 
+NOWHERE = Path("/nowhere")
+"""No avatars but the shipped ones."""
 SIZE = 256
 BEEP_HZ = 1000
 BEEP_TICKS = TICKS_PER_SECOND // 5
@@ -55,6 +63,7 @@ class FakeSessionPart:
 
     id: SessionId
     avatar: str
+    answers: Answers = "server"
 
 
 @dataclass
@@ -72,7 +81,11 @@ class FakeSessions:
 
     @asynccontextmanager
     async def session(
-        self, avatar: str, live: bool = False, tell: Tell | None = None
+        self,
+        avatar: str,
+        live: bool = False,
+        tell: Tell | None = None,
+        answers: Answers = "server",
     ) -> AsyncIterator[Session]:
         assert live
         async with AsyncExitStack() as stack:
@@ -91,7 +104,7 @@ class FakeSessions:
                 id = await self._admission.admit(acquire, tell)
             finally:
                 self.opening -= 1
-            yield cast(Session, FakeSessionPart(id, avatar))
+            yield cast(Session, FakeSessionPart(id, avatar, answers))
 
 
 def block_at(at: int) -> Block:
@@ -115,10 +128,14 @@ class FakeLive:
         self.ended = ""
         self.heard: list[NDArray[np.float32]] = []
         self.events: list[ClientEvent] = []
+        self.replies: list[ReplyPiece] = []
+        self.heard_so_far: Heard | None = None
+        self.backlog_s = 0.0
         self.peers: list[Peer] = []
         self.peer: Peer | None = None
         self.at = FIRST_AT
         self._avatar = session.avatar
+        self._answers = session.answers
         self._over = asyncio.Event()
         self._failure: Exception | None = None
 
@@ -149,6 +166,13 @@ class FakeLive:
     def handle(self, event: ClientEvent) -> None:
         self.events.append(event)
 
+    def interrupt(self) -> Heard | None:
+        heard, self.heard_so_far = self.heard_so_far, None
+        return heard
+
+    def reply(self, piece: ReplyPiece) -> None:
+        self.replies.append(piece)
+
     def end(self, reason: str) -> None:
         if not self.ended:
             self.ended = reason
@@ -161,7 +185,13 @@ class FakeLive:
         self._over.set()
 
     def describe(self) -> dict[str, object]:
-        return {"id": self.id, "avatar": self._avatar, "state": self.state, "models": ["a fake"]}
+        return {
+            "id": self.id,
+            "avatar": self._avatar,
+            "state": self.state,
+            "models": ["a fake"],
+            "answers": self._answers,
+        }
 
     @property
     def microphone(self) -> NDArray[np.float32]:
@@ -188,6 +218,11 @@ class CallDesk:
     sessions: FakeSessions
     lives: list[FakeLive]
     app: FastAPI
+    config: AppConfig
+    guard: Guard
+    once: Once
+    bus: Bus
+    workshop: Workshop
 
     async def booking(self, avatar: str = "") -> Booking:
         response = await self.http.post("/v1/sessions", json={"avatar": avatar} if avatar else {})
@@ -211,12 +246,14 @@ async def call_desk(
     guard: Guard | None = None,
     bus: Bus | None = None,
     worker: str = "gateway",
+    avatars: Path = NOWHERE,
+    recipes: Recipes | None = None,
     **options: Any,
 ) -> AsyncIterator[CallDesk]:
     """Until the block ends; `bus` and `worker` are what other gateways know of it, and `options`
     those of `Calls`.
     """
-    config = AppConfig(limits=limits or Limits(), slots=slots)
+    config = AppConfig(limits=limits or Limits(), slots=slots, avatars_dir=avatars)
     sessions = FakeSessions(slots)
     guard = guard or Guard(None, Accounts(MemoryBus()))
     lives: list[FakeLive] = []
@@ -229,12 +266,28 @@ async def call_desk(
     app = make_app(cast(Talker, None), config, Environment(), list, guard)
     once = Once(bus or sessions.bus, WorkerId(worker), calls.renew_token)
     add_call_routes(app, calls, config, guard, once, elsewhere, options.get("ice_servers", ()))
+    workshop = Workshop(
+        bus or sessions.bus, WorkerId(worker), avatars, config.profile, recipes or Recipes()
+    )
+    add_avatar_routes(app, workshop, config, guard, elsewhere)
     await calls.start()
     try:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            yield CallDesk(calls, http, sessions, lives, app)
+            yield CallDesk(
+                calls,
+                http,
+                sessions,
+                lives,
+                app,
+                config,
+                guard,
+                once,
+                bus or sessions.bus,
+                workshop,
+            )
     finally:
+        await workshop.close()
         await calls.close()
 
 

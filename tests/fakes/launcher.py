@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,18 +59,22 @@ class Run:
 
     def replicas(self) -> dict[str, psutil.Process]:
         """The replicas' processes by stage."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        named = {"".join(child.cmdline()): child for child in children}
         return {
-            name.removeprefix(REPLICA).strip(): child
-            for name, child in named.items()
+            name.removeprefix(REPLICA): child
+            for name, child in self._children()
             if name.startswith(REPLICA)
         }
 
     def count(self, stage: str) -> int:
         """How many processes serve a stage."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return sum("".join(child.cmdline()).strip() == REPLICA + stage for child in children)
+        return sum(name == REPLICA + stage for name, _ in self._children())
+
+    def _children(self) -> Iterator[tuple[str, psutil.Process]]:
+        """What runs below the launcher, by the name that it shows."""
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            # One that ends while it is listed, or waits to be reaped, is not there.
+            with suppress(psutil.NoSuchProcess):  # a ZombieProcess is one, too
+                yield "".join(child.cmdline()).strip(), child
 
 
 def status_of(port: int, path: str) -> int:

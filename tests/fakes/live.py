@@ -17,7 +17,8 @@ from avatar.media import (
     TurnKind,
     Word,
 )
-from services.gateway.coordinator import Session
+from services.gateway.coordinator import Answers, Session
+from services.gateway.ladder import LIGHT
 from services.gateway.media import Block
 
 SIDE = 4
@@ -26,7 +27,7 @@ SESSION = SessionId("s")
 
 @dataclass
 class FakeSession:
-    """Stands where the leases and edges are; a chunk takes `latency_s`, on the loop's clock.
+    """Stands where the leases and edges are; a full chunk takes `latency_s`, on the loop's clock.
 
     The frames show how loud the model's speech was, frame by frame.
     """
@@ -36,8 +37,9 @@ class FakeSession:
     avatar: str = "mira"
     fence: int = 1
     epoch: int = 0
+    answers: Answers = "server"
     told: list[Chunk] = field(default_factory=list)
-    sent: list[AudioChunk] = field(default_factory=list)
+    sent: list[AudioChunk] = field(default_factory=list, repr=False)
     swaps: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -58,8 +60,12 @@ class FakeSession:
     async def send(self, chunk: AudioChunk) -> None:
         self.sent.append(chunk)
         loop = asyncio.get_running_loop()
-        self._busy_until = max(loop.time(), self._busy_until) + self.latency_s
-        loop.call_at(self._busy_until, self._frames.put_nowait, self._draw(chunk))
+        takes_s = self.latency_s * (LIGHT if chunk.stamp.is_light else 1)
+        self._busy_until = max(loop.time(), self._busy_until) + takes_s
+        loop.call_at(self._busy_until, self.made, chunk)
+
+    def made(self, chunk: AudioChunk) -> None:
+        self._frames.put_nowait(self._draw(chunk))
 
     async def raise_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -109,7 +115,7 @@ class FakeSession:
 class FakePeer:
     """Keeps what was played and told."""
 
-    blocks: list[tuple[float, Block]] = field(default_factory=list)
+    blocks: list[tuple[float, Block]] = field(default_factory=list, repr=False)
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def play(self, block: Block) -> None:

@@ -259,6 +259,7 @@ async def calls(
     *,
     settle: Callable[[], Awaitable[None]] = settled,
     reaction: int = 0,
+    answers: bool = True,
 ) -> AsyncIterator[list[Caller]]:
     """One caller for each name of an avatar, all on one back end."""
 
@@ -266,7 +267,7 @@ async def calls(
         out = Outbound(inbound, fence=1)
         async with task_group() as tasks:
             tasks.create_task(out.run())
-            await backend.converse(inbound, out, character_of(inbound.request.avatar))
+            await backend.converse(inbound, out, character_of(inbound.request.avatar), answers)
             out.finish()
 
     transport = MemoryTransport()

@@ -10,7 +10,7 @@ from avatar.media import SessionId, WorkerId
 from services.gateway.accounts import Accounts
 from services.gateway.admission import Tell
 from services.gateway.calls import Calls
-from services.gateway.coordinator import Session
+from services.gateway.coordinator import Answers, Session
 from services.gateway.guard import Guard
 from services.gateway.http import HttpServer
 from services.gateway.http_calls import add_call_routes
@@ -28,7 +28,7 @@ class MarkerSessions:
 
     @asynccontextmanager
     async def session(
-        self, avatar: str, live: bool = False, tell: Tell | None = None
+        self, avatar: str, live: bool = False, tell: Tell | None = None, answers: Answers = "server"
     ) -> AsyncIterator[Session]:
         session = MarkerSession(id=SessionId(f"s{len(self.opened)}"), avatar=avatar)
         self.opened.append(session)

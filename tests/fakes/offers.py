@@ -10,6 +10,13 @@ NUMBERS = ("-1", "0", "99999999999", "x", "", "1e9", "٣")
 LETTERS = " :=/;,.-019azA\r\n\té\u2028"
 
 
+def without_channel(offer: bytes) -> bytes:
+    """The offer, as one makes it who wants no events."""
+    text = offer.decode()
+    text = text[: text.index("m=application")]
+    return re.sub(r"a=group:BUNDLE.*", "a=group:BUNDLE 0 1", text).encode()
+
+
 def gone_wrong(seed: int) -> bytes:
     """A real offer with some lines or characters changed; the same for the same seed."""
     chance = random.Random(seed)

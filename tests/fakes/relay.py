@@ -37,6 +37,10 @@ class Relay:
     def cut(self) -> None:
         """Ends every connection, and takes no new one; a second time does nothing."""
         _shut(self._listener)
+        self.drop()
+
+    def drop(self) -> None:
+        """Ends every connection that there is; new ones are taken."""
         for end in list(self._sockets):
             _shut(end)
 

@@ -115,7 +115,10 @@ class FakeTalkServer:
         self._abandoned = threading.Semaphore(0)
         self._pool = ThreadPoolExecutor(max_workers=8)
         self._server = grpc.server(self._pool, options=[("grpc.so_reuseport", 0)])
-        talk_pb2_grpc.add_TalkServiceServicer_to_server(_Servicer(self), self._server)
+        talk_pb2_grpc.add_TalkServiceServicer_to_server(
+            _Servicer(self),  # type: ignore[abstract]  # live talks are not played here
+            self._server,
+        )
         health_pb2_grpc.add_HealthServicer_to_server(_HealthServicer(self), self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
@@ -224,16 +227,24 @@ class _HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # 
     def __init__(self, server: FakeTalkServer) -> None:
         self._server = server
 
-    def Check(  # noqa: N802  # named by the proto
+    def Watch(  # noqa: N802  # named by the proto
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
-    ) -> health_pb2.HealthCheckResponse:
-        self._server.note(Heard("Check", text=request.service))
-        steps = self._server.take_script(otherwise=[])
-        for _ in self._server.play(steps, context):
-            raise AssertionError("Check answers with no event")
-        status = health_pb2.HealthCheckResponse
-        is_ready = not any(isinstance(step, NotReady) for step in steps)
-        return status(status=status.SERVING if is_ready else status.NOT_SERVING)
+    ) -> Iterator[health_pb2.HealthCheckResponse]:
+        self._server.note(Heard("Watch", text=request.service))
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        state = health_pb2.HealthCheckResponse
+        for step in self._server.take_script(otherwise=[]):
+            match step:
+                case NotReady():
+                    yield state(status=state.NOT_SERVING)
+                case Fail():
+                    abort(step, context)
+                case _:
+                    gone.wait()
+                    return
+        yield state(status=state.SERVING)
+        gone.wait()
 
 
 def _check_avatar(avatar_id: str, context: grpc.ServicerContext) -> None:

@@ -21,6 +21,17 @@ SHELLS = {
 """Packages whose own __init__ asks for what a comparison does not need."""
 
 
+UNUSED = {
+    "wan.modules.t5": ("wan.modules.tokenizers",),
+    "wan.modules.animate.clip": (
+        "torchvision",
+        "torchvision.transforms",
+        "wan.modules.tokenizers",
+    ),
+}
+"""What a module imports and no comparison calls."""
+
+
 class Anything(types.ModuleType):
     """A module of which everything can be imported."""
 
@@ -45,9 +56,8 @@ def upstream(name: str) -> Any:
             sys.modules[each] = shell
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # torch's words about how they call it
-        # what they import, or ask for while they are imported, and what no comparison calls
-        patch.setattr("torch.cuda.current_device", lambda: "cpu")
-        for absent in ("torchvision", "torchvision.transforms", "wan.modules.tokenizers"):
+        patch.setattr("torch.cuda.current_device", lambda: "cpu")  # asked for by an import
+        for absent in UNUSED.get(name, ()):
             patch.setitem(sys.modules, absent, Anything(absent))
         module: Any = importlib.import_module(name)
     if hasattr(module, "flash_attention") and package == "wan":

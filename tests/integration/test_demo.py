@@ -41,7 +41,7 @@ def test_a_running_server_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert demo.main(["--server", server.address, "--folder", str(tmp_path)]) == 0
 
     check_results(tmp_path)
-    assert [heard.rpc for heard in server.heard] == ["Check", "ListAvatars", "Say", "Ask"]
+    assert [heard.rpc for heard in server.heard] == ["Watch", "ListAvatars", "Say", "Ask"]
     assert [heard.avatar_id for heard in server.heard[2:]] == ["mira", "otto"]
     assert server.heard[3].audio == demo.QUESTION.read_bytes()
     shown = capsys.readouterr().out

@@ -18,35 +18,44 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from fastapi.routing import APIRoute
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 from grpc_status import rpc_status
 from starlette.routing import Route
 
 import talkingmachines as tm
 from avatar import errors
 from avatar.bus.memory import MemoryBus
-from avatar.cast.avatars import FOLDER
-from avatar.cast.characters import CAST, Character
 from avatar.transport.status import error_of
 from services import keys
 from services.gateway.accounts import Accounts
 from services.gateway.guard import Guard
 from services.gateway.http import make_app
 from services.gateway.keyring import TOKEN_S, Keyring
-from services.gateway.talk import TalkServer, TalkService
-from services.gateway.talker import Emit, Summary, Talker, VideoPiece
+from services.gateway.rpc.live import Talks
+from services.gateway.rpc.talk import TalkService
+from services.gateway.talker import Talker
 from services.settings import AppConfig, Environment, Limits
-from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
+from talkingmachines_api.v1 import talk_pb2_grpc
 from tests.fakes.calls import CallDesk, ManualClock, call_desk
+from tests.fakes.rpc import QuietTalker, RpcDesk, rpc_desk, served
 
 pytestmark = pytest.mark.integration
 
 PUBLIC = {
     "GET /healthz", "GET /readyz", "GET /", "GET /web/{name}", "GET /v1/avatars",
     "GET /v1/avatars/{name}/portrait.png", "GET /v1/avatars/{name}/preview.mp4",
-    "GET /watch", "GET /openapi.json", "HEAD /openapi.json",
+    "GET /watch", "GET /openapi.json", "HEAD /openapi.json", "GET /v1/avatars/{name}",
 }  # fmt: skip
 KEY = {"POST /v1/say", "POST /v1/ask", "POST /v1/sessions", "POST /v1/tokens"}
-OPERATOR = {"GET /metrics", "GET /v1/sessions"}
+OPERATOR = {
+    "GET /metrics", "GET /v1/sessions", "POST /v1/avatars", "DELETE /v1/avatars/{name}",
+    "GET /v1/operations", "GET /v1/operations/{id}", "DELETE /v1/operations/{id}",
+}  # fmt: skip
 SESSION = {
     "GET /v1/sessions/{id}", "DELETE /v1/sessions/{id}", "POST /v1/sessions/{id}/call",
     "DELETE /v1/sessions/{id}/call", "POST /v1/sessions/{id}/viewer-tokens",
@@ -56,24 +65,30 @@ VIEWER = {
     "GET /v1/sessions/{id}/viewers", "POST /v1/sessions/{id}/viewers",
     "DELETE /v1/sessions/{id}/viewers/{viewer}",
 }  # fmt: skip
-RPCS = {"Say": True, "Ask": True, "ListAvatars": False}
-"""Whether it needs a key."""
-
-
-class QuietTalker:
-    """Answers everybody at once, with next to nothing."""
-
-    avatars = FOLDER
-
-    def find(self, avatar: str) -> Character:
-        return CAST[0]
-
-    async def say(self, avatar: str, text: str, emit: Emit) -> None:
-        await emit(VideoPiece(b"video"))
-        await emit(Summary(0, 25.0, 0.0, 0.0, 0.0, ()))
-
-    async def ask(self, avatar: str, question: bytes, emit: Emit) -> None:
-        await emit(Summary(0, 25.0, 0.0, 0.0, 0.0, ()))
+RPCS = {
+    "TalkService/Say": "key",
+    "TalkService/Ask": "key",
+    "TalkService/Render": "key",
+    "TalkService/Talk": "session",
+    "TalkService/ListAvatars": "anybody",
+    "SessionService/CreateSession": "key",
+    "SessionService/GetSession": "session",
+    "SessionService/InterruptSession": "session",
+    "SessionService/SwapAvatar": "session",
+    "SessionService/DeleteSession": "session",
+    "SessionService/ListSessions": "operator",
+    "AvatarService/ListAvatars": "anybody",
+    "AvatarService/GetAvatar": "anybody",
+    "AvatarService/CreateAvatar": "operator",
+    "AvatarService/DeleteAvatar": "operator",
+    "AvatarService/GetOperation": "operator",
+    "AvatarService/WatchOperation": "operator",
+    "AvatarService/ListOperations": "operator",
+    "AvatarService/CancelOperation": "operator",
+    "OperatorService/ListWorkers": "operator",
+    "OperatorService/DrainWorker": "operator",
+}
+"""Who may call each RPC; one that is not here fails the tests below."""
 
 
 class Credentials:
@@ -185,7 +200,7 @@ async def test_operators_things_are_for_operators(
         answer = await ask(desk, route, credential)
         assert answer.status_code == 403
         assert answer.json()["reason"] == "PERMISSION_DENIED"
-    assert (await ask(desk, route, shown.operator)).is_success
+    assert (await ask(desk, route, shown.operator)).status_code in (200, 403, 404, 415), route
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/v1/avatars", "/openapi.json"])
@@ -236,50 +251,105 @@ async def test_a_server_without_keys_makes_no_tokens() -> None:
         await opened(desk, "")
 
 
-@asynccontextmanager
-async def served(guard: Guard) -> AsyncIterator[tuple[str, grpc.aio.Channel]]:
-    server = TalkServer(cast(Talker, QuietTalker()), Limits(), guard)
-    port = await server.start("127.0.0.1", 0)
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield f"127.0.0.1:{port}", channel
-    finally:
-        await server.close()
+@pytest.fixture
+async def rpc(desk: CallDesk) -> AsyncIterator[RpcDesk]:
+    async with served(desk) as made:
+        yield made
 
 
-async def call(channel: grpc.aio.Channel, name: str, credential: str) -> None:
-    """Raises the error that the server answers with."""
-    stub = talk_pb2_grpc.TalkServiceStub(channel)
-    metadata = tuple(with_credential(credential).items())
+def methods_of(address: str) -> dict[str, MethodDescriptor]:
+    """Every RPC that the server itself says it has, by reflection."""
+    with grpc.insecure_channel(address) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        pool = DescriptorPool(database)
+        services = [pool.FindServiceByName(name) for name in database.get_services()]
+    return {
+        f"{service.name}/{method.name}": method
+        for service in services
+        if service.full_name.startswith("talkingmachines_api.")
+        for method in service.methods
+    }
+
+
+async def call(
+    channel: grpc.aio.Channel, method: MethodDescriptor, credential: str, session: str = "s0"
+) -> errors.AvatarError | None:
+    """The error that the server answers with; None where it does what was asked."""
+    kind = message_factory.GetMessageClass(method.input_type)
+    request: Any = kind()
+    if "session_id" in method.input_type.fields_by_name:
+        request.session_id = session
+    for first in ("open", "config"):
+        if first in method.input_type.fields_by_name:
+            getattr(request, first).SetInParent()
+    if method.name == "Talk":
+        request.open.session_id = session
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    talk: Any = channel.stream_stream(path, kind.SerializeToString, lambda answer: answer)
+    answers = talk(iter([request]), metadata=tuple(with_credential(credential).items()))
     try:
-        match name:
-            case "Say":
-                async for _ in stub.Say(talk_pb2.SayRequest(text="Hello."), metadata=metadata):
-                    pass
-            case "Ask":
-                config = talk_pb2.AskRequest(config=talk_pb2.AskConfig(avatar_id=""))
-                async for _ in stub.Ask(iter([config]), metadata=metadata):
-                    pass
-            case _:
-                await stub.ListAvatars(talk_pb2.ListAvatarsRequest(), metadata=metadata)
+        async for _ in answers:
+            pass
     except grpc.RpcError as error:
-        status = rpc_status.from_call(cast(grpc.Call, error))
-        raise cast(errors.AvatarError, error_of(status)) from error
+        return error_of(rpc_status.from_call(cast(grpc.Call, error)))
+    return None
 
 
-async def test_every_method_of_grpc(shown: Credentials) -> None:
-    service = talk_pb2.DESCRIPTOR.services_by_name["TalkService"]
-    assert {method.name for method in service.methods} == RPCS.keys()
-    async with served(shown.guard) as (_, channel):
-        for name, needs_key in RPCS.items():
-            for credential in ("", "tm_guessed", shown.expired):
-                if needs_key:
-                    with pytest.raises(errors.Unauthenticated):
-                        await call(channel, name, credential)
-                else:
-                    await call(channel, name, credential)
-            for credential in (shown.key, shown.token, shown.operator):
-                await call(channel, name, credential)
+async def test_every_rpc_has_a_rule_and_every_rule_an_rpc(rpc: RpcDesk) -> None:
+    found = await asyncio.to_thread(methods_of, rpc.address)
+    assert found.keys() == RPCS.keys()
+
+
+async def test_no_rpc_works_for_who_may_not(rpc: RpcDesk, shown: Credentials) -> None:
+    methods = await asyncio.to_thread(methods_of, rpc.address)
+    mine, other = await opened(rpc.desk, shown.key), await opened(rpc.desk, shown.token)
+    make = "POST /v1/sessions/{id}/viewer-tokens"
+    viewer = (await ask(rpc.desk, make, mine["token"], mine["id"])).json()["token"]
+    nobody = ("", "tm_guessed", "tmt_a.b", shown.expired, other["token"], viewer)
+    keys = (shown.key, shown.token, shown.operator)
+    allowed: dict[str, tuple[str, ...]] = {
+        "anybody": (*nobody, *keys, mine["token"]),
+        "key": keys,
+        "operator": (shown.operator,),
+        "session": (mine["token"],),
+    }
+    for name, method in methods.items():
+        who = RPCS[name]
+        for credential in (*nobody, *keys, mine["token"]):
+            if credential in allowed[who]:
+                continue
+            error = await call(rpc.channel, method, credential, mine["id"])
+            known = who == "operator" and credential in keys
+            expected = errors.PermissionDenied if known else errors.Unauthenticated
+            assert type(error) is expected, (name, credential)
+    assert len(rpc.desk.lives) == 2  # nothing was opened, nothing has ended
+    assert rpc.desk.lives[0].events == rpc.desk.lives[1].events == []
+    assert rpc.desk.lives[0].peers == []
+    assert [live.ended for live in rpc.desk.lives] == ["", ""]
+
+
+async def test_every_rpc_works_for_who_may(rpc: RpcDesk, shown: Credentials) -> None:
+    methods = await asyncio.to_thread(methods_of, rpc.address)
+    mine = await opened(rpc.desk, shown.operator)
+    allowed: dict[str, tuple[str, ...]] = {
+        "anybody": ("", "tm_guessed"),
+        "key": (shown.key, shown.token),
+        "operator": (shown.operator,),
+        "session": (mine["token"],),
+    }
+    refused = errors.Unauthenticated, errors.PermissionDenied
+    last = "SessionService/DeleteSession"
+    for name in sorted(methods, key=lambda name: name == last):
+        for credential in allowed[RPCS[name]]:
+            error = await call(rpc.channel, methods[name], credential, mine["id"])
+            assert not isinstance(error, refused), (name, error)
+    assert rpc.desk.lives[0].ended == "hung_up"
+
+
+@asynccontextmanager
+async def serving(guard: Guard) -> AsyncIterator[tuple[str, grpc.aio.Channel]]:
+    async with rpc_desk(guard=guard, slots=9) as made:
+        yield made.address, made.channel
 
 
 async def test_a_quota_is_refused_over_grpc_by_its_name(shown: Credentials) -> None:
@@ -287,16 +357,18 @@ async def test_a_quota_is_refused_over_grpc_by_its_name(shown: Credentials) -> N
     async with (
         shown.guard.using(caller),
         shown.guard.using(caller),
-        served(shown.guard) as (_, channel),
+        serving(shown.guard) as (address, channel),
     ):
-        with pytest.raises(errors.QuotaExceeded) as refused:
-            await call(channel, "Say", shown.key)
-    assert refused.value.quota == "sessions"
-    assert refused.value.retry_after_s > 0
+        methods = await asyncio.to_thread(methods_of, address)
+        for name in ("TalkService/Say", "SessionService/CreateSession"):
+            refused = await call(channel, methods[name], shown.key)
+            assert isinstance(refused, errors.QuotaExceeded)
+            assert refused.quota == "sessions"
+            assert refused.retry_after_s > 0
 
 
 async def test_the_sdk_shows_its_key(shown: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with served(shown.guard) as (address, _):
+    async with serving(shown.guard) as (address, _):
         for key, refusal in (("", tm.Unauthenticated), ("tm_guessed", tm.Unauthenticated)):
             async with tm.AsyncClient(address, key=key) as client:
                 with pytest.raises(refusal):
@@ -325,7 +397,7 @@ async def test_the_command_line_has_the_key_from_a_file_and_speaks_tls(
     certificate, private = self_signed(tmp_path)
     credentials = grpc.ssl_server_credentials([(private.read_bytes(), certificate.read_bytes())])
     server = grpc.aio.server()
-    service = TalkService(cast(Talker, QuietTalker()), Limits(), shown.guard)
+    service = TalkService(cast(Talker, QuietTalker()), cast(Talks, None), Limits(), shown.guard)
     talk_pb2_grpc.add_TalkServiceServicer_to_server(service, server)
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()

@@ -24,7 +24,7 @@ async def test_callers_speak_interrupt_and_one_too_many_is_refused() -> None:
     script = Script([np.concatenate([clip, np.zeros(3200, np.float32)])], interrupts=1.0)
     async with fake_graph(slots=1, parts=Parts(chat=GivenChat(ANSWER))) as graph:
         url = str(graph.http.base_url)
-        values = await load(url, script, callers=2, ramp_s=1.0, seconds=9.0)
+        values = await load(url, script, callers=2, ramp_s=1.0, seconds=12.0)
         assert await graph.leftovers() == {}
     told = summary(values)
     assert told["asked"] == 2

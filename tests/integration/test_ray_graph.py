@@ -12,9 +12,11 @@ import grpc
 import psutil  # type: ignore[import-untyped]  # no stubs
 import pytest
 
-from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
+from avatar.media import STAGES
+from talkingmachines_api.v1 import live_pb2, operator_pb2, session_pb2, talk_pb2, talk_pb2_grpc
 from tests.fakes.graph import QUESTIONS, pictures_of, until, video_of
 from tests.fakes.launcher import STOP_S, Run, launched, status_of
+from tests.fakes.rpc import RpcClient, bearer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -77,6 +79,27 @@ async def test_two_questions_at_once_are_both_answered_right(
         summary = events[-1].summary
         assert len(pictures_of(video_of(events))) == summary.frame_count
         assert summary.frame_count / 25 == pytest.approx(summary.audio_seconds)
+
+
+async def test_a_live_talk_over_grpc_is_seen_heard_and_interrupted(running: Run) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+        client = RpcClient(channel)
+        created = await client.create(avatar_id="otto")
+        async with client.talk(created) as talk:
+            await talk.next("opened")
+            await talk.next("picture")
+            await talk.send(say=live_pb2.SayText(text="One, two, three, four, five, six, seven."))
+            await talk.next("event.playback_started")
+            for _ in range(50):  # a second is heard
+                await talk.next("sound")
+            await talk.send(interrupt=live_pb2.Interrupt(request_id="x"))
+            heard = (await talk.next("interrupted")).interrupted.heard
+            assert heard.text.startswith("One")
+            assert heard.position_seconds > 0.5
+        workers = (await client.operator.ListWorkers(operator_pb2.ListWorkersRequest())).workers
+        assert {each.stage: each.sessions for each in workers} == dict.fromkeys(STAGES, 1)
+        delete = session_pb2.DeleteSessionRequest(session_id=created.session.id)
+        await client.sessions.DeleteSession(delete, metadata=bearer(created.token))
 
 
 async def test_a_killed_replica_ends_its_session_with_a_status_and_is_replaced(

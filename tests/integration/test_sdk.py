@@ -77,6 +77,37 @@ def test_the_installed_command_turns_text_into_a_video(environment: Path, tmp_pa
     assert shown.startswith("says:  Hello.\n")
 
 
+MOCKED = """
+import sys
+from talkingmachines import Client, PlaybackFinished, Recorder
+from talkingmachines.testing import MockServer
+
+with MockServer() as server, Client(server.address) as client, client.session() as session:
+    session.say("One two.")
+    print(next(event.heard.text for event in session if isinstance(event, PlaybackFinished)))
+try:
+    Recorder("/nowhere/a.mp4")
+except ImportError as error:
+    print(error)
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"numpy", "torch", "av", "avatar"}))
+"""
+
+
+def test_live_sessions_and_the_mock_server_need_nothing_else(environment: Path) -> None:
+    shown = run(environment / "bin/python", "-c", MOCKED).splitlines()
+
+    assert shown[0] == "One two."
+    assert shown[1].startswith("This needs av: pip install 'talkingmachines[mux]'")
+    assert shown[2] == "[]"
+
+
+def test_the_wheel_names_its_extras(environment: Path) -> None:
+    (facts,) = environment.glob("lib/python*/site-packages/talkingmachines-*.dist-info")
+    extras = PathDistribution(facts).metadata.get_all("Provides-Extra")
+
+    assert sorted(extras or []) == ["microphone", "mux", "webrtc"]
+
+
 def test_the_wheel_carries_its_types_and_its_licence(environment: Path) -> None:
     (package,) = environment.glob("lib/python*/site-packages/talkingmachines")
     (facts,) = environment.glob("lib/python*/site-packages/talkingmachines-*.dist-info")

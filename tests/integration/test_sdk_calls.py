@@ -536,15 +536,26 @@ async def test_a_server_is_waited_for_from_before_it_listens(open_client: Open) 
             await waiting
 
 
-async def test_a_server_that_loads_its_models_is_asked_until_it_is_ready(
+async def test_a_server_that_loads_its_models_tells_when_it_is_ready(
     client: Opened, server: FakeTalkServer
 ) -> None:
     server.script(NotReady())
-    server.script(Fail(grpc.StatusCode.UNAVAILABLE, message="The connection was reset."))
 
     await client.wait_ready(timeout_s=30.0)
 
-    assert [heard.text for heard in server.heard] == ["talkingmachines_api.v1.TalkService"] * 3
+    assert [heard.text for heard in server.heard] == ["talkingmachines_api.v1.TalkService"]
+
+
+async def test_a_server_that_breaks_off_while_it_loads_is_asked_again(
+    client: Opened, server: FakeTalkServer
+) -> None:
+    broken = Fail(grpc.StatusCode.UNAVAILABLE, message="The connection was reset.")
+    server.script(NotReady(), broken)
+    server.script(broken)
+
+    await client.wait_ready(timeout_s=30.0)
+
+    assert [heard.rpc for heard in server.heard] == ["Watch"] * 3
 
 
 async def test_a_server_that_never_listens_is_given_up(open_client: Open) -> None:
@@ -556,7 +567,7 @@ async def test_a_server_that_never_listens_is_given_up(open_client: Open) -> Non
 async def test_a_server_that_never_gets_ready_is_given_up(
     client: Opened, server: FakeTalkServer
 ) -> None:
-    server.script(NotReady())
+    server.script(NotReady(), Hold())
 
     with pytest.raises(tm.Unavailable, match=r"runs, but was not ready within 0\.2 s"):
         await client.wait_ready(timeout_s=0.2)

@@ -185,7 +185,7 @@ def test_the_command_waits_for_a_server_that_is_starting(server: FakeTalkServer,
     server.script(NotReady())
 
     assert main(["say", "Hello.", "--wait", "30", "--out", str(out)]) == 0
-    assert [heard.rpc for heard in server.heard] == ["Check", "Check", "Say"]
+    assert [heard.rpc for heard in server.heard] == ["Watch", "Say"]
 
 
 def test_the_command_waits_for_a_full_server(server: FakeTalkServer, out: Path) -> None:

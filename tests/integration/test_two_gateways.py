@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +14,13 @@ from avatar.media import SessionId, WorkerId
 from bench.receiver import Booking
 from bench.receiver_viewer import Player, Seat
 from services.gateway.forward import FORWARDED, Forwarder
+from services.gateway.recipes import Recipes
 from services.settings import Limits
+from tests.fakes.avatars import DESCRIBED
 from tests.fakes.caller import Caller
 from tests.fakes.calls import CallDesk, served_desk
 from tests.fakes.graph import until
+from tests.fakes.recipe import GatedRecipe
 
 pytestmark = pytest.mark.integration
 
@@ -39,10 +44,11 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair() -> AsyncIterator[Pair]:
+async def pair(**options: Any) -> AsyncIterator[Pair]:
+    """`options` are the owner's."""
     bus = MemoryBus()
     forwarder = Forwarder(bus, WorkerId("gateway-2"), Limits())
-    async with served_desk() as owner, served_desk(elsewhere=forwarder) as other:
+    async with served_desk(**options) as owner, served_desk(elsewhere=forwarder) as other:
         url = str(owner.http.base_url).rstrip("/")
         await bus.advertise(WorkerInfo(OWNER, "gateway", "memory://1", 9, http=url), 60)
         try:
@@ -135,6 +141,22 @@ async def test_each_gateway_answers_for_its_own_without_asking() -> None:
         own = await two.other.booking()
         assert (await own.describe()).status_code == 200
         assert two.owner.lives == []
+
+
+async def test_an_avatar_that_one_makes_is_looked_at_and_stopped_at_the_other(
+    tmp_path: Path,
+) -> None:
+    recipes = Recipes(description=GatedRecipe(tmp_path / "gate"))
+    async with pair(worker=OWNER, avatars=tmp_path, recipes=recipes) as two:
+        headers = {"content-type": "application/toml"}
+        described = DESCRIBED.format(id="nova", title="Nova")
+        made = await two.owner.http.post("/v1/avatars", content=described, headers=headers)
+        place = made.headers["location"]
+        assert (await two.other.http.get(place)).json()["state"] == "running"
+        listed = (await two.other.http.get("/v1/operations")).json()
+        assert [each["id"] for each in listed["operations"]] == [made.json()["id"]]
+        assert (await two.other.http.delete(place)).json()["state"] == "cancelled"
+        assert (await two.other.http.get("/v1/operations/x.gateway-9")).status_code == 404
 
 
 async def test_the_list_of_sessions_is_that_of_both() -> None:

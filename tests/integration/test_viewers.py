@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -13,25 +15,20 @@ from pydantic import SecretStr
 
 from bench.receiver import Booking
 from bench.receiver_viewer import SDP, Player, Seat
+from services.gateway.feed import Feed
 from services.gateway.http_viewers import link_of
+from services.gateway.media import Block
 from services.settings import IceServer, Limits
 from tests.fakes.caller import Caller
 from tests.fakes.calls import CallDesk, call_desk
 from tests.fakes.engines import LoudnessDecoder
 from tests.fakes.graph import Parts, fake_graph, until
-from tests.fakes.offers import REAL
+from tests.fakes.offers import REAL, without_channel
 
 pytestmark = pytest.mark.integration
 
 OFFER = REAL["chromium-listening"]
 NUM_VIEWERS = 20
-
-
-def without_channel(offer: bytes) -> bytes:
-    """The offer, as one makes it who wants no events."""
-    text = offer.decode()
-    text = text[: text.index("m=application")]
-    return re.sub(r"a=group:BUNDLE.*", "a=group:BUNDLE 0 1", text).encode()
 
 
 async def seat_of(booking: Booking) -> Seat:
@@ -57,6 +54,16 @@ async def in_call(desk: CallDesk) -> AsyncIterator[tuple[Booking, Caller]]:
         yield booking, caller
 
 
+class CountingFeed(Feed):
+    """Counts the pictures that were played."""
+
+    num_pictures = 0
+
+    def play(self, block: Block) -> None:
+        CountingFeed.num_pictures += len(block.pictures)
+        super().play(block)
+
+
 class CountingDecoder(LoudnessDecoder):
     """Counts the chunks that were rendered."""
 
@@ -69,9 +76,14 @@ class CountingDecoder(LoudnessDecoder):
         return super().step(*arguments, **options)
 
 
-async def test_twenty_viewers_cost_one_render_and_one_encode() -> None:
+async def test_twenty_viewers_cost_one_render_and_one_encode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.gateway.calls.Feed", CountingFeed)
     decoder = CountingDecoder()
     async with fake_graph(parts=Parts(decoder=lambda: decoder)) as graph, AsyncExitStack() as stack:
+        before = num_encoded("VP8"), num_encoded("H264"), decoder.num_chunks
+        CountingFeed.num_pictures = 0
         opened = await graph.http.post("/v1/sessions", json={})
         booking = Booking(graph.http, opened.json())
         caller = await stack.enter_async_context(Caller().connected(booking.answer))
@@ -81,22 +93,25 @@ async def test_twenty_viewers_cost_one_render_and_one_encode() -> None:
             await stack.enter_async_context(player.watching(seat))
         await until(lambda: all(min(counts(player)) > 0 for player in players))
         assert (await watched(booking)) == {"watching": NUM_VIEWERS, "most": 50}
-        assert caller.told("avatar.viewers")[-1]["viewers"] == NUM_VIEWERS
+        await until(lambda: told_last(caller) == NUM_VIEWERS)
 
         receivers: list[Player | Caller] = [*players, caller]
-        h264 = num_encoded("H264")
-        before = num_encoded("VP8"), decoder.num_chunks
         seen = [each.num_frames["video"] for each in receivers]
 
         def since() -> list[int]:
             return [each.num_frames["video"] - n for each, n in zip(receivers, seen, strict=True)]
 
         await until(lambda: min(since()) >= 50)
-        encoded, chunks = num_encoded("VP8") - before[0], decoder.num_chunks - before[1]
-        # whoever got most got all; some pictures and chunks are on their way
-        assert encoded <= max(since()) + 15
-        assert chunks <= encoded / 12 + 4
-        assert num_encoded("H264") == h264
+        encoded, chunks = num_encoded("VP8") - before[0], decoder.num_chunks - before[2]
+        assert max(each.num_frames["video"] for each in receivers) <= encoded
+        assert encoded <= CountingFeed.num_pictures
+        assert chunks <= CountingFeed.num_pictures / 12 + 4  # some are on their way
+        assert num_encoded("H264") == before[1]
+
+
+def told_last(caller: Caller) -> int:
+    told = caller.told("avatar.viewers")
+    return int(told[-1]["viewers"]) if told else 0
 
 
 def counts(player: Player) -> tuple[int, int]:
@@ -199,6 +214,7 @@ async def test_a_token_that_was_taken_back_shows_its_viewers_out() -> None:
             assert reason_of(await seat.offered(OFFER)) == (401, "UNAUTHENTICATED")
         num_frames = caller.num_frames["video"]
         await until(lambda: caller.num_frames["video"] > num_frames + 5)
+        await until(lambda: len(caller.told("avatar.viewers")) == 2)
         assert [each["viewers"] for each in caller.told("avatar.viewers")] == [1, 0]
 
 
@@ -216,21 +232,34 @@ async def test_who_stops_watching_is_gone_at_once() -> None:
 
 
 async def test_who_is_answered_and_never_comes_keeps_no_seat() -> None:
-    async with call_desk(Limits(viewers=1, connect_s=0.1)) as desk, in_call(desk) as (booking, _):
-        seat = await seat_of(booking)
+    async with call_desk(Limits(viewers=1, connect_s=0.1)) as desk:
+        seat = await seat_of(await desk.booking())
         assert (await seat.offered(without_channel(OFFER))).status_code == 201
         async with asyncio.timeout(20):
             while (await seat.offered(without_channel(OFFER))).status_code != 201:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
+@dataclass
+class AheadClock:
+    """The real one, so much ahead."""
+
+    ahead_s: float = 0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
 async def test_viewers_end_with_the_session_and_keep_none_alive() -> None:
-    async with call_desk(Limits(grace_s=0.5)) as desk:
+    clock = AheadClock()
+    async with call_desk(Limits(grace_s=60), clock=clock) as desk:
         async with AsyncExitStack() as stack:
             async with in_call(desk) as (booking, _):
                 seat = await seat_of(booking)
                 player = await stack.enter_async_context(Player().watching(seat))
                 await until(lambda: player.num_frames["video"] > 0)
+            await until(lambda: desk.live.peer is None)
+            clock.ahead_s = 61
             await until(lambda: not desk.sessions.present)
             assert desk.live.ended == "no_connection"
             await until(lambda: player.is_closed)

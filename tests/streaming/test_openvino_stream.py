@@ -13,8 +13,13 @@ from avatar.backends.graph import Graph, convert
 from avatar.backends.vae import GroupDecode, OpenVinoVAE, group_inputs
 from avatar.models.dit import DiT
 from avatar.models.vae import VAE, VAEConfig
+from avatar.sampling.batch import NextChunk, denoise_batch
 from avatar.sampling.policy import NATIVE_2_STEP
-from avatar.sampling.rollout import RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.rollout import (
+    RolloutState,
+    denoise_chunk,
+    drop_anchor,
+)
 from tests.fakes.networks import small_dit, small_portrait
 
 pytestmark = pytest.mark.streaming
@@ -104,7 +109,7 @@ def calls(graph: Graph, work: Callable[[], object]) -> int:
 
 def test_every_forward_but_those_of_the_sink_and_of_the_first_chunk_runs_in_openvino() -> None:
     forwards = len(POLICY.sigmas) * (NUM_CHUNKS - 1)
-    assert calls(dit().graph, lambda: Session(dit(), 3).run()) == forwards
+    assert calls(dit().graphs[0], lambda: Session(dit(), 3).run()) == forwards
 
 
 def test_a_rollout_is_that_of_torch() -> None:
@@ -141,6 +146,52 @@ def test_what_a_session_keeps_is_not_changed_by_the_next_chunk() -> None:
         session.step(seq)
         for step, keys in zip(before.previous, kept, strict=True):
             assert all(torch.equal(kv.key, key) for kv, key in zip(step, keys, strict=True))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_graph_of_several_sessions_gives_each_what_it_gets_alone_bit_for_bit(size: int) -> None:
+    graph = dit().graphs[0]
+    generator = torch.Generator().manual_seed(size)
+    sessions = [
+        [torch.randn(shape, generator=generator) for shape in graph.shapes] for _ in range(size)
+    ]
+    made = graph.batched(size)([torch.cat(each) for each in zip(*sessions, strict=True)])
+    for number, inputs in enumerate(sessions):
+        for ours, expected in zip(made, graph(inputs), strict=True):
+            assert torch.equal(ours[number : number + 1], expected)
+
+
+def test_rollouts_in_one_batch_run_in_openvino_and_are_those_of_each_alone() -> None:
+    plain = in_torch(dit())
+    model = OpenVinoDiT(plain, dit().graphs[0], POLICY, max_batch=2)
+    sizes: list[int] = []
+    model.graphs = tuple(noting(graph, sizes) for graph in model.graphs)
+    both = [Session(model, seed) for seed in (1, 2)]
+    for seq in range(NUM_CHUNKS):
+        wanted = [
+            NextChunk(s.anchor, s.speech[seq], s.controls[seq], s.state, (s.seed, 0, seq))
+            for s in both
+        ]
+        with torch.inference_mode():
+            made = denoise_batch(model, wanted, POLICY)
+        for session, (latents, state) in zip(both, made, strict=True):
+            session.state = state
+            session.latents.append(latents)
+    assert sizes == [2] * len(POLICY.sigmas) * (NUM_CHUNKS - 1)
+    for session in both:
+        alone = Session(dit(), session.seed).run()
+        assert torch.allclose(torch.cat(session.latents, 1), alone, atol=2e-3)
+
+
+def noting(graph: Graph, sizes: list[int]) -> Graph:
+    """The graph, which adds to `sizes` how many sessions it ran for, each time."""
+
+    class Noting(Graph):
+        def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+            sizes.append(inputs[0].shape[0])
+            return super().__call__(inputs)
+
+    return Noting(graph._model)
 
 
 @cache

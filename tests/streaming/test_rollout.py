@@ -16,8 +16,14 @@ from avatar.models.dit import (
 )
 from avatar.models.dit.attention import attention
 from avatar.models.dit.rope import rope_angles
+from avatar.sampling.batch import NextChunk, denoise_batch
 from avatar.sampling.policy import NATIVE_2_STEP, Policy
-from avatar.sampling.rollout import Anchor, RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.rollout import (
+    Anchor,
+    RolloutState,
+    denoise_chunk,
+    drop_anchor,
+)
 from tests.fakes.networks import small_dit, small_portrait
 from training.tasks.batch import Stretch
 from training.tasks.dit import denoise_chunks
@@ -269,6 +275,57 @@ def test_two_interleaved_sessions_equal_two_alone() -> None:
     for one, other in zip(alone, mixed, strict=True):
         assert torch.equal(torch.cat(one.latents), torch.cat(other.latents))
     assert not torch.equal(alone[0].latents[0], alone[1].latents[0])
+
+
+BATCH_NOISE = 1e-5
+"""Sums of a product of more rows may be taken in another order."""
+
+
+def together(
+    model: DiT, policy: Policy, states: list[RolloutState], seq: int, sessions: list[int]
+) -> list[tuple[Tensor, RolloutState]]:
+    """The next chunk of these sessions, in one batch."""
+    F, wanted = policy.chunk_latents, []
+    for state, number in zip(states, sessions, strict=True):
+        g = torch.Generator().manual_seed(100 * number + seq)
+        anchor = drop_anchor(model, small_portrait(number), policy)
+        speech = torch.randn(1, F + 4, 2, 6, generator=g)
+        controls = torch.randn(1, F, 5, generator=g)
+        wanted.append(NextChunk(anchor, speech, controls, state, (number, 0, seq)))
+    return denoise_batch(model, wanted, policy)
+
+
+@pytest.mark.parametrize("policy", VARIANTS.values(), ids=VARIANTS.keys())
+def test_sessions_denoised_together_are_as_each_alone(policy: Policy) -> None:
+    model, sessions = small_dit(carries=policy.carry_last_latent), [1, 2, 3]
+    batch = [RolloutState()] * len(sessions)
+    alone = list(batch)
+    for seq in range(2):
+        made = together(model, policy, batch, seq, sessions)
+        single = [
+            together(model, policy, [state], seq, [number])[0]
+            for state, number in zip(alone, sessions, strict=True)
+        ]
+        for (ours, _), (expected, _) in zip(made, single, strict=True):
+            assert torch.allclose(ours, expected, atol=BATCH_NOISE, rtol=BATCH_NOISE)
+        assert not torch.allclose(made[0][0], made[1][0], atol=0.1)
+        batch, alone = [s for _, s in made], [s for _, s in single]
+
+
+def test_a_session_of_a_batch_keeps_nothing_of_the_others() -> None:
+    model = small_dit()
+    (_, state), _ = together(model, POLICY, [RolloutState()] * 2, 0, [1, 2])
+    kept = [each for layers in state.previous for kv in layers for each in kv]
+    assert state.last_latent is not None
+    for each in (*kept, state.last_latent):
+        assert each.untyped_storage().nbytes() == each.numel() * each.element_size()
+
+
+def test_a_session_with_a_past_and_one_without_are_not_denoised_together() -> None:
+    model = small_dit()
+    [(_, state)] = together(model, POLICY, [RolloutState()], 0, [1])
+    with pytest.raises(ValueError, match="pasts differ in steps or places"):
+        together(model, POLICY, [state, RolloutState()], 1, [1, 2])
 
 
 def test_the_past_is_unchanged_by_the_future() -> None:

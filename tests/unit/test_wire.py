@@ -40,6 +40,7 @@ stamps = st.builds(
     st.integers(0, 2**64 - 1),
     st.integers(-(2**63), 2**63 - 1),
     st.none() | st.floats(0.0, wire.MAX_SECONDS),
+    st.booleans(),
 )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import json
 import logging
 import re
 import sys
@@ -47,6 +48,9 @@ def main() -> int:
             return 0
         return make(path, args)
     except AvatarError as error:
+        if args.json:
+            about = {"reason": error.reason, "message": str(error)}
+            sys.stdout.write(json.dumps({"error": about}) + "\n")
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
@@ -60,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     begin = commands.add_parser("new", help="write a description file to begin with")
     begin.add_argument("name", help="the avatar's id: a-z, 0-9 and _")
     begin.add_argument("--kind", choices=KINDS, default="human")
+    parser.set_defaults(json=False)
     commands.add_parser("fields", help="every field of a look, as docs/characters.md has it")
     for name, does in (
         ("check", "say whether a description file is right"),
@@ -72,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--avatars", type=Path, default=FOLDER, help="where avatars go; default: %(default)s"
         )
+        each.add_argument("--json", action="store_true", help="a line of JSON for each step")
         if name == "train":
             each.add_argument(
                 "--estimate", action="store_true", help="say how long it takes, and stop"
@@ -147,7 +153,7 @@ def alone(runs: Path, name: str) -> Iterator[None]:
 def _make(described: Description, args: argparse.Namespace) -> int:
     from training.character.run import Run
 
-    progress = Progress(sys.stdout)
+    progress = Progress(sys.stdout, as_json=args.json)
     folder = args.runs / described.character.id
     run = Run(described, folder, progress, load_engines, avatars=args.avatars)
     run.draw_portrait()

@@ -24,37 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"talkingmachines_api/v1/media.proto\x12\x16talkingmachines_api.v1\"\x7f\n\x05Stamp\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x04 \x01(\x04\x12\x0b\n\x03pts\x18\x05 \x01(\x03\x12\x19\n\x0cleft_seconds\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_left_seconds\"7\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"\xec\x01\n\nAudioChunk\x12/\n\x07samples\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12\x31\n\tlookahead\x18\x03 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x34\n\tbehaviour\x18\x04 \x01(\x0e\x32!.talkingmachines_api.v1.Behaviour\x12)\n\x04\x63ues\x18\x05 \x03(\x0e\x32\x1b.talkingmachines_api.v1.Cue\"\xd4\x01\n\x0e\x41udioEmbedding\x12.\n\x06tokens\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x31\n\tlookahead\x18\x02 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x34\n\tbehaviour\x18\x03 \x01(\x0e\x32!.talkingmachines_api.v1.Behaviour\x12)\n\x04\x63ues\x18\x04 \x03(\x0e\x32\x1b.talkingmachines_api.v1.Cue\">\n\x0bLatentChunk\x12/\n\x07latents\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\"<\n\nFrameChunk\x12.\n\x06\x66rames\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\"\xc6\x04\n\tTurnEvent\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.talkingmachines_api.v1.TurnEvent.Kind\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12+\n\x05words\x18\x04 \x03(\x0b\x32\x1c.talkingmachines_api.v1.Word\x12.\n\x04\x63ues\x18\x05 \x03(\x0b\x32 .talkingmachines_api.v1.TimedCue\"\x86\x03\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\x0f\n\x0bKIND_PROMPT\x10\x02\x12\x18\n\x14KIND_END_OF_QUESTION\x10\x03\x12\x13\n\x0fKIND_TRANSCRIPT\x10\x04\x12\x0e\n\nKIND_REPLY\x10\x05\x12\x15\n\x11KIND_END_OF_REPLY\x10\x06\x12\x12\n\x0eKIND_HOLD_TURN\x10\x07\x12\x19\n\x15KIND_PLAYBACK_STARTED\x10\x08\x12\x1a\n\x16KIND_PLAYBACK_FINISHED\x10\t\x12\x12\n\x0eKIND_INTERRUPT\x10\n\x12\x17\n\x13KIND_SPEECH_STARTED\x10\x0b\x12\x17\n\x13KIND_SPEECH_STOPPED\x10\x0c\x12\x17\n\x13KIND_SPEECH_IGNORED\x10\r\x12\x11\n\rKIND_BARGE_IN\x10\x0e\x12\x10\n\x0cKIND_CAPTION\x10\x0f\x12\x0f\n\x0bKIND_FAILED\x10\x10\x12\x12\n\x0eKIND_CHARACTER\x10\x11\"K\n\x08TimedCue\x12(\n\x03\x63ue\x18\x01 \x01(\x0e\x32\x1b.talkingmachines_api.v1.Cue\x12\x15\n\rstart_seconds\x18\x02 \x01(\x01\"@\n\x04Word\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rstart_seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x03 \x01(\x01\"\xde\x02\n\x05\x43hunk\x12,\n\x05stamp\x18\x01 \x01(\x0b\x32\x1d.talkingmachines_api.v1.Stamp\x12\x33\n\x05\x61udio\x18\x02 \x01(\x0b\x32\".talkingmachines_api.v1.AudioChunkH\x00\x12;\n\tembedding\x18\x03 \x01(\x0b\x32&.talkingmachines_api.v1.AudioEmbeddingH\x00\x12\x36\n\x07latents\x18\x04 \x01(\x0b\x32#.talkingmachines_api.v1.LatentChunkH\x00\x12\x34\n\x06\x66rames\x18\x05 \x01(\x0b\x32\".talkingmachines_api.v1.FrameChunkH\x00\x12\x31\n\x04turn\x18\x06 \x01(\x0b\x32!.talkingmachines_api.v1.TurnEventH\x00\x12\x0c\n\x04last\x18\x07 \x01(\x08\x42\x06\n\x04\x62ody*\x83\x01\n\tBehaviour\x12\x19\n\x15\x42\x45HAVIOUR_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x42\x45HAVIOUR_IDLE\x10\x01\x12\x17\n\x13\x42\x45HAVIOUR_LISTENING\x10\x02\x12\x16\n\x12\x42\x45HAVIOUR_THINKING\x10\x03\x12\x16\n\x12\x42\x45HAVIOUR_SPEAKING\x10\x04*\xdc\x01\n\x03\x43ue\x12\x13\n\x0f\x43UE_UNSPECIFIED\x10\x00\x12\r\n\tCUE_SMILE\x10\x01\x12\r\n\tCUE_FROWN\x10\x02\x12\x11\n\rCUE_SURPRISED\x10\x03\x12\x0b\n\x07\x43UE_NOD\x10\x04\x12\r\n\tCUE_SHAKE\x10\x05\x12\x0c\n\x08\x43UE_TILT\x10\x06\x12\x0b\n\x07\x43UE_BOW\x10\x07\x12\r\n\tCUE_BLINK\x10\x08\x12\x11\n\rCUE_LOOK_LEFT\x10\t\x12\x12\n\x0e\x43UE_LOOK_RIGHT\x10\n\x12\x0f\n\x0b\x43UE_LOOK_UP\x10\x0b\x12\x11\n\rCUE_LOOK_DOWN\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"talkingmachines_api/v1/media.proto\x12\x16talkingmachines_api.v1\"\x8e\x01\n\x05Stamp\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x04 \x01(\x04\x12\x0b\n\x03pts\x18\x05 \x01(\x03\x12\x19\n\x0cleft_seconds\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05light\x18\x07 \x01(\x08\x42\x0f\n\r_left_seconds\"7\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"\xec\x01\n\nAudioChunk\x12/\n\x07samples\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12\x31\n\tlookahead\x18\x03 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x34\n\tbehaviour\x18\x04 \x01(\x0e\x32!.talkingmachines_api.v1.Behaviour\x12)\n\x04\x63ues\x18\x05 \x03(\x0e\x32\x1b.talkingmachines_api.v1.Cue\"\xd4\x01\n\x0e\x41udioEmbedding\x12.\n\x06tokens\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x31\n\tlookahead\x18\x02 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\x12\x34\n\tbehaviour\x18\x03 \x01(\x0e\x32!.talkingmachines_api.v1.Behaviour\x12)\n\x04\x63ues\x18\x04 \x03(\x0e\x32\x1b.talkingmachines_api.v1.Cue\">\n\x0bLatentChunk\x12/\n\x07latents\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\"<\n\nFrameChunk\x12.\n\x06\x66rames\x18\x01 \x01(\x0b\x32\x1e.talkingmachines_api.v1.Tensor\"\xc6\x04\n\tTurnEvent\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.talkingmachines_api.v1.TurnEvent.Kind\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12+\n\x05words\x18\x04 \x03(\x0b\x32\x1c.talkingmachines_api.v1.Word\x12.\n\x04\x63ues\x18\x05 \x03(\x0b\x32 .talkingmachines_api.v1.TimedCue\"\x86\x03\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_TEXT\x10\x01\x12\x0f\n\x0bKIND_PROMPT\x10\x02\x12\x18\n\x14KIND_END_OF_QUESTION\x10\x03\x12\x13\n\x0fKIND_TRANSCRIPT\x10\x04\x12\x0e\n\nKIND_REPLY\x10\x05\x12\x15\n\x11KIND_END_OF_REPLY\x10\x06\x12\x12\n\x0eKIND_HOLD_TURN\x10\x07\x12\x19\n\x15KIND_PLAYBACK_STARTED\x10\x08\x12\x1a\n\x16KIND_PLAYBACK_FINISHED\x10\t\x12\x12\n\x0eKIND_INTERRUPT\x10\n\x12\x17\n\x13KIND_SPEECH_STARTED\x10\x0b\x12\x17\n\x13KIND_SPEECH_STOPPED\x10\x0c\x12\x17\n\x13KIND_SPEECH_IGNORED\x10\r\x12\x11\n\rKIND_BARGE_IN\x10\x0e\x12\x10\n\x0cKIND_CAPTION\x10\x0f\x12\x0f\n\x0bKIND_FAILED\x10\x10\x12\x12\n\x0eKIND_CHARACTER\x10\x11\"K\n\x08TimedCue\x12(\n\x03\x63ue\x18\x01 \x01(\x0e\x32\x1b.talkingmachines_api.v1.Cue\x12\x15\n\rstart_seconds\x18\x02 \x01(\x01\"@\n\x04Word\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rstart_seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x03 \x01(\x01\"\xde\x02\n\x05\x43hunk\x12,\n\x05stamp\x18\x01 \x01(\x0b\x32\x1d.talkingmachines_api.v1.Stamp\x12\x33\n\x05\x61udio\x18\x02 \x01(\x0b\x32\".talkingmachines_api.v1.AudioChunkH\x00\x12;\n\tembedding\x18\x03 \x01(\x0b\x32&.talkingmachines_api.v1.AudioEmbeddingH\x00\x12\x36\n\x07latents\x18\x04 \x01(\x0b\x32#.talkingmachines_api.v1.LatentChunkH\x00\x12\x34\n\x06\x66rames\x18\x05 \x01(\x0b\x32\".talkingmachines_api.v1.FrameChunkH\x00\x12\x31\n\x04turn\x18\x06 \x01(\x0b\x32!.talkingmachines_api.v1.TurnEventH\x00\x12\x0c\n\x04last\x18\x07 \x01(\x08\x42\x06\n\x04\x62ody*\x83\x01\n\tBehaviour\x12\x19\n\x15\x42\x45HAVIOUR_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x42\x45HAVIOUR_IDLE\x10\x01\x12\x17\n\x13\x42\x45HAVIOUR_LISTENING\x10\x02\x12\x16\n\x12\x42\x45HAVIOUR_THINKING\x10\x03\x12\x16\n\x12\x42\x45HAVIOUR_SPEAKING\x10\x04*\xdc\x01\n\x03\x43ue\x12\x13\n\x0f\x43UE_UNSPECIFIED\x10\x00\x12\r\n\tCUE_SMILE\x10\x01\x12\r\n\tCUE_FROWN\x10\x02\x12\x11\n\rCUE_SURPRISED\x10\x03\x12\x0b\n\x07\x43UE_NOD\x10\x04\x12\r\n\tCUE_SHAKE\x10\x05\x12\x0c\n\x08\x43UE_TILT\x10\x06\x12\x0b\n\x07\x43UE_BOW\x10\x07\x12\r\n\tCUE_BLINK\x10\x08\x12\x11\n\rCUE_LOOK_LEFT\x10\t\x12\x12\n\x0e\x43UE_LOOK_RIGHT\x10\n\x12\x0f\n\x0b\x43UE_LOOK_UP\x10\x0b\x12\x11\n\rCUE_LOOK_DOWN\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talkingmachines_api.v1.media_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BEHAVIOUR']._serialized_start=1910
-  _globals['_BEHAVIOUR']._serialized_end=2041
-  _globals['_CUE']._serialized_start=2044
-  _globals['_CUE']._serialized_end=2264
-  _globals['_STAMP']._serialized_start=62
-  _globals['_STAMP']._serialized_end=189
-  _globals['_TENSOR']._serialized_start=191
-  _globals['_TENSOR']._serialized_end=246
-  _globals['_AUDIOCHUNK']._serialized_start=249
-  _globals['_AUDIOCHUNK']._serialized_end=485
-  _globals['_AUDIOEMBEDDING']._serialized_start=488
-  _globals['_AUDIOEMBEDDING']._serialized_end=700
-  _globals['_LATENTCHUNK']._serialized_start=702
-  _globals['_LATENTCHUNK']._serialized_end=764
-  _globals['_FRAMECHUNK']._serialized_start=766
-  _globals['_FRAMECHUNK']._serialized_end=826
-  _globals['_TURNEVENT']._serialized_start=829
-  _globals['_TURNEVENT']._serialized_end=1411
-  _globals['_TURNEVENT_KIND']._serialized_start=1021
-  _globals['_TURNEVENT_KIND']._serialized_end=1411
-  _globals['_TIMEDCUE']._serialized_start=1413
-  _globals['_TIMEDCUE']._serialized_end=1488
-  _globals['_WORD']._serialized_start=1490
-  _globals['_WORD']._serialized_end=1554
-  _globals['_CHUNK']._serialized_start=1557
-  _globals['_CHUNK']._serialized_end=1907
+  _globals['_BEHAVIOUR']._serialized_start=1926
+  _globals['_BEHAVIOUR']._serialized_end=2057
+  _globals['_CUE']._serialized_start=2060
+  _globals['_CUE']._serialized_end=2280
+  _globals['_STAMP']._serialized_start=63
+  _globals['_STAMP']._serialized_end=205
+  _globals['_TENSOR']._serialized_start=207
+  _globals['_TENSOR']._serialized_end=262
+  _globals['_AUDIOCHUNK']._serialized_start=265
+  _globals['_AUDIOCHUNK']._serialized_end=501
+  _globals['_AUDIOEMBEDDING']._serialized_start=504
+  _globals['_AUDIOEMBEDDING']._serialized_end=716
+  _globals['_LATENTCHUNK']._serialized_start=718
+  _globals['_LATENTCHUNK']._serialized_end=780
+  _globals['_FRAMECHUNK']._serialized_start=782
+  _globals['_FRAMECHUNK']._serialized_end=842
+  _globals['_TURNEVENT']._serialized_start=845
+  _globals['_TURNEVENT']._serialized_end=1427
+  _globals['_TURNEVENT_KIND']._serialized_start=1037
+  _globals['_TURNEVENT_KIND']._serialized_end=1427
+  _globals['_TIMEDCUE']._serialized_start=1429
+  _globals['_TIMEDCUE']._serialized_end=1504
+  _globals['_WORD']._serialized_start=1506
+  _globals['_WORD']._serialized_end=1570
+  _globals['_CHUNK']._serialized_start=1573
+  _globals['_CHUNK']._serialized_end=1923
 # @@protoc_insertion_point(module_scope)

@@ -127,6 +127,7 @@ class Stamp(_message.Message):
     FENCE_FIELD_NUMBER: _builtins.int
     PTS_FIELD_NUMBER: _builtins.int
     LEFT_SECONDS_FIELD_NUMBER: _builtins.int
+    LIGHT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Session the chunk belongs to."""
     epoch: _builtins.int
@@ -139,6 +140,8 @@ class Stamp(_message.Message):
     """Media time since session start, in ticks of 1/48000 s."""
     left_seconds: _builtins.float
     """Seconds until somebody waits for the chunk, counted where it is sent; unset: nobody will."""
+    light: _builtins.bool
+    """Under overload: to be made with one denoising step."""
     def __init__(
         self,
         *,
@@ -148,10 +151,11 @@ class Stamp(_message.Message):
         fence: _builtins.int = ...,
         pts: _builtins.int = ...,
         left_seconds: _builtins.float | None = ...,
+        light: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_left_seconds", b"_left_seconds", "left_seconds", b"left_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_seconds", b"_left_seconds", "epoch", b"epoch", "fence", b"fence", "left_seconds", b"left_seconds", "pts", b"pts", "seq", b"seq", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_seconds", b"_left_seconds", "epoch", b"epoch", "fence", b"fence", "left_seconds", b"left_seconds", "light", b"light", "pts", b"pts", "seq", b"seq", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_seconds: _TypeAlias = _typing.Literal["left_seconds"]  # noqa: Y015
     _WhichOneofArgType__left_seconds: _TypeAlias = _typing.Literal["_left_seconds", b"_left_seconds"]  # noqa: Y015

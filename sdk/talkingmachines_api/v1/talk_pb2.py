@@ -22,43 +22,50 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from talkingmachines_api.v1 import live_pb2 as talkingmachines__api_dot_v1_dot_live__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!talkingmachines_api/v1/talk.proto\x12\x16talkingmachines_api.v1\"-\n\nSayRequest\x12\x11\n\tavatar_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x1e\n\tAskConfig\x12\x11\n\tavatar_id\x18\x01 \x01(\t\"]\n\nAskRequest\x12\x33\n\x06\x63onfig\x18\x01 \x01(\x0b\x32!.talkingmachines_api.v1.AskConfigH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"\x1a\n\nTranscript\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1d\n\rReplySentence\x12\x0c\n\x04text\x18\x01 \x01(\t\"g\n\nChunkReady\x12\x13\n\x0b\x63hunks_done\x18\x01 \x01(\r\x12\x14\n\x0c\x63hunks_known\x18\x02 \x01(\r\x12\x15\n\rmedia_seconds\x18\x03 \x01(\x01\x12\x17\n\x0f\x65lapsed_seconds\x18\x04 \x01(\x01\"\x18\n\x05Video\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"\x91\x01\n\x0bTalkSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12\x12\n\nframe_rate\x18\x02 \x01(\x01\x12\x15\n\raudio_seconds\x18\x03 \x01(\x01\x12\x1b\n\x13\x66irst_chunk_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\x12\x0e\n\x06models\x18\x06 \x03(\t\"\xa9\x02\n\tTalkEvent\x12\x38\n\ntranscript\x18\x01 \x01(\x0b\x32\".talkingmachines_api.v1.TranscriptH\x00\x12\x36\n\x05reply\x18\x02 \x01(\x0b\x32%.talkingmachines_api.v1.ReplySentenceH\x00\x12\x39\n\x0b\x63hunk_ready\x18\x03 \x01(\x0b\x32\".talkingmachines_api.v1.ChunkReadyH\x00\x12.\n\x05video\x18\x04 \x01(\x0b\x32\x1d.talkingmachines_api.v1.VideoH\x00\x12\x36\n\x07summary\x18\x05 \x01(\x0b\x32#.talkingmachines_api.v1.TalkSummaryH\x00\x42\x07\n\x05\x65vent\"?\n\x0bSayResponse\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32!.talkingmachines_api.v1.TalkEvent\"?\n\x0b\x41skResponse\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32!.talkingmachines_api.v1.TalkEvent\"\x14\n\x12ListAvatarsRequest\"?\n\x06\x41vatar\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"F\n\x13ListAvatarsResponse\x12/\n\x07\x61vatars\x18\x01 \x03(\x0b\x32\x1e.talkingmachines_api.v1.Avatar2\x9b\x02\n\x0bTalkService\x12P\n\x03Say\x12\".talkingmachines_api.v1.SayRequest\x1a#.talkingmachines_api.v1.SayResponse0\x01\x12R\n\x03\x41sk\x12\".talkingmachines_api.v1.AskRequest\x1a#.talkingmachines_api.v1.AskResponse(\x01\x30\x01\x12\x66\n\x0bListAvatars\x12*.talkingmachines_api.v1.ListAvatarsRequest\x1a+.talkingmachines_api.v1.ListAvatarsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!talkingmachines_api/v1/talk.proto\x12\x16talkingmachines_api.v1\x1a!talkingmachines_api/v1/live.proto\"-\n\nSayRequest\x12\x11\n\tavatar_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x1e\n\tAskConfig\x12\x11\n\tavatar_id\x18\x01 \x01(\t\"]\n\nAskRequest\x12\x33\n\x06\x63onfig\x18\x01 \x01(\x0b\x32!.talkingmachines_api.v1.AskConfigH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"!\n\x0cRenderConfig\x12\x11\n\tavatar_id\x18\x01 \x01(\t\"c\n\rRenderRequest\x12\x36\n\x06\x63onfig\x18\x01 \x01(\x0b\x32$.talkingmachines_api.v1.RenderConfigH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x42\t\n\x07message\"B\n\x0eRenderResponse\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32!.talkingmachines_api.v1.TalkEvent\"\x1a\n\nTranscript\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1d\n\rReplySentence\x12\x0c\n\x04text\x18\x01 \x01(\t\"g\n\nChunkReady\x12\x13\n\x0b\x63hunks_done\x18\x01 \x01(\r\x12\x14\n\x0c\x63hunks_known\x18\x02 \x01(\r\x12\x15\n\rmedia_seconds\x18\x03 \x01(\x01\x12\x17\n\x0f\x65lapsed_seconds\x18\x04 \x01(\x01\"\x18\n\x05Video\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"\x91\x01\n\x0bTalkSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12\x12\n\nframe_rate\x18\x02 \x01(\x01\x12\x15\n\raudio_seconds\x18\x03 \x01(\x01\x12\x1b\n\x13\x66irst_chunk_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\x12\x0e\n\x06models\x18\x06 \x03(\t\"\xa9\x02\n\tTalkEvent\x12\x38\n\ntranscript\x18\x01 \x01(\x0b\x32\".talkingmachines_api.v1.TranscriptH\x00\x12\x36\n\x05reply\x18\x02 \x01(\x0b\x32%.talkingmachines_api.v1.ReplySentenceH\x00\x12\x39\n\x0b\x63hunk_ready\x18\x03 \x01(\x0b\x32\".talkingmachines_api.v1.ChunkReadyH\x00\x12.\n\x05video\x18\x04 \x01(\x0b\x32\x1d.talkingmachines_api.v1.VideoH\x00\x12\x36\n\x07summary\x18\x05 \x01(\x0b\x32#.talkingmachines_api.v1.TalkSummaryH\x00\x42\x07\n\x05\x65vent\"?\n\x0bSayResponse\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32!.talkingmachines_api.v1.TalkEvent\"?\n\x0b\x41skResponse\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32!.talkingmachines_api.v1.TalkEvent\"\x14\n\x12ListAvatarsRequest\"?\n\x06\x41vatar\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"F\n\x13ListAvatarsResponse\x12/\n\x07\x61vatars\x18\x01 \x03(\x0b\x32\x1e.talkingmachines_api.v1.Avatar2\xcf\x03\n\x0bTalkService\x12P\n\x03Say\x12\".talkingmachines_api.v1.SayRequest\x1a#.talkingmachines_api.v1.SayResponse0\x01\x12R\n\x03\x41sk\x12\".talkingmachines_api.v1.AskRequest\x1a#.talkingmachines_api.v1.AskResponse(\x01\x30\x01\x12[\n\x06Render\x12%.talkingmachines_api.v1.RenderRequest\x1a&.talkingmachines_api.v1.RenderResponse(\x01\x30\x01\x12U\n\x04Talk\x12#.talkingmachines_api.v1.TalkRequest\x1a$.talkingmachines_api.v1.TalkResponse(\x01\x30\x01\x12\x66\n\x0bListAvatars\x12*.talkingmachines_api.v1.ListAvatarsRequest\x1a+.talkingmachines_api.v1.ListAvatarsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talkingmachines_api.v1.talk_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SAYREQUEST']._serialized_start=61
-  _globals['_SAYREQUEST']._serialized_end=106
-  _globals['_ASKCONFIG']._serialized_start=108
-  _globals['_ASKCONFIG']._serialized_end=138
-  _globals['_ASKREQUEST']._serialized_start=140
-  _globals['_ASKREQUEST']._serialized_end=233
-  _globals['_TRANSCRIPT']._serialized_start=235
-  _globals['_TRANSCRIPT']._serialized_end=261
-  _globals['_REPLYSENTENCE']._serialized_start=263
-  _globals['_REPLYSENTENCE']._serialized_end=292
-  _globals['_CHUNKREADY']._serialized_start=294
-  _globals['_CHUNKREADY']._serialized_end=397
-  _globals['_VIDEO']._serialized_start=399
-  _globals['_VIDEO']._serialized_end=423
-  _globals['_TALKSUMMARY']._serialized_start=426
-  _globals['_TALKSUMMARY']._serialized_end=571
-  _globals['_TALKEVENT']._serialized_start=574
-  _globals['_TALKEVENT']._serialized_end=871
-  _globals['_SAYRESPONSE']._serialized_start=873
-  _globals['_SAYRESPONSE']._serialized_end=936
-  _globals['_ASKRESPONSE']._serialized_start=938
-  _globals['_ASKRESPONSE']._serialized_end=1001
-  _globals['_LISTAVATARSREQUEST']._serialized_start=1003
-  _globals['_LISTAVATARSREQUEST']._serialized_end=1023
-  _globals['_AVATAR']._serialized_start=1025
-  _globals['_AVATAR']._serialized_end=1088
-  _globals['_LISTAVATARSRESPONSE']._serialized_start=1090
-  _globals['_LISTAVATARSRESPONSE']._serialized_end=1160
-  _globals['_TALKSERVICE']._serialized_start=1163
-  _globals['_TALKSERVICE']._serialized_end=1446
+  _globals['_SAYREQUEST']._serialized_start=96
+  _globals['_SAYREQUEST']._serialized_end=141
+  _globals['_ASKCONFIG']._serialized_start=143
+  _globals['_ASKCONFIG']._serialized_end=173
+  _globals['_ASKREQUEST']._serialized_start=175
+  _globals['_ASKREQUEST']._serialized_end=268
+  _globals['_RENDERCONFIG']._serialized_start=270
+  _globals['_RENDERCONFIG']._serialized_end=303
+  _globals['_RENDERREQUEST']._serialized_start=305
+  _globals['_RENDERREQUEST']._serialized_end=404
+  _globals['_RENDERRESPONSE']._serialized_start=406
+  _globals['_RENDERRESPONSE']._serialized_end=472
+  _globals['_TRANSCRIPT']._serialized_start=474
+  _globals['_TRANSCRIPT']._serialized_end=500
+  _globals['_REPLYSENTENCE']._serialized_start=502
+  _globals['_REPLYSENTENCE']._serialized_end=531
+  _globals['_CHUNKREADY']._serialized_start=533
+  _globals['_CHUNKREADY']._serialized_end=636
+  _globals['_VIDEO']._serialized_start=638
+  _globals['_VIDEO']._serialized_end=662
+  _globals['_TALKSUMMARY']._serialized_start=665
+  _globals['_TALKSUMMARY']._serialized_end=810
+  _globals['_TALKEVENT']._serialized_start=813
+  _globals['_TALKEVENT']._serialized_end=1110
+  _globals['_SAYRESPONSE']._serialized_start=1112
+  _globals['_SAYRESPONSE']._serialized_end=1175
+  _globals['_ASKRESPONSE']._serialized_start=1177
+  _globals['_ASKRESPONSE']._serialized_end=1240
+  _globals['_LISTAVATARSREQUEST']._serialized_start=1242
+  _globals['_LISTAVATARSREQUEST']._serialized_end=1262
+  _globals['_AVATAR']._serialized_start=1264
+  _globals['_AVATAR']._serialized_end=1327
+  _globals['_LISTAVATARSRESPONSE']._serialized_start=1329
+  _globals['_LISTAVATARSRESPONSE']._serialized_end=1399
+  _globals['_TALKSERVICE']._serialized_start=1402
+  _globals['_TALKSERVICE']._serialized_end=1865
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from talkingmachines_api.v1 import live_pb2 as talkingmachines__api_dot_v1_dot_live__pb2
 from talkingmachines_api.v1 import talk_pb2 as talkingmachines__api_dot_v1_dot_talk__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -45,6 +46,16 @@ class TalkServiceStub:
                 request_serializer=talkingmachines__api_dot_v1_dot_talk__pb2.AskRequest.SerializeToString,
                 response_deserializer=talkingmachines__api_dot_v1_dot_talk__pb2.AskResponse.FromString,
                 _registered_method=True)
+        self.Render = channel.stream_stream(
+                '/talkingmachines_api.v1.TalkService/Render',
+                request_serializer=talkingmachines__api_dot_v1_dot_talk__pb2.RenderRequest.SerializeToString,
+                response_deserializer=talkingmachines__api_dot_v1_dot_talk__pb2.RenderResponse.FromString,
+                _registered_method=True)
+        self.Talk = channel.stream_stream(
+                '/talkingmachines_api.v1.TalkService/Talk',
+                request_serializer=talkingmachines__api_dot_v1_dot_live__pb2.TalkRequest.SerializeToString,
+                response_deserializer=talkingmachines__api_dot_v1_dot_live__pb2.TalkResponse.FromString,
+                _registered_method=True)
         self.ListAvatars = channel.unary_unary(
                 '/talkingmachines_api.v1.TalkService/ListAvatars',
                 request_serializer=talkingmachines__api_dot_v1_dot_talk__pb2.ListAvatarsRequest.SerializeToString,
@@ -72,8 +83,25 @@ class TalkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Render(self, request_iterator, context):
+        """The avatar speaks with the voice of a recording: the client's own speech as a video.
+        Errors: those of Say.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Talk(self, request_iterator, context):
+        """A session, live: sound, text and the client's own replies in; pictures, sound and events out.
+        Asks for the session's token. Errors: UNAUTHENTICATED, NOT_FOUND when the session has ended;
+        INVALID_ARGUMENT for a first message that is not `open`, or reply audio beyond the credit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAvatars(self, request, context):
-        """The characters this server can show.
+        """The characters this server can show; AvatarService tells more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,6 +119,16 @@ def add_TalkServiceServicer_to_server(servicer, server):
                     servicer.Ask,
                     request_deserializer=talkingmachines__api_dot_v1_dot_talk__pb2.AskRequest.FromString,
                     response_serializer=talkingmachines__api_dot_v1_dot_talk__pb2.AskResponse.SerializeToString,
+            ),
+            'Render': grpc.stream_stream_rpc_method_handler(
+                    servicer.Render,
+                    request_deserializer=talkingmachines__api_dot_v1_dot_talk__pb2.RenderRequest.FromString,
+                    response_serializer=talkingmachines__api_dot_v1_dot_talk__pb2.RenderResponse.SerializeToString,
+            ),
+            'Talk': grpc.stream_stream_rpc_method_handler(
+                    servicer.Talk,
+                    request_deserializer=talkingmachines__api_dot_v1_dot_live__pb2.TalkRequest.FromString,
+                    response_serializer=talkingmachines__api_dot_v1_dot_live__pb2.TalkResponse.SerializeToString,
             ),
             'ListAvatars': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAvatars,
@@ -153,6 +191,60 @@ class TalkService:
             '/talkingmachines_api.v1.TalkService/Ask',
             talkingmachines__api_dot_v1_dot_talk__pb2.AskRequest.SerializeToString,
             talkingmachines__api_dot_v1_dot_talk__pb2.AskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Render(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/talkingmachines_api.v1.TalkService/Render',
+            talkingmachines__api_dot_v1_dot_talk__pb2.RenderRequest.SerializeToString,
+            talkingmachines__api_dot_v1_dot_talk__pb2.RenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Talk(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/talkingmachines_api.v1.TalkService/Talk',
+            talkingmachines__api_dot_v1_dot_live__pb2.TalkRequest.SerializeToString,
+            talkingmachines__api_dot_v1_dot_live__pb2.TalkResponse.FromString,
             options,
             channel_credentials,
             insecure,

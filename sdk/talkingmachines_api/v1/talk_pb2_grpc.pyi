@@ -5,6 +5,7 @@ The public API: text or speech in, a talking face out."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from talkingmachines_api.v1 import live_pb2 as _live_pb2
 from talkingmachines_api.v1 import talk_pb2 as _talk_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -41,8 +42,17 @@ class TalkServiceStub:
     """The avatar hears a spoken question and answers it.
     Errors: those of Say; INVALID_ARGUMENT with reason NO_SPEECH when nobody speaks.
     """
+    Render: _grpc.StreamStreamMultiCallable[_talk_pb2.RenderRequest, _talk_pb2.RenderResponse]
+    """The avatar speaks with the voice of a recording: the client's own speech as a video.
+    Errors: those of Say.
+    """
+    Talk: _grpc.StreamStreamMultiCallable[_live_pb2.TalkRequest, _live_pb2.TalkResponse]
+    """A session, live: sound, text and the client's own replies in; pictures, sound and events out.
+    Asks for the session's token. Errors: UNAUTHENTICATED, NOT_FOUND when the session has ended;
+    INVALID_ARGUMENT for a first message that is not `open`, or reply audio beyond the credit.
+    """
     ListAvatars: _grpc.UnaryUnaryMultiCallable[_talk_pb2.ListAvatarsRequest, _talk_pb2.ListAvatarsResponse]
-    """The characters this server can show."""
+    """The characters this server can show; AvatarService tells more."""
 
 @_typing.type_check_only
 class TalkServiceAsyncStub(TalkServiceStub):
@@ -57,8 +67,17 @@ class TalkServiceAsyncStub(TalkServiceStub):
     """The avatar hears a spoken question and answers it.
     Errors: those of Say; INVALID_ARGUMENT with reason NO_SPEECH when nobody speaks.
     """
+    Render: _aio.StreamStreamMultiCallable[_talk_pb2.RenderRequest, _talk_pb2.RenderResponse]  # type: ignore[assignment]
+    """The avatar speaks with the voice of a recording: the client's own speech as a video.
+    Errors: those of Say.
+    """
+    Talk: _aio.StreamStreamMultiCallable[_live_pb2.TalkRequest, _live_pb2.TalkResponse]  # type: ignore[assignment]
+    """A session, live: sound, text and the client's own replies in; pictures, sound and events out.
+    Asks for the session's token. Errors: UNAUTHENTICATED, NOT_FOUND when the session has ended;
+    INVALID_ARGUMENT for a first message that is not `open`, or reply audio beyond the credit.
+    """
     ListAvatars: _aio.UnaryUnaryMultiCallable[_talk_pb2.ListAvatarsRequest, _talk_pb2.ListAvatarsResponse]  # type: ignore[assignment]
-    """The characters this server can show."""
+    """The characters this server can show; AvatarService tells more."""
 
 class TalkServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns text or speech into a video of an avatar."""
@@ -84,11 +103,32 @@ class TalkServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def Render(
+        self,
+        request_iterator: _MaybeAsyncIterator[_talk_pb2.RenderRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_talk_pb2.RenderResponse], _abc.AsyncIterator[_talk_pb2.RenderResponse]]:
+        """The avatar speaks with the voice of a recording: the client's own speech as a video.
+        Errors: those of Say.
+        """
+
+    @_abc_1.abstractmethod
+    def Talk(
+        self,
+        request_iterator: _MaybeAsyncIterator[_live_pb2.TalkRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_live_pb2.TalkResponse], _abc.AsyncIterator[_live_pb2.TalkResponse]]:
+        """A session, live: sound, text and the client's own replies in; pictures, sound and events out.
+        Asks for the session's token. Errors: UNAUTHENTICATED, NOT_FOUND when the session has ended;
+        INVALID_ARGUMENT for a first message that is not `open`, or reply audio beyond the credit.
+        """
+
+    @_abc_1.abstractmethod
     def ListAvatars(
         self,
         request: _talk_pb2.ListAvatarsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_talk_pb2.ListAvatarsResponse, _abc.Awaitable[_talk_pb2.ListAvatarsResponse]]:
-        """The characters this server can show."""
+        """The characters this server can show; AvatarService tells more."""
 
 def add_TalkServiceServicer_to_server(servicer: TalkServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

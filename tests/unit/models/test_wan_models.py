@@ -130,3 +130,36 @@ def test_wide_numbers_do_not_hide_a_branch() -> None:
     make_visible(changed, seed=9)
     for one, other in zip(model.parameters(), changed.parameters(), strict=True):
         assert not torch.equal(one, other)
+
+
+def test_infinitetalks_attention_is_as_its_file_lays_the_numbers_out() -> None:
+    """Keys come first in `kv_linear`, each latent hears its own tokens, and nothing is normed."""
+    model = tiny_wan("infinitetalk")
+    layer, heads = model.layers[0].audio_cross_attn, model.config.num_heads
+    g = torch.Generator().manual_seed(6)
+    x, audio = torch.randn(2, 3, 16, 96, generator=g), torch.randn(2, 3, 4, 16, generator=g)
+    q = (x @ layer.q_linear.weight.T + layer.q_linear.bias).view(2, 3, 16, heads, 48)
+    kv = audio @ layer.kv_linear.weight.T + layer.kv_linear.bias
+    k, v = kv.view(2, 3, 4, 2, heads, 48).unbind(3)
+    weights = torch.einsum("bfnhd,bfmhd->bfhnm", q, k).div(48**0.5).softmax(-1)
+    mixed = torch.einsum("bfhnm,bfmhd->bfnhd", weights, v).flatten(3)
+    expected = mixed @ layer.proj.weight.T + layer.proj.bias
+    assert (layer(x, audio) - expected).abs().max() <= 1e-5
+
+
+def test_infinitetalks_projection_is_two_layers_after_one_of_its_two_first() -> None:
+    model = tiny_wan("infinitetalk")
+    project = model.audio_proj
+    speech = torch.randn(1, 9, 12, generator=torch.Generator().manual_seed(6))
+    clip = project(speech, begins_clip=True)  # a frame, four frames, and two on either side
+    windows = (speech[:, :5], speech[:, 1:9])
+    for latent, (first, window) in enumerate(
+        zip((project.proj1, project.proj1_vf), windows, strict=True)
+    ):
+        hidden = (window.flatten(1) @ first.weight.T + first.bias).relu()
+        hidden = (hidden @ project.proj2.weight.T + project.proj2.bias).relu()
+        tokens = (hidden @ project.proj3.weight.T + project.proj3.bias).view(1, 4, 16)
+        centred = tokens - tokens.mean(-1, keepdim=True)
+        scaled = centred / (tokens.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        expected = scaled * project.norm.weight + project.norm.bias
+        assert (clip[:, latent] - expected).abs().max() <= 1e-5

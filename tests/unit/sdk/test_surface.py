@@ -9,11 +9,16 @@ import pytest
 
 import talkingmachines as tm
 from services.settings import AppConfig
+from talkingmachines import testing
 from talkingmachines._connection import DEFAULT_SERVER
 
 pytestmark = pytest.mark.unit
 
-TWINS = [(tm.Client, tm.AsyncClient), (tm.Answer, tm.AsyncAnswer)]
+TWINS = [
+    (tm.Client, tm.AsyncClient),
+    (tm.Answer, tm.AsyncAnswer),
+    (tm.Session, tm.AsyncSession),
+]
 
 
 def public_members(cls: type) -> dict[str, Any]:
@@ -49,19 +54,20 @@ def test_every_public_name_is_exported_and_exists() -> None:
         assert hasattr(tm, name)
 
 
-def test_every_module_but_the_entry_point_is_private() -> None:
+def test_every_module_but_the_mock_server_is_private() -> None:
     modules = {module.name for module in pkgutil.iter_modules(tm.__path__)}
 
-    assert {name for name in modules if not name.startswith("_")} == set()
+    assert {name for name in modules if not name.startswith("_")} == {"testing"}
 
 
 def signatures() -> list[Callable[..., Any]]:
     found: list[Callable[..., Any]] = []
-    for name in tm.__all__:
-        thing = getattr(tm, name)
+    public = [getattr(tm, name) for name in tm.__all__]
+    for thing in [*public, *(getattr(testing, name) for name in testing.__all__)]:
         if inspect.isclass(thing):
-            members = [m for n, m in public_members(thing).items() if inspect.isfunction(m)]
-            found += members
+            members = public_members(thing).values()
+            found += [member for member in members if inspect.isfunction(member)]
+            found += [m.fget for m in members if isinstance(m, property) and m.fget]
             found += [vars(thing)["__next__"]] if "__next__" in vars(thing) else []
     return found
 

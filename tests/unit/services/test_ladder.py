@@ -1,10 +1,19 @@
-"""When a call steps down to a still picture, and when it comes back: decisions alone, no call."""
+"""When a call steps down to less picture, and when it comes back: decisions alone, no call."""
 
 from dataclasses import dataclass
 
 import pytest
 
-from services.gateway.ladder import FEWEST_PROBES, MOST_PROBES, PROBE_S, STUCK_S, Ladder
+from services.gateway.ladder import (
+    FEWEST_PROBES,
+    LIGHT,
+    LIGHT_CHUNKS,
+    MOST_PROBES,
+    PROBE_S,
+    STUCK_S,
+    Ladder,
+    Rung,
+)
 
 pytestmark = pytest.mark.unit
 CHUNK_S, BLOCK_S = 0.48, 0.02
@@ -18,8 +27,10 @@ class Caller:
     now: float = 100.0
 
     def plays(self, num_chunks: int, busy_s: float) -> None:
-        """The graph takes `busy_s` a chunk: what is over a chunk's duration is stood still."""
+        """The graph takes `busy_s` a full chunk: what is over its duration is stood still."""
+        full_s = busy_s
         for _ in range(num_chunks):
+            busy_s = full_s * LIGHT if self.ladder.rung == "light" else full_s
             for block in range(1, round(max(busy_s, CHUNK_S) / BLOCK_S) + 1):
                 self.now += BLOCK_S
                 is_standing = block > round(CHUNK_S / BLOCK_S)
@@ -27,10 +38,13 @@ class Caller:
             self.ladder = self.ladder.made(self.now, busy_s, busy_s)
 
     def is_overloaded(self, busy_s: float = 0.96, limit_s: float = 10.0) -> None:
+        self.steps_down_to("still", busy_s, limit_s)
+
+    def steps_down_to(self, rung: Rung, busy_s: float, limit_s: float) -> None:
         until = self.now + limit_s
-        while self.ladder.rung == "full" and self.now < until:
+        while self.ladder.rung != rung and self.now < until:
             self.plays(1, busy_s)
-        assert self.ladder.rung == "still"
+        assert self.ladder.rung == rung
 
     def probes(self, num: int, took_s: float) -> None:
         for _ in range(num):
@@ -57,11 +71,59 @@ def test_a_single_late_chunk_keeps_the_pictures() -> None:
     assert call.ladder.rung == "full"
 
 
-@pytest.mark.parametrize("busy_s", [0.56, 0.72, 0.96, 1.9])
+@pytest.mark.parametrize("busy_s", [0.72, 0.96, 1.9])
 def test_chunk_after_chunk_that_is_late_ends_the_pictures(busy_s: float) -> None:
     call = caller()
     call.plays(10, 0.3)
-    call.is_overloaded(busy_s, limit_s=3.5)
+    while call.ladder.rung == "full":
+        call.plays(1, busy_s)
+    assert call.ladder.rung == "still"  # at once: light ones would be late as well
+    assert call.now - 100 <= 10 * CHUNK_S + 3.5
+
+
+@pytest.mark.parametrize("busy_s", [0.54, 0.56])
+def test_chunks_a_little_late_are_made_light_and_stay_so(busy_s: float) -> None:
+    call = caller()
+    call.plays(10, 0.3)
+    call.steps_down_to("light", busy_s, limit_s=12.0)
+    call.plays(200, busy_s)
+    assert call.ladder.rung == "light"
+    assert call.ladder.reason == "chunks are late"
+
+
+def light() -> Caller:
+    call = caller()
+    call.plays(10, 0.3)
+    call.steps_down_to("light", 0.56, limit_s=12.0)
+    return call
+
+
+def test_light_chunks_that_are_late_as_well_end_the_pictures() -> None:
+    call = light()
+    call.is_overloaded(0.72, limit_s=5.0)
+
+
+def test_where_there_is_room_light_chunks_become_full() -> None:
+    call = light()
+    call.plays(LIGHT_CHUNKS * FEWEST_PROBES - 1, 0.35)
+    assert call.ladder.rung == "light"
+    call.plays(1, 0.45)  # it begins anew
+    call.plays(LIGHT_CHUNKS * FEWEST_PROBES - 1, 0.35)
+    assert call.ladder.rung == "light"
+    call.plays(1, 0.35)
+    assert (call.ladder.rung, call.ladder.reason) == ("full", "there is room")
+
+
+def test_full_chunks_that_did_not_last_need_more_light_ones_the_next_time() -> None:
+    call, needed = light(), []
+    for _ in range(3):
+        num = 0
+        while call.ladder.rung == "light":
+            call.plays(1, 0.35)
+            num += 1
+        needed.append(num // LIGHT_CHUNKS)
+        call.steps_down_to("light", 0.56, limit_s=12.0)
+    assert needed == [2, 4, 8]
 
 
 def test_a_graph_that_makes_nothing_any_more_ends_the_pictures() -> None:
@@ -106,7 +168,9 @@ def test_probes_in_time_bring_the_pictures_back() -> None:
     call = overloaded()
     assert not call.ladder.is_probe_due(call.now)
     call.probes(FEWEST_PROBES, 0.25)
-    assert call.ladder.rung == "full"
+    seen = [call.ladder.rung]
+    call.plays(30, 0.25)
+    assert [*seen, call.ladder.rung] == ["light", "full"]
 
 
 def test_a_graph_that_was_always_slow_but_kept_up_is_in_time_when_it_is_as_before() -> None:
@@ -114,7 +178,7 @@ def test_a_graph_that_was_always_slow_but_kept_up_is_in_time_when_it_is_as_befor
     call.ladder = call.ladder.made(call.now, 0.55, 0.3)
     call.is_overloaded(1.2)
     call.probes(FEWEST_PROBES, 0.6)
-    assert call.ladder.rung == "full"
+    assert call.ladder.rung == "light"
 
 
 def test_pictures_that_did_not_last_need_more_probes_the_next_time() -> None:
@@ -128,7 +192,7 @@ def test_pictures_that_did_not_last_need_more_probes_the_next_time() -> None:
         call.is_overloaded()
     assert needed == [2, 4, 8, MOST_PROBES, MOST_PROBES, MOST_PROBES]
     call.probes(MOST_PROBES, 0.25)
-    call.plays(100, 0.25)
+    call.plays(200, 0.25)
     call.is_overloaded()
     call.probes(FEWEST_PROBES, 0.25)
-    assert call.ladder.rung == "full"
+    assert call.ladder.rung == "light"

@@ -33,8 +33,8 @@ class Parts:
     voice: ToneSynthesizer = field(default_factory=ToneSynthesizer)
 
     @asynccontextmanager
-    async def call(self, reaction: int = 0) -> AsyncIterator[Caller]:
-        async with calls(self.backend(), reaction=reaction) as (caller,):
+    async def call(self, reaction: int = 0, answers: bool = True) -> AsyncIterator[Caller]:
+        async with calls(self.backend(), reaction=reaction, answers=answers) as (caller,):
             yield caller
 
     def backend(self) -> CascadeLive:
@@ -677,3 +677,42 @@ async def test_an_unexpected_failure_of_a_voice_is_told_without_its_words() -> N
         await caller.say("prompt", "why?")
         (reason,) = caller.texts("failed")
         assert "secret" not in reason
+
+
+# --- when somebody else answers ----------------------------------------------------------------
+
+
+async def test_what_somebody_else_answers_is_written_down_and_not_answered() -> None:
+    parts = Parts()
+    async with parts.call(answers=False) as caller:
+        await parts.speaks(caller, 0.5, QUESTION, 1.0)
+        assert caller.texts("transcript") == ["What is it?"]
+        assert "reply" not in caller.kinds()
+        assert "speech_ignored" not in caller.kinds()
+        assert parts.chat.asked == []
+        await caller.say("text", "Mine.")
+        await parts.speaks(caller, 1.0)
+        assert caller.texts("reply") == ["Mine."]
+
+
+async def test_a_caller_interrupts_an_answer_that_is_somebody_elses() -> None:
+    parts = Parts()
+    async with parts.call(answers=False) as caller:
+        await parts.speaks(caller, 0.5)
+        await caller.say("playback_started")
+        await parts.speaks(caller, 0.5, Utterance("No, tell me something else.", 1.5), 1.0)
+        assert caller.kinds().count("barge_in") == 1
+        assert caller.texts("transcript") == ["No, tell me something else."]
+
+
+async def test_assent_does_not_interrupt_an_answer_that_is_somebody_elses() -> None:
+    parts = Parts()
+    async with parts.call(answers=False) as caller:
+        await parts.speaks(caller, 0.5)
+        await caller.say("playback_started")
+        await parts.speaks(caller, 0.5, Utterance("Mm-hm.", 0.6), 1.0)
+        assert "barge_in" not in caller.kinds()
+        await caller.say("playback_finished", "Once upon a time.")
+        await parts.speaks(caller, 0.5, QUESTION, 1.0)
+        assert "barge_in" not in caller.kinds()
+        assert caller.texts("transcript") == ["What is it?"]

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,7 +27,8 @@ from avatar.media import AudioChunk, AudioEmbedding, Chunk, SessionId, Stamp, Tu
 from avatar.transport import Channel, Hop, Inbound, OpenRequest
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 from services import worker
-from services.stage import AUDIO_ENCODER, LAX_S, Engine, Stage
+from services.precedence import LAX_S
+from services.stage import AUDIO_ENCODER, Engine, Stage
 from tests.fakes.engines import Loudness, LoudnessEncoder
 
 pytestmark = pytest.mark.unit
@@ -77,6 +78,7 @@ async def bench(
     bus: MemoryBus | None = None,
     slots: int = 2,
     clock: Callable[[], float] = time.monotonic,
+    max_batch: int = 1,
 ) -> AsyncIterator[Bench]:
     bus, network = bus or MemoryBus(), MemoryNetwork()
     stage = Stage(
@@ -86,6 +88,7 @@ async def bench(
         MemoryTransport(network),
         WorkerId("audio_encoder-1"),
         slots=slots,
+        max_batch=max_batch,
         clock=clock,
     )
     sender, receiver = MemoryTransport(network), MemoryTransport(network)
@@ -339,6 +342,20 @@ class GatedEncoder(LoudnessEncoder):
         return super().step(chunk, state)
 
 
+class BatchEncoder(GatedEncoder):
+    """Knows whose chunks it took together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[str]] = []
+
+    def step_many(
+        self, chunks: Sequence[AudioChunk], states: Sequence[Loudness], /
+    ) -> list[tuple[AudioEmbedding, Loudness]]:
+        self.batches.append([chunk.stamp.session for chunk in chunks])
+        return [self.step(*each) for each in zip(chunks, states, strict=True)]
+
+
 @dataclass
 class Rivals:
     """Sessions that want the same worker, which computes nothing before the gate opens."""
@@ -370,9 +387,11 @@ class Rivals:
 
 
 @asynccontextmanager
-async def rivals(*names: str) -> AsyncIterator[Rivals]:
-    engine, now = GatedEncoder(), [100.0]
-    async with bench(lambda: engine, slots=8, clock=lambda: now[0]) as b:
+async def rivals(
+    *names: str, engine: GatedEncoder | None = None, max_batch: int = 1
+) -> AsyncIterator[Rivals]:
+    engine, now = engine or GatedEncoder(), [100.0]
+    async with bench(lambda: engine, slots=8, clock=lambda: now[0], max_batch=max_batch) as b:
         r = Rivals(b, engine, now)
         try:
             for name in ("first", *names):  # opened before the gate holds everybody up
@@ -395,9 +414,9 @@ async def test_of_live_sessions_the_chunk_with_the_least_time_left_is_computed_f
 async def test_a_render_waits_for_live_chunks_but_not_for_ever() -> None:
     async with rivals("render", "soon", "later") as r:
         await r.send("render", 0, None)
-        r.now[0] += LAX_S / 2
-        await r.send("later", 0, LAX_S)
+        r.now[0] += 0.75 * LAX_S
         await r.send("soon", 0, 0.0)
+        await r.send("later", 0, LAX_S)
         assert await r.finished() == ["first", "soon", "render", "later"]
 
 
@@ -420,3 +439,22 @@ async def test_what_is_left_of_a_chunks_time_goes_on_with_it_less_what_was_spent
     assert left["live"] == pytest.approx(3.0, abs=0.5)
     assert left["late"] == 0.0
     assert left["render"] is None
+
+
+async def test_chunks_that_wait_are_computed_together_the_earliest_deadlines_first() -> None:
+    engine = BatchEncoder()
+    async with rivals("a", "b", "c", engine=engine, max_batch=2) as r:
+        for name, left_s in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
+            await r.send(name, 0, left_s)
+        await r.finished()
+        assert engine.batches == [["b", "c"]]
+        assert sorted(str(chunk.stamp.session) for chunk in r.bench.received) == [
+            "a", "b", "c", "first",
+        ]  # fmt: skip
+
+
+async def test_an_engine_that_makes_one_at_a_time_is_asked_for_one_at_a_time() -> None:
+    async with rivals("a", "b", max_batch=4) as r:
+        await r.send("a", 0, 1.0)
+        await r.send("b", 0, 2.0)
+        assert await r.finished() == ["first", "a", "b"]

@@ -1,6 +1,7 @@
 """Making one's own avatar: told in advance, resumed, measured, put where it is found."""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,3 +92,16 @@ def test_less_lip_sync_or_wrong_sharpness_is_further_away() -> None:
     blurred = Figures(0.9, 0, 0.8, 0.8, 1.0, 0.0, eyes=0.9, mouth=1.0, mouth_fast=1.0)
     sharpened = Figures(0.9, 0, 0.8, 0.8, 1.0, 0.0, eyes=1.2, mouth=1.0, mouth_fast=1.0)
     assert good.distance < blurred.distance < sharpened.distance
+
+
+def test_a_run_can_be_followed_by_a_program() -> None:
+    out, now = io.StringIO(), [0.0]
+    progress = Progress(out, clock=lambda: now[0], as_json=True)
+    progress.tell("portrait: p.png")
+    now[0] = 10.0
+    progress.costs, progress.left = {"clip": 10.0}, {"clip": 4}
+    progress.did("clip", "clips drawn", 4)
+    assert [json.loads(line) for line in out.getvalue().splitlines()] == [
+        {"line": "portrait: p.png", "done": None, "left_s": None},
+        {"line": "clips drawn: 1 of 4", "done": 0.25, "left_s": 30.0},
+    ]

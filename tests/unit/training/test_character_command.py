@@ -1,5 +1,6 @@
 """The command that makes one's own avatar: what it refuses before anything is made."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -40,3 +41,15 @@ def test_what_is_refused_is_said_and_nothing_is_made(
     assert main() == 1
     assert "must be the same" in capsys.readouterr().err
     assert not runs.exists()
+
+
+def test_what_is_refused_is_said_to_a_program_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "nova.toml"
+    path.write_text(template("nova", "human", 7) + "\ncolour = 3\n")
+    monkeypatch.setattr(sys, "argv", ["character", "check", str(path), "--json"])
+    assert main() == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["reason"] == "INVALID_INPUT"
+    assert "colour" in error["message"]

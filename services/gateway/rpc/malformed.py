@@ -20,13 +20,13 @@ class _Malformed:
 
 
 class MalformedRequests(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
-    """Tells callers of one service, whose methods are coroutines, that their bytes are no request.
+    """Tells callers of our services, whose methods are coroutines, that their bytes are no request.
 
     By itself grpc.aio ends such a call with UNKNOWN and a traceback in the log.
     """
 
-    def __init__(self, service: str, abort: Abort) -> None:
-        self._prefix = f"/{service}/"
+    def __init__(self, package: str, abort: Abort) -> None:
+        self._prefix = f"/{package}."
         self._abort = abort
 
     async def intercept_service(

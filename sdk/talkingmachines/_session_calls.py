@@ -1,0 +1,162 @@
+"""The calls that open, describe and end sessions."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import grpc
+
+from talkingmachines import _live_wire as wire
+from talkingmachines._cancelled import is_being_cancelled
+from talkingmachines._connection import Metadata, metadata_of
+from talkingmachines._errors import ConnectionLost, ServerError, TalkError, Unavailable
+from talkingmachines._exchange import Exchange
+from talkingmachines._link import Link, LinkLost
+from talkingmachines._session_info import SessionInfo, SessionOptions, Ticket, info_of
+from talkingmachines._status import CallContext, error_of
+from talkingmachines_api.v1 import live_pb2, session_pb2, session_pb2_grpc, talk_pb2_grpc
+
+CLOSE_S: Final = 5.0
+"""For the last call of a session; where it fails the server ends the session by itself."""
+OPEN_S: Final = 10.0
+_DELAYS_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class SessionCalls:
+    """Calls a server about sessions."""
+
+    server: str
+    metadata: Metadata
+    deadline_s: float
+    open_channel: Callable[[], grpc.aio.Channel]
+    new_exchange: Callable[[], Exchange]
+
+    async def create(self, options: SessionOptions) -> Ticket:
+        """Opens a session, in turn where `options` has somebody wait in line.
+
+        Raises:
+            TalkError: There is none for us.
+        """
+        request = wire.create_session(
+            options.avatar, options.answers, options.wait_in_line, uuid.uuid4().hex
+        )
+        exchange = self.new_exchange()
+        while True:
+            call = self._sessions().CreateSession(
+                request, timeout=self.deadline_s, metadata=self.metadata
+            )
+            try:
+                return await _created(call, options)
+            except grpc.RpcError as error:
+                delay_s = exchange.delay_before_retry_s(error)
+            finally:
+                call.cancel()
+            await asyncio.sleep(delay_s)
+
+    async def describe(self, ticket: Ticket) -> SessionInfo:
+        request = session_pb2.GetSessionRequest(session_id=ticket.session_id)
+        call = self._sessions().GetSession(
+            request, timeout=self.deadline_s, metadata=metadata_of(ticket.token)
+        )
+        try:
+            return info_of((await call).session)
+        except grpc.RpcError as error:
+            raise self.fault(error) from error
+
+    async def delete(self, ticket: Ticket) -> None:
+        """Ends the session, if it can be reached."""
+        request = session_pb2.DeleteSessionRequest(session_id=ticket.session_id)
+        try:
+            await self._sessions().DeleteSession(
+                request, timeout=CLOSE_S, metadata=metadata_of(ticket.token)
+            )
+        except (grpc.RpcError, ValueError):  # gone already, or the client is closed
+            pass
+        except asyncio.CancelledError:
+            if is_being_cancelled():
+                raise
+
+    async def link(
+        self, ticket: Ticket, options: SessionOptions
+    ) -> tuple[Link, live_pb2.TalkOpened]:
+        """Connects to the session.
+
+        Raises:
+            TalkError: It did not come about.
+        """
+        opening = wire.open_talk(ticket.session_id, options.sound, options.pictures)
+        talk: talk_pb2_grpc.TalkServiceAsyncStub = talk_pb2_grpc.TalkServiceStub(
+            self.open_channel()
+        )
+        # cast: the stubs want all requests at once, and these are written as they come up
+        link = Link(cast(Any, talk.Talk)(metadata=metadata_of(ticket.token)))
+        try:
+            async with asyncio.timeout(OPEN_S):
+                try:
+                    await link.write(opening)
+                except LinkLost:
+                    pass  # reading tells why
+                first = await link.read()
+            if first is None or first.WhichOneof("message") != "opened":
+                raise ServerError(f"{self.server} did not open the talk: see its log.")
+            link.grant(first.opened.reply_credit.granted_milliseconds)
+            return link, first.opened
+        except BaseException as error:
+            link.lose()
+            if isinstance(error, TimeoutError):
+                raise ConnectionLost(
+                    f"{self.server} did not open the talk within {OPEN_S:g} s."
+                ) from None
+            if isinstance(error, grpc.RpcError):
+                raise self.fault(error) from error
+            raise
+
+    async def link_again(
+        self, ticket: Ticket, options: SessionOptions, grace_s: float
+    ) -> tuple[Link, live_pb2.TalkOpened]:
+        """Connects anew after a break, as long as the server keeps the session.
+
+        Raises:
+            ConnectionLost: The server cannot be reached in that time.
+            TalkError: The session is gone.
+        """
+        give_up_at = time.monotonic() + grace_s
+        for number in range(1_000_000):
+            await asyncio.sleep(_DELAYS_S[min(number, len(_DELAYS_S) - 1)])
+            try:
+                return await self.link(ticket, options)
+            except Unavailable as error:
+                if time.monotonic() > give_up_at:
+                    raise ConnectionLost(
+                        f"The connection to {self.server} was lost, and did not come back within"
+                        f" {grace_s:g} s: open a new session. ({error})"
+                    ) from error
+        raise AssertionError("unreachable")
+
+    def fault(self, error: grpc.RpcError, num_steps: int = 0) -> TalkError:
+        return error_of(error, CallContext(self.server, self.deadline_s, num_steps))
+
+    def _sessions(self) -> "session_pb2_grpc.SessionServiceAsyncStub":
+        return session_pb2_grpc.SessionServiceStub(self.open_channel())
+
+
+async def _created(call: Any, options: SessionOptions) -> Ticket:
+    """Reads to the end: who cancels while the session is on its way gives it up."""
+    ticket: Ticket | None = None
+    try:
+        async for step in call:
+            if step.WhichOneof("step") == "created":
+                ticket = Ticket(step.created.session.id, step.created.token)
+            elif options.on_place is not None:
+                options.on_place(wire.place_of(step.place))
+    except asyncio.CancelledError:
+        if is_being_cancelled():
+            raise
+        raise ConnectionLost("The client was closed before the session was open.") from None
+    if ticket is None:
+        raise ServerError("The server ended the call without a session: see its log.")
+    return ticket
