@@ -208,9 +208,6 @@ def load_decoder(
     """
     path = weight_file(profile, profile.decoder)
     header = read_header(path)
-    is_wan = describes(WanVAEConfig, header)
-    if not is_wan and not describes(TAEHVConfig, header):
-        return load_vae(profile)
     model: WanDecoder
     is_wan = describes(WanVAEConfig, header)
     if not is_wan and not describes(TAEHVConfig, header):
