@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from avatar.backends.dit import ChunkForward, chunk_inputs, slots
 from avatar.backends.graph import FOLDER, convert, import_openvino, save_graph
 from avatar.backends.vae import GroupDecode, group_inputs
-from avatar.cast.profile import Profile
+from avatar.cast.profiles import Profile
 from avatar.engines import Spec
+from avatar.errors import InvalidInput
 from avatar.media import LatentChunk
 from avatar.models.dit import DiT
-from avatar.models.vae import VAE
+from avatar.models.vae import VAE, DecoderState
 from avatar.models.weights import write_manifest
 from avatar.render import Pipeline
 from avatar.telemetry.logging import configure, get_logger
@@ -85,13 +86,14 @@ def export(profile: str, *, quantized: bool = True) -> Agreement:
     """Write both graphs, their figures and the manifest."""
     true = Pipeline.load(profile, wish="torch")
     folder, policy = true.score.profile.folder, true.score.profile.policy
+    decoder = decoder_of(true)
     rng = np.random.default_rng(SEED)
     seen = record(true, [recording(rng, 3.0) for _ in avatars(true.score.profile)])
     dit = convert(ChunkForward(true.score.model, policy), seen.forwards[0])
-    vae = convert(GroupDecode(true.decoder.model), seen.groups[0])
+    vae = convert(GroupDecode(decoder), seen.groups[0])
     if quantized:
         dit = quantize(dit, seen.forwards, float_in_dit(dit, true.score.model))
-        vae = quantize(vae, seen.groups, float_in_vae(vae, true.decoder.model))
+        vae = quantize(vae, seen.groups, float_in_vae(vae, decoder))
     save_graph(dit, folder, "dit", {"positions": slots(policy)})
     save_graph(vae, folder, "vae", {})
     write_manifest(folder)
@@ -99,6 +101,17 @@ def export(profile: str, *, quantized: bool = True) -> Agreement:
     (folder / FOLDER / "agreement.json").write_text(json.dumps(asdict(figures), indent=1) + "\n")
     write_manifest(folder)
     return figures
+
+
+def decoder_of(pipeline: Pipeline) -> VAE:
+    """Raises InvalidInput for a profile with another decoder: only ours is made a graph."""
+    model = pipeline.decoder.model
+    if not isinstance(model, VAE):
+        raise InvalidInput(
+            f"profile {pipeline.score.profile.name} decodes with {type(model).__name__}, which is "
+            "not exported: give a profile with the default avatar's decoder, such as tiny"
+        )
+    return model
 
 
 def judge(profile: str, true: Pipeline, speech: Sequence[NDArray[np.float32]]) -> Agreement:
@@ -147,6 +160,7 @@ def record(pipeline: Pipeline, speech: Sequence[NDArray[np.float32]]) -> Calibra
 
 def _groups(pipeline: Pipeline, chunks: Sequence[LatentChunk], spec: Spec) -> Iterator[Inputs]:
     state = pipeline.decoder.init_state(spec)
+    assert isinstance(state, DecoderState)
     assert state.last_latent is not None
     previous = state.last_latent
     for chunk in chunks:

@@ -18,7 +18,7 @@ from avatar.cast.profile import load_appearance
 from avatar.cast.profiles import load_profile
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import CorruptFile
-from avatar.models.vae import VAE, VAEConfig
+from avatar.models.vae import VAE, DecoderState, VAEConfig
 from tests.unit.training.test_clips import Vowels
 from training.character import run as running
 from training.character.description import Description, read_description
@@ -131,6 +131,8 @@ def test_an_interrupted_run_goes_on_to_an_avatar_that_is_found(
         VaeDecoderEngine(load_profile("tiny", folder / which), vae).init_state(Request())
         for which in (PLAIN, FITTED)
     )
+    assert isinstance(plain, DecoderState)
+    assert isinstance(added, DecoderState)
     for drawn, both, more in zip(
         plain.reference.features, added.reference.features, learned.features, strict=True
     ):
