@@ -53,8 +53,8 @@ class Stamp:
     `seq` counts the session's chunks and is never reset; `epoch` rises with each interruption;
     `fence` is the sender's lease counter; `pts` is in ticks of 1/48000 s since session start.
     `left_s` is how long after the chunk was sent somebody begins to wait for it, in seconds from 0;
-    None: nobody does, it is not live. `is_light`: under overload, to be made with one denoising
-    step.
+    None: nobody does, it is not live. `is_light`: under overload, to be made with fewer
+    denoising steps.
     """
 
     session: SessionId

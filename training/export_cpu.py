@@ -86,9 +86,7 @@ def export(profile: str, *, quantized: bool = True) -> Agreement:
     """Write both graphs, their figures and the manifest."""
     true = Pipeline.load(profile, wish="torch")
     folder, policy = true.score.profile.folder, true.score.profile.policy
-    decoder = true.decoder.model
-    if not isinstance(decoder, VAE):
-        raise InvalidInput(f"{profile} is no avatar of ours: public models have no CPU export")
+    decoder = decoder_of(true)
     rng = np.random.default_rng(SEED)
     seen = record(true, [recording(rng, 3.0) for _ in avatars(true.score.profile)])
     dit = convert(ChunkForward(true.score.model, policy), seen.forwards[0])
@@ -103,6 +101,17 @@ def export(profile: str, *, quantized: bool = True) -> Agreement:
     (folder / FOLDER / "agreement.json").write_text(json.dumps(asdict(figures), indent=1) + "\n")
     write_manifest(folder)
     return figures
+
+
+def decoder_of(pipeline: Pipeline) -> VAE:
+    """Raises InvalidInput for a profile with another decoder: only ours is made a graph."""
+    model = pipeline.decoder.model
+    if not isinstance(model, VAE):
+        raise InvalidInput(
+            f"profile {pipeline.score.profile.name} decodes with {type(model).__name__}, which is "
+            "not exported: give a profile with the default avatar's decoder, such as tiny"
+        )
+    return model
 
 
 def judge(profile: str, true: Pipeline, speech: Sequence[NDArray[np.float32]]) -> Agreement:

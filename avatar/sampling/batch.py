@@ -34,7 +34,15 @@ def alike(model: DiT, wanted: NextChunk, policy: Policy) -> tuple[object, ...]:
     """Chunks for which this is equal may be made together."""
     history = cached_latents(model, wanted.state, wanted.anchor.portrait.reference)
     places = itinerary(policy, wanted.key, history)
-    return policy, len(wanted.state.previous), history, places
+    return policy, len(wanted.state.previous), history, places, _sizes(wanted.anchor)
+
+
+def _sizes(anchor: Anchor) -> tuple[object, ...]:
+    """Of what does not change: of one avatar's text there may be more than of another's."""
+    channels = anchor.portrait.image_channels
+    sources = [each.key.shape for layer in anchor.fixed[:1] for each in layer]
+    sink = [each.key.shape for each in anchor.sink[:1]]
+    return None if channels is None else channels.shape, *sink, *sources
 
 
 def denoise_batch(
@@ -49,7 +57,7 @@ def denoise_batch(
         ValueError: They are not `alike`.
     """
     if len({alike(model, each, policy) for each in wanted}) != 1:
-        raise ValueError("sessions whose pasts differ in steps or places are denoised apart")
+        raise ValueError("sessions whose pasts differ in steps, places or sizes are denoised apart")
     latents, state = denoise(
         model,
         _anchor([each.anchor for each in wanted]),

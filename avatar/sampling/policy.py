@@ -76,17 +76,25 @@ class Policy:
     """Wan-S2V: a pose of zeros is given, which adds its encoder's bias, or none at all."""
     audio_past: Literal["heard", "restart"] = "heard"
     """Wan-S2V: before a chunk's speech stands what was heard, or its first frame repeated."""
+    light_sigmas: tuple[float, ...] = ()
+    """Of a chunk that is made under overload, fewer than `sigmas`: softer, in less time. Empty
+    where weights are for no fewer."""
 
     @property
     def light(self) -> "Policy":
-        """The same with one step: softer mouths, in about half the time."""
-        return replace(self, sigmas=self.sigmas[:1])
+        """The same with fewer forwards, or this one where it has no lighter one."""
+        if not self.light_sigmas:
+            return self
+        return replace(self, sigmas=self.light_sigmas, light_sigmas=())
 
     def __post_init__(self) -> None:
-        levels = self.sigmas
-        falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
-        if not levels or levels[0] != 1.0 or levels[-1] <= 0.0 or not falling:
-            raise ValueError(f"sigmas {levels} must fall from 1.0 and stay above 0")
+        _check_levels("sigmas", self.sigmas)
+        if self.light_sigmas:
+            _check_levels("light_sigmas", self.light_sigmas)
+            if len(self.light_sigmas) >= len(self.sigmas):
+                raise ValueError(
+                    f"light_sigmas {self.light_sigmas} are no fewer than sigmas {self.sigmas}"
+                )
         if self.absolute is not None:
             self._check_absolute(self.absolute)
             return
@@ -139,7 +147,13 @@ class Policy:
         return max(0, seq + 1 - max(0, still))
 
 
-NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5), noise="still")
+def _check_levels(name: str, levels: tuple[float, ...]) -> None:
+    falling = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    if not levels or levels[0] != 1.0 or levels[-1] <= 0.0 or not falling:
+        raise ValueError(f"{name} {levels} must fall from 1.0 and stay above 0")
+
+
+NATIVE_2_STEP = Policy(sigmas=(1.0, 0.5), noise="still", light_sigmas=(1.0,))
 """The paper's: two forwards a chunk, per-step cache, {sink, previous, current}; noise is ours."""
 
 REALVIDEO_2_STEP = Policy(
@@ -155,8 +169,10 @@ REALVIDEO_2_STEP = Policy(
 """zai-org/RealVideo: {reference, previous chunk, current}, timesteps 1000 and 750, three forwards
 with the clean pass; chunks of 2 latents, 8 frames at 16 a second. It knows no pose."""
 
-REALVIDEO_4_STEP = replace(REALVIDEO_2_STEP, sigmas=shifted_sigmas(4, 3.0)[:-1])
-"""The same weights at timesteps 1000, 900, 750 and 500, five forwards."""
+REALVIDEO_4_STEP = replace(
+    REALVIDEO_2_STEP, sigmas=shifted_sigmas(4, 3.0)[:-1], light_sigmas=REALVIDEO_2_STEP.sigmas
+)
+"""The same weights at timesteps 1000, 900, 750 and 500, five forwards; light ones as above."""
 
 LIVEAVATAR_4_STEP = Policy(
     # the schedule's end points were shifted once already: its authors trained it so

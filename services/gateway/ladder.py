@@ -5,8 +5,8 @@ from math import inf
 from typing import Literal
 
 Rung = Literal["full", "light", "still"]
-"""`light`: one denoising step a chunk, and every second picture. `still`: the sound goes on in
-time, with one picture; the graph gets a chunk now and then."""
+"""`light`: fewer denoising steps a chunk, and every second picture; left out where a model has no
+fewer. `still`: the sound goes on in time, with one picture; the graph gets a chunk now and then."""
 
 WINDOW_S = 3.0
 """How far back it looks for chunks that were late."""
@@ -39,6 +39,7 @@ class Ladder:
         chunk_s: What a chunk plays for.
         longest_s: What a probe may take at most: chunks are never made further ahead.
         probe_s: From one probe to the next.
+        has_light: Whether there is a rung between full and still.
         reason: Why it is on its rung, for people.
         took_s: For how long, after a step, no picture may come.
     """
@@ -46,6 +47,7 @@ class Ladder:
     chunk_s: float
     longest_s: float
     probe_s: float = PROBE_S
+    has_light: bool = True
     rung: Rung = "full"
     reason: str = ""
     took_s: float = 0.0
@@ -99,14 +101,15 @@ class Ladder:
 
     def up(self, now: float, reason: str) -> "Ladder":
         """One rung up."""
-        rung: Rung = "light" if self.rung == "still" else "full"
+        rung: Rung = "light" if self.rung == "still" and self.has_light else "full"
         return replace(self._on(rung, reason), _stepped_up_at=now)
 
     def _down(self, now: float, busy_s: float) -> "Ladder":
         """Down by as many rungs as it takes."""
         is_soon = now - self._stepped_up_at < SHORT_STAY_S
         needed = min(2 * self._num_needed, MOST_PROBES) if is_soon else FEWEST_PROBES
-        is_light_enough = LIGHT * self._load(self._busy(now, busy_s)[-2:]) <= ROOM
+        load = self._load(self._busy(now, busy_s)[-2:])
+        is_light_enough = self.has_light and LIGHT * load <= ROOM
         is_stuck = self._standing_s >= STUCK_S
         rung: Rung = (
             "light" if self.rung == "full" and is_light_enough and not is_stuck else "still"

@@ -109,7 +109,12 @@ class LiveSession:
         self._pace = Pace(config.clock)
         # calls that stepped down together do not probe, and come back, together
         probe_s = PROBE_S * random.Random(session.id).uniform(1.0, 1.5)
-        self._ladder = Ladder(config.clock.chunk_s, self._pace.longest_s - MARGIN_S, probe_s)
+        self._ladder = Ladder(
+            config.clock.chunk_s,
+            self._pace.longest_s - MARGIN_S,
+            probe_s,
+            has_light=bool(config.model.policy.light_sigmas),
+        )
         self._probe: _ToSend | None = None
         self._returned_at = 0.0  # when the graph last gave something
         self._peer: Peer | None = None
@@ -326,7 +331,8 @@ class LiveSession:
         )
 
     async def _send_chunk(self) -> None:
-        is_probe, is_light = self._ladder.rung == "still", self._ladder.rung != "full"
+        is_probe = self._ladder.rung == "still"
+        is_light = self._ladder.has_light and self._ladder.rung != "full"
         now = self._clock()
         chunk, self._probe = self._probe or self._lay(now), None
         if chunk.epoch < self._dialogue.epoch:  # a probe that an interruption overtook

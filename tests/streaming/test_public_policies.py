@@ -1,14 +1,15 @@
 """Each public checkpoint's policy: chunk after chunk equals all at once, on random networks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from avatar.models.dit import DiT
+from avatar.sampling.batch import NextChunk, alike, denoise_batch
 from avatar.sampling.policy import POLICIES
-from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_anchor
+from avatar.sampling.rollout import Key, Portrait, RolloutState, denoise_chunk, drop_anchor
 from avatar.sampling.schedule import drawn
 from tests.fakes.one_shot import MISTAKES, Call, Geometry, one_shot
 from tests.fakes.tiny_wan import tiny_wan
@@ -95,6 +96,9 @@ class Session:
         self.latents.append(latents)
         self.calls.append(calls)
 
+    def wanted(self, seq: int) -> NextChunk:
+        return NextChunk(self.anchor, self.heard(seq), None, self.state, (self.seed, 0, seq))
+
     def heard(self, seq: int) -> Tensor:
         """The chunk's speech and what of its surroundings the model needs."""
         F = self.policy.chunk_latents
@@ -164,6 +168,49 @@ def test_two_interleaved_sessions_equal_two_alone(name: str) -> None:
     for one, other in zip(alone, mixed, strict=True):
         assert torch.equal(torch.cat(one.latents), torch.cat(other.latents))
     assert not torch.equal(alone[0].latents[0], alone[1].latents[0])
+
+
+BATCH_NOISE = 1e-4
+"""Sums of a product of more rows may be taken in another order."""
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_two_sessions_at_the_same_places_are_denoised_together(name: str) -> None:
+    model = tiny_wan(MODELS[name])
+    alone, both = ([Session(name, model, seed) for seed in (1, 2)] for _ in range(2))
+    policy = both[0].policy
+    for seq in range(2):  # liveavatar's sink, with what is drawn of these seeds, does not move yet
+        made = denoise_batch(model, [each.wanted(seq) for each in both], policy)
+        for session, single, (latents, state) in zip(both, alone, made, strict=True):
+            session.state = state
+            single.step(seq)
+            assert torch.allclose(latents, single.latents[seq], atol=BATCH_NOISE)
+        assert not torch.allclose(made[0][0], made[1][0], atol=0.1)
+
+
+def test_sessions_whose_places_differ_are_denoised_apart() -> None:
+    ours = {name: Session(name, tiny_wan(MODELS[name])) for name in POLICIES}
+
+    def is_alike(name: str, *keys: Key) -> bool:
+        session, first = ours[name], ours[name].wanted(0)
+        found = {alike(session.model, replace(first, key=key), session.policy) for key in keys}
+        return len(found) == 1
+
+    assert not is_alike("liveavatar-4step", (1, 0, 12), (2, 0, 12))  # each draws its sink's places
+    assert not is_alike("realvideo-2step", (1, 0, 12), (2, 0, 13))
+    assert is_alike("realvideo-2step", (1, 0, 12), (2, 0, 12))
+    assert is_alike("native", (1, 0, 12), (2, 0, 13))
+
+
+def test_sessions_whose_texts_are_of_other_lengths_are_denoised_apart() -> None:
+    session = Session("native", tiny_wan(MODELS["native"]))
+    longer = drop_anchor(
+        session.model, session.portrait, session.policy,
+        text=torch.zeros(1, 9, 48), image=torch.zeros(1, 5, 40),
+    )  # fmt: skip
+    wanted = [session.wanted(0), replace(session.wanted(0), anchor=longer)]
+    with pytest.raises(ValueError, match="places or sizes"):
+        denoise_batch(session.model, wanted, session.policy)
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -324,7 +324,7 @@ def test_a_session_of_a_batch_keeps_nothing_of_the_others() -> None:
 def test_a_session_with_a_past_and_one_without_are_not_denoised_together() -> None:
     model = small_dit()
     [(_, state)] = together(model, POLICY, [RolloutState()], 0, [1])
-    with pytest.raises(ValueError, match="pasts differ in steps or places"):
+    with pytest.raises(ValueError, match="pasts differ in steps, places or sizes"):
         together(model, POLICY, [state, RolloutState()], 1, [1, 2])
 
 

@@ -117,6 +117,30 @@ def test_two_sessions_in_turn_are_as_alone(toy: Profile) -> None:
     assert not np.array_equal(alone[0][0], alone[1][0])
 
 
+def test_sessions_of_one_call_of_the_engine_are_as_alone(toy: Profile) -> None:
+    """Two at one place together, and one that began later apart where places grow."""
+    encoder, score, _ = engines_of(toy)
+    spoken = []
+    for number in range(3):
+        heard, own = encoder.init_state(Spec("mira", number)), []
+        for sound in speech(toy, number):
+            embedding, heard = encoder.step(sound, heard)
+            own.append(embedding)
+        spoken.append(own)
+    specs = Spec("mira", 1), Spec("otto", 2), Spec("mira", 3)
+    alone = [score.init_state(spec) for spec in specs]
+    together = list(alone)
+    turns = [(0, 0, None), (1, 1, 0), (2, 2, 1)]
+    for turn in turns:
+        there = [(i, spoken[i][seq]) for i, seq in enumerate(turn) if seq is not None]
+        made = score.step_many([chunk for _, chunk in there], [together[i] for i, _ in there])
+        for (i, chunk), (latents, state) in zip(there, made, strict=True):
+            together[i] = state
+            expected, alone[i] = score.step(chunk, alone[i])
+            assert latents.stamp == expected.stamp
+            np.testing.assert_allclose(latents.latents, expected.latents, atol=1e-3)
+
+
 def test_a_chunk_that_is_made_again_is_the_same_chunk(toy: Profile) -> None:
     session = Session(engines_of(toy), Spec("mira", 1))
     first, second, *_ = speech(toy)

@@ -42,6 +42,17 @@ def test_noise_levels_must_fall_from_one() -> None:
         Policy(sigmas=(0.5, 1.0))
 
 
+def test_a_light_chunk_has_fewer_levels_where_the_weights_are_for_fewer() -> None:
+    assert NATIVE_2_STEP.light.sigmas == (1.0,)
+    assert REALVIDEO_4_STEP.light == REALVIDEO_2_STEP
+    for whole in (REALVIDEO_2_STEP, LIVEAVATAR_4_STEP, NATIVE_2_STEP.light):
+        assert whole.light is whole
+    with pytest.raises(ValueError, match="are no fewer than"):
+        dataclasses.replace(NATIVE_2_STEP, light_sigmas=(1.0, 0.5))
+    with pytest.raises(ValueError, match=r"light_sigmas .* must fall"):
+        dataclasses.replace(NATIVE_2_STEP, light_sigmas=(0.5,))
+
+
 def test_there_is_a_place_for_every_latent_of_a_chunk_or_the_previous_one_is_not_seen() -> None:
     alone = dataclasses.replace(NATIVE_2_STEP, previous_positions=())
     assert alone.current_positions == (18, 19, 20)

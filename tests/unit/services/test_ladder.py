@@ -196,3 +196,14 @@ def test_pictures_that_did_not_last_need_more_probes_the_next_time() -> None:
     call.is_overloaded()
     call.probes(FEWEST_PROBES, 0.25)
     assert call.ladder.rung == "light"
+
+
+def test_without_light_chunks_a_call_goes_from_full_to_still_and_back() -> None:
+    call = Caller(Ladder(CHUNK_S, longest_s=0.78, has_light=False))
+    seen, until = {call.ladder.rung}, call.now + 10.0
+    while call.ladder.rung != "still" and call.now < until:
+        call.plays(1, 0.56)  # late by so little that light ones would do
+        seen.add(call.ladder.rung)
+    assert seen == {"full", "still"}
+    call.probes(FEWEST_PROBES, 0.25)
+    assert call.ladder.rung == "full"
