@@ -6,6 +6,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,11 @@ class Graph:
         self._model = model
         self.shapes = [tuple(each.shape) for each in model.inputs]
         try:
-            compiled = ov.Core().compile_model(model, "CPU", COMPILED)
-            self._request = compiled.create_infer_request()
+            # in a thread of its own: OpenVINO gives the thread that compiles another stack for
+            # signals and takes it away with the graph, and the next Ctrl-C there would crash
+            with ThreadPoolExecutor(1) as aside:
+                compiling = aside.submit(ov.Core().compile_model, model, "CPU", COMPILED)
+                self._request = compiling.result().create_infer_request()
         except RuntimeError as error:
             raise Unavailable(f"openvino cannot compile the graph: {last_line(error)}") from error
 

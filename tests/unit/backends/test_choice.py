@@ -1,5 +1,6 @@
 """Which back end runs a network: OpenVINO if its export is whole and fits, else torch, and why."""
 
+import ctypes
 import platform
 import shutil
 import sys
@@ -12,6 +13,7 @@ from torch import nn
 
 from avatar.backends import graph as graphs
 from avatar.backends.graph import FOLDER, choose_graph, convert, load_graph, save_graph
+from avatar.cast.profiles import PROFILES
 from avatar.errors import AvatarError, CorruptFile, NotFound, Unavailable
 from avatar.models.weights import write_manifest
 
@@ -151,3 +153,26 @@ def test_its_package_that_reports_to_its_maker_is_never_loaded(folder: Path) -> 
     load_graph(folder, "net", ABOUT)
     assert sys.modules["openvino_telemetry"] is None
     assert not any(name.startswith("openvino_telemetry.") for name in sys.modules)
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> int | None:
+    """Where this thread's handlers run, if not on its own stack."""
+    found = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    where: int | None = found.sp
+    return where
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the C library of Linux")
+def test_a_graph_leaves_the_signals_of_who_loads_it_alone() -> None:
+    """Where it did not, the next signal after the graph's end crashed the process."""
+    before = signal_stack()
+    graph = load_graph(PROFILES["tiny"].folder, "vae", {})
+    assert graph.shapes
+    assert signal_stack() == before
