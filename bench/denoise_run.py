@@ -98,7 +98,9 @@ class Stream:
             height, width = self.profile.size
             picture = self.sink.new_zeros(1, 3, height, width)
             return anchor, RolloutState(), self.decoder.init_decoder(picture)
-        return anchor, RolloutState(), self.decoder.primed_decoder(self.sink)
+        with torch.autocast(self.how.device.type, enabled=False):
+            primed = self.decoder.primed_decoder(self._of_decoder(self.sink))
+        return anchor, RolloutState(), primed
 
     def denoise(self, anchor: Anchor, state: RolloutState, seq: int) -> tuple[Tensor, RolloutState]:
         controls = self.controls if self.profile.model.num_controls else None
@@ -108,7 +110,11 @@ class Stream:
         )  # fmt: skip
 
     def decode(self, latents: Tensor, state: Any) -> tuple[list[Tensor], Any]:
-        return self.decoder.decode_parts(latents.to(self.how.half), state)
+        with torch.autocast(self.how.device.type, enabled=False):  # all of it is in one type
+            return self.decoder.decode_parts(self._of_decoder(latents), state)
+
+    def _of_decoder(self, latents: Tensor) -> Tensor:
+        return latents.to(next(self.decoder.parameters()).dtype)
 
 
 def measure_profile(profile: Measured, how: How) -> Values:
@@ -154,6 +160,7 @@ def timed(stream: Stream) -> Values:
     }
     if how.device.type == "cuda":
         rows["overlapped_ms"] = run_ms(stream, anchor, warm, decoded, overlapped=True)
+        torch.cuda.empty_cache()
         rows["peak_gib"] = torch.cuda.max_memory_allocated(how.device) / 2**30
         rows["free_gib"] = free_memory(how.device) / 2**30
     return rows
@@ -271,8 +278,8 @@ def built_decoder(config: Decoder, how: How) -> Any:
     with torch.device("meta"):
         model: Any = decoder_of(config)
     statistics = {name: each for name, each in model.named_buffers() if not each.is_meta}
-    if not isinstance(model, VAE):
-        in_half(model, how.half)
+    if not isinstance(model, VAE):  # the default avatar's is small
+        model.to(how.half)  # nothing is moved: there are no numbers yet
     model.to_empty(device=how.device)
     with torch.no_grad():
         for parameter in model.parameters():

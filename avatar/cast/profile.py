@@ -210,11 +210,8 @@ def load_decoder(
     header = read_header(path)
     is_wan = describes(WanVAEConfig, header)
     if not is_wan and not describes(TAEHVConfig, header):
-        return load_vae(profile)
+        return load_vae(profile).to(device)  # not below: it would be built without memory
     model: WanDecoder
-    is_wan = describes(WanVAEConfig, header)
-    if not is_wan and not describes(TAEHVConfig, header):
-        return load_vae(profile)  # not below: it would be built without memory
     with torch.device("meta"):
         if is_wan:
             model = WanVAE(config_of(WanVAEConfig, header))

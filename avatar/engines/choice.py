@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from avatar.backends import Backend, Running
-from avatar.backends.graph import Graph, choose_graph
+from avatar.backends.graph import FOLDER, Graph, choose_graph
 from avatar.cast.profiles import Profile
 from avatar.errors import Unavailable
 
@@ -16,6 +16,9 @@ def graph_or_torch(
     Raises:
         AvatarError: OpenVINO was asked for by name and cannot be had; the message says why.
     """
+    has_export = (profile.folder / FOLDER).is_dir()
+    if running.wish == "auto" and not has_export:
+        return None, Backend("torch", "the profile has no export for CPUs")
     if running.device in ("auto", "cpu"):
         return choose_graph(running.wish, profile.folder, network, about)
     if running.wish == "openvino":

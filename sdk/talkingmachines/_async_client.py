@@ -97,8 +97,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection and cancels every answer under way; a second time does nothing."""
-        for session in list(self._live):
-            await session.close()
+        await asyncio.gather(*(session.close() for session in list(self._live)))
         self._is_closed = True
         if self._channel is not None:
             await self._channel.close(grace=None)

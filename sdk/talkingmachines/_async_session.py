@@ -11,6 +11,7 @@ from typing import Final, Self, cast
 import grpc
 
 from talkingmachines import _live_wire as wire
+from talkingmachines._cancelled import is_being_cancelled
 from talkingmachines._errors import ConnectionLost, SessionLost, TalkError, Unavailable
 from talkingmachines._inbox import Inbox
 from talkingmachines._link import Link, LinkLost
@@ -55,7 +56,8 @@ class AsyncSession(AsyncIterator[LiveStep]):
         self._link: Link | None = None
         self._grace_s = 0.0
         self._inbox = Inbox()
-        self._opening, self._closing = asyncio.Lock(), asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
+        self._closing = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
         self._linked = asyncio.Event()
         self._over: TalkError | None = None
@@ -99,22 +101,18 @@ class AsyncSession(AsyncIterator[LiveStep]):
             Busy: Every slot is taken, and waiting in line was not asked for.
             TalkError: It cannot be opened for another reason.
         """
-        async with self._opening:
-            if self._is_closed:
-                raise ValueError("The session is closed: open a new one.")
-            if self._reading is not None:
-                return
-            is_ours = self._ticket is None
-            if self._ticket is None:
-                self._ticket = await self._calls.create(self._options)
-            try:
-                link, opened = await self._calls.link(self._ticket, self._options)
-            except BaseException:
-                if is_ours:
-                    await self.close()
+        if self._is_closed:
+            raise ValueError("The session is closed: open a new one.")
+        if self._reading is not None:
+            return
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        try:
+            await self._opening
+        except asyncio.CancelledError:
+            if is_being_cancelled():
                 raise
-            self._connect(link, opened)
-            self._reading = asyncio.create_task(self._read_all(link))
+            raise ConnectionLost("The session was closed before it was open.") from None
 
     async def close(self) -> None:
         """Ends the session, here and on the server; a second time does nothing."""
@@ -122,6 +120,9 @@ class AsyncSession(AsyncIterator[LiveStep]):
             if self._is_closed:
                 return
             self._is_closed = True
+            if self._opening is not None and not self._opening.done():
+                self._opening.cancel()
+                await asyncio.wait([self._opening])
             await self._part()
             if self._ticket is not None and not self._is_taken:
                 await self._calls.delete(self._ticket)
@@ -234,6 +235,20 @@ class AsyncSession(AsyncIterator[LiveStep]):
             yield cast(Frame, step)
 
     # The connection
+
+    async def _open(self) -> None:
+        is_ours = self._ticket is None
+        if self._ticket is None:
+            self._ticket = await self._calls.create(self._options)
+        try:
+            link, opened = await self._calls.link(self._ticket, self._options)
+        except BaseException:
+            self._is_closed = True
+            if is_ours:
+                await self._calls.delete(self._ticket)
+            raise
+        self._connect(link, opened)
+        self._reading = asyncio.create_task(self._read_all(link))
 
     async def _send(self, message: live_pb2.TalkRequest, speech_s: float = 0.0) -> None:
         """Writes it to the connection that there is, or to the next one."""

@@ -38,6 +38,7 @@ from talkingmachines_api.v1 import (
 )
 
 R = TypeVar("R")
+_CLOSE_S = 2.0
 
 
 class Client:
@@ -109,7 +110,11 @@ class Client:
             if self._portal.is_running:
                 self._portal.run(self._twin.close())
             self._portal.close()
-            self._channel.close()
+            # gRPC cancels all calls, then waits for their ends; for ever, where Ctrl-C came while
+            # a call began, before the thread that would tell of its end
+            closing = threading.Thread(target=self._channel.close, daemon=True)
+            closing.start()
+            closing.join(_CLOSE_S)
 
     def say(self, text: str, avatar: str = "") -> Answer:
         """The avatar says `text`, 1 to 2000 characters.

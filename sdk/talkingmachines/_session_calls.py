@@ -49,10 +49,16 @@ class SessionCalls:
             call = self._sessions().CreateSession(
                 request, timeout=self.deadline_s, metadata=self.metadata
             )
+            created: list[Ticket] = []
             try:
-                return await _created(call, options)
+                await _read_created(call, options, created)
+                return created[0]
             except grpc.RpcError as error:
                 delay_s = exchange.delay_before_retry_s(error)
+            except asyncio.CancelledError:
+                for ticket in created:  # it had arrived
+                    await self.delete(ticket)
+                raise
             finally:
                 call.cancel()
             await asyncio.sleep(delay_s)
@@ -144,19 +150,17 @@ class SessionCalls:
         return session_pb2_grpc.SessionServiceStub(self.open_channel())
 
 
-async def _created(call: Any, options: SessionOptions) -> Ticket:
+async def _read_created(call: Any, options: SessionOptions, created: list[Ticket]) -> None:
     """Reads to the end: who cancels while the session is on its way gives it up."""
-    ticket: Ticket | None = None
     try:
         async for step in call:
             if step.WhichOneof("step") == "created":
-                ticket = Ticket(step.created.session.id, step.created.token)
+                created.append(Ticket(step.created.session.id, step.created.token))
             elif options.on_place is not None:
                 options.on_place(wire.place_of(step.place))
     except asyncio.CancelledError:
         if is_being_cancelled():
             raise
         raise ConnectionLost("The client was closed before the session was open.") from None
-    if ticket is None:
+    if not created:
         raise ServerError("The server ended the call without a session: see its log.")
-    return ticket

@@ -453,6 +453,21 @@ async def test_who_stops_waiting_leaves_the_line(server: MockServer) -> None:
     assert server.sessions == []
 
 
+async def test_closing_the_client_gives_up_what_is_being_opened(
+    new_client: Callable[..., Any], server: MockServer
+) -> None:
+    async with new_client(server.address) as client:
+        sessions = [client.session(wait_in_line=True) for _ in range(3)]
+        opening = [asyncio.ensure_future(session.open()) for session in sessions]
+        assert await asyncio.to_thread(server.wait_for, "Talk", 2)
+        assert await asyncio.to_thread(server.wait_for, "CreateSession", 3)
+        await asyncio.wait(opening, return_when=asyncio.FIRST_COMPLETED)
+    ends = await asyncio.gather(*opening, return_exceptions=True)
+
+    assert sum(isinstance(end, tm.ConnectionLost) for end in ends) >= 1
+    assert await asyncio.to_thread(server.wait_empty)
+
+
 async def test_a_full_server_is_tried_again_where_that_is_wanted(
     new_client: Callable[..., Any], server: MockServer
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from avatar.__main__ import main
 from avatar.audio.files import encode_wav
 from avatar.audio.video import SOUND_RATE, Mp4Writer
+from avatar.backends import Wish
 from avatar.errors import InvalidInput, NotFound, Unavailable
 from avatar.media import SPEECH_RATE, TimedCue
 from avatar.render import Mode, Pipeline, render_chunks, render_file, speech_chunks
@@ -131,3 +132,14 @@ def test_music_moves_the_head_and_silence_in_music_mode_does_not() -> None:
 def test_the_audio_scope_of_a_pipeline_is_the_policy_s_unless_asked_otherwise() -> None:
     assert Pipeline.load().score.profile.policy.audio_scope == "face"
     assert Pipeline.load(audio_scope="whole").score.profile.policy.audio_scope == "whole"
+
+
+def test_torch_alone_shows_what_the_export_shows() -> None:
+    speech = np.random.default_rng(0).normal(0, 0.05, 7680).astype(np.float32)
+    wishes: tuple[Wish, ...] = ("torch", "auto")
+    shown = [
+        next(render_chunks(Pipeline.load(wish=wish), speech, "mira")).frames.astype(int)
+        for wish in wishes
+    ]
+    assert shown[0].std() > 20
+    assert np.abs(shown[0] - shown[1]).mean() < 2

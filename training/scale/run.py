@@ -79,7 +79,8 @@ def run_stage(
 ) -> None:
     device = torch.device(mesh.device_type)
     clips = ShardedClips(shards, recipe.model, stage.mix, device)
-    batches = Batches(clips, stage.batch_size, stage.num_chunks, recipe.policy)
+    compute = torch.bfloat16 if recipe.bfloat16 else torch.float32
+    batches = Batches(clips, stage.batch_size, stage.num_chunks, recipe.policy, compute)
 
     def network(*, trained: bool = True) -> DiT:
         adapted = stage.trained == "lora" and trained
@@ -87,7 +88,7 @@ def run_stage(
             recipe.model,
             mesh,
             weights=weights,
-            compute=torch.bfloat16 if recipe.bfloat16 else None,
+            compute=compute,
             stored=torch.bfloat16
             if recipe.bfloat16 and (adapted or not trained)
             else torch.float32,

@@ -1,6 +1,6 @@
 """What each stage of training at size learns: flow, its causal twin, and distillation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,9 +27,18 @@ class Batches:
     batch_size: int
     num_chunks: int
     policy: Policy
+    compute: torch.dtype = torch.float32
+    """Of text and image: their embedders begin with a norm, whose weights are in that type."""
 
     def draw(self, rng: np.random.Generator) -> Stretch:
-        return self.clips.draw(rng, self.batch_size, self.num_chunks * self.policy.chunk_latents)
+        length = self.num_chunks * self.policy.chunk_latents
+        stretch = self.clips.draw(rng, self.batch_size, length)
+        text, image = stretch.text, stretch.image
+        return replace(
+            stretch,
+            text=None if text is None else text.to(self.compute),
+            image=None if image is None else image.to(self.compute),
+        )
 
 
 class FlowTask:

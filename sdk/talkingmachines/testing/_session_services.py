@@ -48,7 +48,13 @@ class Sessions(session_pb2_grpc.SessionServiceServicer):
         if session is not None:
             about = describe(session, connected=False)
             created = session_pb2.CreatedSession(session=about, token=session.token)
-            yield session_pb2.CreateSessionResponse(created=created)
+            is_delivered = False
+            try:
+                yield session_pb2.CreateSessionResponse(created=created)
+                is_delivered = context.is_active()
+            finally:  # who leaves before it arrives gives it up
+                if not is_delivered:
+                    desk.end_session(session, "hung_up")
 
     def _in_line(self, context: grpc.ServicerContext) -> Iterator[session_pb2.Place | MockSession]:
         """The places in line, then the session; nothing more once the caller is gone."""
