@@ -62,7 +62,8 @@ class AsyncSession(AsyncIterator[LiveStep]):
         self._linked = asyncio.Event()
         self._over: TalkError | None = None
         self._is_closed = False
-        self._is_taken = False  # by another connection, whose it is now
+        self._is_kept = False  # on the server: another connection has it, or may come to have it
+        self._deleting: asyncio.Task[None] | None = None
         self._interrupts: dict[str, asyncio.Future[Heard | None]] = {}
         self._numbers = itertools.count(1)
         self._reply_id = ""  # of the reply that is being pushed
@@ -117,20 +118,17 @@ class AsyncSession(AsyncIterator[LiveStep]):
     async def close(self) -> None:
         """Ends the session, here and on the server; a second time does nothing."""
         async with self._closing:  # a second one returns when it is done too
-            if self._is_closed:
-                return
             self._is_closed = True
             if self._opening is not None and not self._opening.done():
                 self._opening.cancel()
                 await asyncio.wait([self._opening])
             await self._part()
-            if self._ticket is not None and not self._is_taken:
-                await self._calls.delete(self._ticket)
+            await self._delete()
 
     async def leave(self) -> None:
         """Parts from the session without ending it: `resume` may come back to it for a while."""
         async with self._closing:
-            self._is_closed = True
+            self._is_closed = self._is_kept = True
             await self._part()
 
     async def describe(self) -> SessionInfo:
@@ -243,12 +241,19 @@ class AsyncSession(AsyncIterator[LiveStep]):
         try:
             link, opened = await self._calls.link(self._ticket, self._options)
         except BaseException:
-            self._is_closed = True
-            if is_ours:
-                await self._calls.delete(self._ticket)
+            self._is_closed, self._is_kept = True, not is_ours
+            await self._delete()
             raise
         self._connect(link, opened)
         self._reading = asyncio.create_task(self._read_all(link))
+
+    async def _delete(self) -> None:
+        """Ends the session on the server, once, whoever else is cancelled meanwhile."""
+        if self._ticket is None or self._is_kept:
+            return
+        if self._deleting is None:
+            self._deleting = asyncio.create_task(self._calls.delete(self._ticket))
+        await asyncio.shield(self._deleting)
 
     async def _send(self, message: live_pb2.TalkRequest, speech_s: float = 0.0) -> None:
         """Writes it to the connection that there is, or to the next one."""
@@ -299,7 +304,7 @@ class AsyncSession(AsyncIterator[LiveStep]):
         try:
             while (reason := await self._read(link)) is None:
                 link = await self._come_back()
-            self._is_taken = reason == "replaced"
+            self._is_kept = reason == "replaced"
             over = SessionLost(f"The session has ended: {reason}.")
             self._finish(over, None)
         except TalkError as error:

@@ -49,19 +49,30 @@ class SessionCalls:
             call = self._sessions().CreateSession(
                 request, timeout=self.deadline_s, metadata=self.metadata
             )
-            created: list[Ticket] = []
+            creation = _Creation(options)
+            reading = asyncio.create_task(creation.read(call))
             try:
-                await _read_created(call, options, created)
-                return created[0]
+                return await asyncio.shield(reading)
             except grpc.RpcError as error:
                 delay_s = exchange.delay_before_retry_s(error)
             except asyncio.CancelledError:
-                for ticket in created:  # it had arrived
-                    await self.delete(ticket)
+                await self._give_up(creation, reading)
                 raise
             finally:
                 call.cancel()
             await asyncio.sleep(delay_s)
+
+    async def _give_up(self, creation: "_Creation", reading: "asyncio.Task[Ticket]") -> None:
+        """Nobody wants the session any more; outside of a line it is nearly there, or refused.
+
+        If it were cancelled then, the server might have sent it already, and keep it for a while.
+        """
+        if not creation.is_in_line:
+            await asyncio.wait({reading}, timeout=CLOSE_S)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        if creation.ticket is not None:
+            await self.delete(creation.ticket)
 
     async def describe(self, ticket: Ticket) -> SessionInfo:
         request = session_pb2.GetSessionRequest(session_id=ticket.session_id)
@@ -150,17 +161,28 @@ class SessionCalls:
         return session_pb2_grpc.SessionServiceStub(self.open_channel())
 
 
-async def _read_created(call: Any, options: SessionOptions, created: list[Ticket]) -> None:
-    """Reads to the end: who cancels while the session is on its way gives it up."""
-    try:
-        async for step in call:
-            if step.WhichOneof("step") == "created":
-                created.append(Ticket(step.created.session.id, step.created.token))
-            elif options.on_place is not None:
-                options.on_place(wire.place_of(step.place))
-    except asyncio.CancelledError:
-        if is_being_cancelled():
-            raise
-        raise ConnectionLost("The client was closed before the session was open.") from None
-    if not created:
-        raise ServerError("The server ended the call without a session: see its log.")
+class _Creation:
+    """A session on its way."""
+
+    def __init__(self, options: SessionOptions) -> None:
+        self.ticket: Ticket | None = None
+        self.is_in_line = False
+        self._options = options
+
+    async def read(self, call: Any) -> Ticket:
+        """Reads to the end: who cancels before the session is there gives it up."""
+        try:
+            async for step in call:
+                if step.WhichOneof("step") == "created":
+                    self.ticket = Ticket(step.created.session.id, step.created.token)
+                    continue
+                self.is_in_line = True
+                if self._options.on_place is not None:
+                    self._options.on_place(wire.place_of(step.place))
+        except asyncio.CancelledError:
+            if is_being_cancelled():
+                raise
+            raise ConnectionLost("The client was closed before the session was open.") from None
+        if self.ticket is None:
+            raise ServerError("The server ended the call without a session: see its log.")
+        return self.ticket

@@ -574,12 +574,14 @@ async def test_a_server_that_never_gets_ready_is_given_up(
 
 
 async def test_a_server_that_breaks_off_at_the_end_of_the_wait_is_given_up(
-    client: Opened, server: FakeTalkServer
+    client: Opened, server: FakeTalkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # the end of any wait: no time is left for another try
+    monkeypatch.setattr("talkingmachines._exchange._READY_POLL_S", 60.0)
     server.script(Fail(grpc.StatusCode.UNAVAILABLE, message="The connection was reset."))
 
     with pytest.raises(tm.Unavailable, match="connection was reset"):
-        await client.wait_ready(timeout_s=0.2)
+        await client.wait_ready(timeout_s=30.0)
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED])

@@ -468,6 +468,17 @@ async def test_closing_the_client_gives_up_what_is_being_opened(
     assert await asyncio.to_thread(server.wait_empty)
 
 
+@pytest.mark.parametrize("rpc", ["CreateSession", "Talk"])
+async def test_who_stops_opening_a_session_leaves_none(server: MockServer, rpc: str) -> None:
+    for count in range(1, 6):
+        async with tm.AsyncClient(server.address) as client:
+            opening = asyncio.ensure_future(client.session().open())
+            assert await asyncio.to_thread(server.wait_for, rpc, count)
+            opening.cancel()
+            await asyncio.wait([opening])
+        assert server.sessions == []
+
+
 async def test_a_full_server_is_tried_again_where_that_is_wanted(
     new_client: Callable[..., Any], server: MockServer
 ) -> None:

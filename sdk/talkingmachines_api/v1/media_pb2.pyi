@@ -141,7 +141,7 @@ class Stamp(_message.Message):
     left_seconds: _builtins.float
     """Seconds until somebody waits for the chunk, counted where it is sent; unset: nobody will."""
     light: _builtins.bool
-    """Under overload: to be made with one denoising step."""
+    """Under overload: to be made with fewer denoising steps."""
     def __init__(
         self,
         *,
