@@ -21,9 +21,9 @@ FAILURES = (
     PlaywrightError,
 )  # fmt: skip
 BENCHMARKS = (
-    "stages", "denoise", "hops", "graph", "capacity", "sessions", "quality", "footage", "music",
-    "install", "contact", "live_latency", "live_av", "live_barge_in", "live_page", "live_two",
-    "viewers", "load", "live_soak", "ablations",
+    "stages", "denoise", "hops", "graph", "capacity", "sessions", "quality", "speed", "footage",
+    "music", "install", "contact", "live_latency", "live_av", "live_barge_in", "live_page",
+    "live_two", "viewers", "load", "live_soak", "ablations",
 )  # fmt: skip
 USUAL = BENCHMARKS[:-1]
 """Without the ablations, which need the run of a training, and most of an hour."""

@@ -15,7 +15,6 @@ from bench.quality_cast import Avatar, load_avatars, load_readers
 from bench.quality_rollouts import BRIEF, SEED, USUAL, Plan, measure_rollouts
 from bench.quality_sentences import TRAINED, UNHEARD, judged, sentences, watch
 from bench.quality_sheet import Picture, draw_sheet, save_sheet
-from bench.quality_speed import measure_speed
 from bench.results import Values, bars, table
 from training.data.motions import CHUNK_FRAMES, session_controls
 from training.meters.movement import Movement
@@ -30,7 +29,6 @@ def measure(options: Options) -> Values:
     torch.set_num_threads(1)
     pipeline, readers = Pipeline.load(), load_readers()
     avatars = load_avatars(pipeline)
-    speed = measure_speed(pipeline, options.repetitions(100, 6))
     seen = watch(pipeline, readers, avatars, sentences(options))
     plan = BRIEF if options.brief else USUAL
     rollouts, last = measure_rollouts(pipeline, readers, avatars, plan)
@@ -38,7 +36,6 @@ def measure(options: Options) -> Values:
     save_sheet(draw_sheet(seen.rows, later), options.sheet)
     say(f"quality: {options.sheet}")
     return judged(seen) | {
-        "speed": speed,
         "rollouts": rollouts,
         "minute_s": plan.minute_s,
         "sheet": os.path.relpath(options.sheet, options.folder),
@@ -77,20 +74,18 @@ def report(values: Values) -> str:
             looks_table(values),
             "### Hours\n",
             drift_table(values),
-            speed_table(values["speed"]),
             f"![Every avatar, generated above and drawn below]({values['sheet']})",
         ]
     )
 
 
 def bar_rows(values: Values) -> Iterable[Row]:
-    """Must hold, one to five."""
+    """What must hold of the face."""
     yield from lip_bars(values["lips"])
     yield from movement_bars(values)
     yield from drift_bars(values["rollouts"])
     yield from look_bars(values["look"])
     yield from clean_bars(values)
-    yield from speed_bars(values["speed"])
 
 
 def lip_bars(lips: Values) -> Iterable[Row]:
@@ -151,14 +146,6 @@ def clean_bars(values: Values) -> Iterable[Row]:
     yield at_most("flicker more than real, of 255", look["flicker"] - look["flicker_real"], VISIBLE)
     wobbles = values["following"]["wobble"] / values["following_real"]["wobble"]
     yield at_most("wobble of resting eyes over real", wobbles, 1.5)
-
-
-def speed_bars(speed: Values) -> Iterable[Row]:
-    together = speed["together"]
-    yield at_most("one chunk on one core, ms", together["median"], 150)
-    yield at_most("one chunk on one core, p95, ms", together["p95"], 200)
-    memory = speed["score_rss_mb"] + speed["vae_rss_mb"]
-    yield at_most("both processes, MB", memory, 1000)
 
 
 def lips_table(lips: Values) -> str:
@@ -232,22 +219,6 @@ def drift_table(values: Values) -> str:
             "render, 0 as far from it as the most similar other character; eyes and mouth: "
             "sharpness over that of the first minute.\n",
             table(["", *columns], rows),
-        ]
-    )
-
-
-def speed_table(speed: Values) -> str:
-    rows = [
-        (name, speed[name]["median"], speed[name]["p95"], speed[name]["most"])
-        for name in ("score", "vae", "together")
-    ]
-    return "\n".join(
-        [
-            "Milliseconds of a chunk, each stage in a process of its own on one thread.\n",
-            table(["", "p50", "p95", "most"], rows),
-            f"Resident: score worker {speed['score_rss_mb']:.0f} MB, VAE decoder "
-            f"{speed['vae_rss_mb']:.0f} MB. Score worker: {speed['score_backend']}; VAE decoder: "
-            f"{speed['vae_backend']}.\n",
         ]
     )
 

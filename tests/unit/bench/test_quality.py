@@ -12,7 +12,6 @@ from avatar.timebase import ChunkClock
 from bench.quality import MOVED, bar_rows, report
 from bench.quality_rollouts import BRIEF, USUAL, endless_chunks, minute_of_speech
 from bench.quality_sheet import FACE, SCALE, draw_sheet, telling_frames, telling_row
-from bench.stats import spread
 from training.meters.control_reader import CONTROLS
 from training.meters.lip_sync import LipSync
 from training.meters.movement import Following
@@ -46,11 +45,6 @@ def values(**changed: Any) -> dict[str, Any]:
         "lips": dict(GOOD_LIPS), "look": dict(GOOD_LOOK), "drift": dict(GOOD_DRIFT),
         "ratio": ratio, "reader": {"head_spread": 1.0, "gaze_spread": 1.0},
         "following": {"blink": 1.0, "head": 1.0, "gaze": 1.0, "wobble": 0.15},
-        "speed": {
-            "score": spread([0.1], 1000), "vae": spread([0.05], 1000),
-            "together": spread([0.15], 1000), "score_rss_mb": 600.0, "vae_rss_mb": 400.0,
-            "score_backend": "backend=openvino because", "vae_backend": "backend=torch because",
-        },
     }  # fmt: skip
     for key, value in changed.items():
         group, _, figure = key.partition("__")
@@ -63,7 +57,7 @@ def values(**changed: Any) -> dict[str, Any]:
     return {
         "lips": dict.fromkeys(("hibari", "piper", "flite", "trained", "real"), told["lips"]),
         "following": told["following"], "following_real": told["following"] | {"wobble": 0.1},
-        "looks": {"mira": told["look"]}, "look": told["look"], "speed": told["speed"],
+        "looks": {"mira": told["look"]}, "look": told["look"],
         "rollouts": {"mira": rollout, "endless": rollout}, "minute_s": 60.0, "sheet": "a.jpg",
     }  # fmt: skip
 
@@ -108,8 +102,6 @@ def test_everything_at_its_bar_holds() -> None:
         ({"drift__identity_last": 0.98}, "identity"),
         ({"drift__opening_last": 0.84}, "opening differs"),
         ({"drift__mouth": 0.94}, "sharpness of the mouth"),
-        ({"speed__together": spread([0.21], 1000)}, "one chunk"),
-        ({"speed__score_rss_mb": 601.0}, "both processes"),
     ],
 )
 def test_each_bar_can_be_missed(changed: dict[str, Any], part: str) -> None:
