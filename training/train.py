@@ -157,7 +157,7 @@ def latents(recipe: TinyRecipe, run: Path) -> None:
     encode_clips(
         read_clips(run / "clips"),
         trained_vae(run),
-        trained_encoder(run),
+        trained_encoder(run, "audio_rest"),  # what is heard when it serves
         run / "latents.safetensors",
     )
 
@@ -213,11 +213,11 @@ def self_forcing(recipe: TinyRecipe, run: Path) -> None:
 def student(recipe: TinyRecipe, run: Path) -> None:
     from avatar.sampling.policy import NATIVE_2_STEP
     from training.export import face_masks
-    from training.tasks.distill import DistillTask
+    from training.tasks.distill import STUDENT, DistillTask
 
     stored, reader = stored_latents(run)
     taught, causal = (trained_dit(run, name) for name in ("teacher", "self_forcing"))
-    task = DistillTask(stored, reader, taught, causal, NATIVE_2_STEP, face_masks())
+    task = DistillTask(stored, reader, taught, causal, NATIVE_2_STEP, face_masks(), weights=STUDENT)
     train(task, recipe.student, run, "student", dict)
 
 

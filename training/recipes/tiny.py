@@ -50,7 +50,7 @@ class TinyRecipe:
     )
     student: Schedule = field(
         default_factory=lambda: Schedule(
-            steps=3000, learning_rate=1e-4, betas=(0.9, 0.97), ema_decay=0.99
+            steps=600, learning_rate=2e-4, betas=(0.9, 0.97), ema_decay=0.99
         )
     )
     decoder: Schedule = field(

@@ -48,6 +48,9 @@ class Distillation:
 
 SELF_FORCING = Distillation(dmd=0.0, regression=0.25, generated=1.0, steady=1.0)
 """Without a teacher: towards the clips alone."""
+STUDENT = Distillation(critic_steps=2, generated=0.5, steady=1.0, sync=6.0)
+"""The default avatar's. Its critic begins as the teacher, and two steps keep up with a student that
+moves little; lips, which the teacher does not know better than the clips do, count three times."""
 
 
 class DistillTask:
