@@ -50,5 +50,6 @@ async def test_an_avatar_without_a_preview_has_none_and_is_not_damaged(tmp_path:
     async with fake_graph(avatars=tmp_path) as graph:
         (ada,) = (each for each in (await graph.http.get("/v1/avatars")).json()
                   if each["id"] == "ada")  # fmt: skip
-        assert (await graph.http.get(ada["preview"])).status_code == 404
+        assert "preview" not in ada
+        assert (await graph.http.get("/v1/avatars/ada/preview.mp4")).status_code == 404
         assert (await graph.http.get(ada["portrait"])).status_code == 200
