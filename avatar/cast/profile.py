@@ -28,6 +28,7 @@ from avatar.models.weights import (
     CONVERT_FIX,
     GIT_FIX,
     MANIFEST,
+    building_site,
     check_file,
     config_of,
     describes,
@@ -187,7 +188,7 @@ def load_dit(profile: Profile, running: Running = CPU_RUNNING, device: torch.dev
     """
     path = weight_file(profile, profile.dit)
     config = config_of(DiTConfig, read_header(path))
-    with torch.device("meta"):
+    with building_site(path):
         model = DiT(config)
     picture = Picture(profile.height, profile.width)
     score_plan(model, profile.policy, picture, running, device).check()

@@ -20,6 +20,7 @@ Config = TypeVar("Config")
 Model = TypeVar("Model", bound=nn.Module)
 
 MANIFEST = "manifest.json"
+SMALL_BYTES = 1 << 30
 
 
 def sha256_of(path: Path) -> str:
@@ -140,13 +141,21 @@ def config_of(kind: type[Config], header: Header) -> Config:
         raise CorruptFile(f"{header.path}: {where}: {first['msg']}") from error
 
 
+def building_site(path: Path) -> torch.device:
+    """Where to build the model that `place_into` fills: without memory, unless it is small.
+
+    What torch imports for tensors without memory takes 80 MB by itself.
+    """
+    return torch.device("meta" if path.stat().st_size > SMALL_BYTES else "cpu")
+
+
 def place_into(
     model: Model,
     path: Path,
     device: torch.device,
     numbers: Callable[[str], torch.dtype],
 ) -> Model:
-    """Fill a model that was built on the meta device, tensor by tensor, right on its own device.
+    """Fill a model from `building_site`, tensor by tensor, right on its own device.
 
     `numbers` says for each tensor's name in which numbers it is kept there. On a GPU no more
     than one is in the CPU's memory at a time.
@@ -154,17 +163,27 @@ def place_into(
     Raises:
         CorruptFile: A tensor is missing, unexpected, or of another shape.
     """
-    own, placed = model.state_dict(), {}
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     with safe_open(path, "pt") as file:
-        check_names(own, dict.fromkeys(file.keys()), path)
-        for name, wanted in own.items():
+        check_names(shapes, dict.fromkeys(file.keys()), path)
+        for name, wanted in shapes.items():
             tensor = file.get_tensor(name)
-            if tensor.shape != wanted.shape:
-                raise CorruptFile(_odd_shape(path, name, tensor.shape, wanted.shape))
-            placed[name] = tensor.to(device, numbers(name), copy=True)  # no view of the mapped file
-    model.load_state_dict(placed, assign=True)
+            if tensor.shape != wanted:
+                raise CorruptFile(_odd_shape(path, name, tensor.shape, wanted))
+            # a copy: no view of the mapped file
+            _put(model, name, tensor.to(device, numbers(name), copy=True))
     # what is no weight was made here, with real numbers
     return model.to(device).eval().requires_grad_(False)
+
+
+def _put(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """In the place of the one that is there, which goes at once."""
+    owner, _, own = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if own in module._parameters:
+        module.register_parameter(own, nn.Parameter(tensor, requires_grad=False))
+    else:
+        module.register_buffer(own, tensor)
 
 
 def check_names(own: Mapping[str, object], given: Mapping[str, object], path: Path) -> None:
