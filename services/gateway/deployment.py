@@ -58,7 +58,8 @@ class Gateway:
         )
         self.talker = Talker(self.coordinator, config)
         accounts = Accounts(wiring.bus)
-        self.guard = Guard(keyring_for(config.host, environment.key_file), accounts)
+        keyring = keyring_for(config.host, environment.key_file, config.stage_host)
+        self.guard = Guard(keyring, accounts)
         self.calls = Calls(
             self.coordinator,
             accounts,
