@@ -339,7 +339,7 @@ class Calls:
             if opened.cancelled():
                 return
             opened.set_result(call)
-            log.info("call_opened")
+            log.info("call_opened", key=call.key)
             if self._is_closed:
                 call.end("shutdown")
             await call.live.run()
@@ -350,7 +350,7 @@ class Calls:
             self._ended[call.id] = _remembered(call)
             if len(self._ended) > MAX_REMEMBERED:
                 self._ended.popitem(last=False)
-            log.info("call_ended", reason=call.live.ended)
+            log.info("call_ended", key=call.key, reason=call.live.ended)
 
     def _audience(self) -> Audience:
         feed = Feed(self._executor, self._clock, self._config.clock.fps)
