@@ -307,7 +307,7 @@ class Calls:
                 self._sessions.session(avatar, True, tell, answers) as session,
                 self._accounts.metered(caller) as left_s,
             ):
-                config = _with_time(self._config, left_s)
+                config = _with_time(self._config, left_s())
                 live = self._make_live(session, config, self._clock)
                 call = Call(
                     live,
@@ -317,6 +317,7 @@ class Calls:
                     self._clock,
                     self._audience(),
                     caller.key,
+                    left_s,
                 )
                 with bound(session=call.id):
                     await self._live(call, opened)
