@@ -217,7 +217,8 @@ def _preview_of(avatar: str, config: AppConfig) -> dict[str, str]:
 class HttpServer:
     """uvicorn on sockets of ours, inside an event loop that is not its own."""
 
-    def __init__(self, app: FastAPI, *listeners: socket.socket) -> None:
+    def __init__(self, app: FastAPI, *listeners: socket.socket, most_in_line: int = 0) -> None:
+        """Each of `most_in_line` callers may hold a connection besides those of everybody else."""
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
@@ -227,7 +228,7 @@ class HttpServer:
                 server_header=False,
                 headers=SECURITY_HEADERS,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=MAX_CONNECTIONS,
+                limit_concurrency=MAX_CONNECTIONS + most_in_line,
                 ws="none",
             )
         )
