@@ -1,7 +1,7 @@
 """What do callers get who speak and interrupt, many at once?
 
-`python -m bench.load --callers 8 --url https://avatars.example.org --key KEY` asks a server that
-runs; without --url one of its own is started on this machine.
+`python -m bench.load --callers 8 --url https://avatars.example.org --key-file FILE` asks a server
+that runs; without --url one of its own is started on this machine.
 """
 
 import argparse
@@ -174,7 +174,8 @@ def _listed(reasons: dict[str, int]) -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("--url", default="", help="of a server that runs; default: start one")
-    parser.add_argument("--key", default="", help="for a server that asks for one")
+    # no option for the key itself: others on this machine can read command lines
+    parser.add_argument("--key-file", type=Path, help="holds the key that the server asks for")
     parser.add_argument("--avatar", default="", help="whom to call (default: the server's choice)")
     parser.add_argument("--callers", type=_count, default=2, metavar="N")
     parser.add_argument("--ramp", type=_duration, default=5.0, metavar="S",
@@ -187,8 +188,9 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     with ExitStack() as stack:
         try:
+            key = given.key_file.read_text().strip() if given.key_file else ""
             url = given.url or stack.enter_context(Server()).url
-            script = script_of(given.interrupts, given.avatar, given.key)
+            script = script_of(given.interrupts, given.avatar, key)
             values = asyncio.run(
                 load(url, script, callers=given.callers, ramp_s=given.ramp, seconds=given.seconds)
             )

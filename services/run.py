@@ -78,7 +78,8 @@ def run(path: Path) -> int:
     _let_go_of_the_terminal()
     deployed, config = read_config(path)
     environment = Environment.read()
-    keyring_for(config.host, environment.key_file)  # refused here, where somebody reads it
+    # refused here, where somebody reads it
+    keyring_for(config.host, environment.key_file, config.stage_host)
     check_machine(config)
     _interrupt_on_signals()
     with run_folder() as folder:

@@ -23,7 +23,9 @@ async def main(folder: Path) -> None:
             tasks.create_task(introduce(client, avatar, folder))
 
 
+videos = Path(sys.argv[1])
+videos.mkdir(parents=True, exist_ok=True)
 try:
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(videos))
 except KeyboardInterrupt:
     sys.exit(130)

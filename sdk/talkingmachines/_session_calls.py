@@ -1,6 +1,7 @@
 """The calls that open, describe and end sessions."""
 
 import asyncio
+import itertools
 import time
 import uuid
 from collections.abc import Callable
@@ -142,8 +143,8 @@ class SessionCalls:
             TalkError: The session is gone.
         """
         give_up_at = time.monotonic() + grace_s
-        for number in range(1_000_000):
-            await asyncio.sleep(_DELAYS_S[min(number, len(_DELAYS_S) - 1)])
+        for delay_s in itertools.chain(_DELAYS_S, itertools.repeat(_DELAYS_S[-1])):
+            await asyncio.sleep(delay_s)
             try:
                 return await self.link(ticket, options)
             except Unavailable as error:

@@ -73,25 +73,31 @@ class Accounts:
             log.info("session_ends", key=caller.key)
 
     @asynccontextmanager
-    async def metered(self, caller: Caller) -> AsyncIterator[float]:
-        """Time that a slot is held; gives the seconds left of the key's day, or infinity.
+    async def metered(self, caller: Caller) -> AsyncIterator[Callable[[], float]]:
+        """Time that a slot is held; gives what tells how much is left of the key's day, in seconds.
+
+        All sessions of a key use it up together: each looks what the others have written down.
 
         Raises:
             QuotaExceeded: None are left.
         """
         if not caller.key:
-            yield math.inf
+            yield lambda: math.inf
             return
-        left_s = await self._check_time(caller)
-        ticket, began, quota = uuid.uuid4().hex, self._clock(), self._day_of(caller)
+        began = self._clock()
+        until = began + await self._check_time(caller)
+        ticket, quota = uuid.uuid4().hex, self._day_of(caller)
 
         async def write_down() -> None:
+            nonlocal until
+            now = self._clock()
             # a session that goes on past midnight counts for the day on which it began
-            await self._bus.spend(quota, ticket, self._clock() - began, ttl_s=2 * DAY_S)
+            spent_s = await self._bus.spend(quota, ticket, now - began, ttl_s=2 * DAY_S)
+            until = now + _left_s(caller, spent_s)
 
         writing = asyncio.create_task(self._again_and_again(write_down))
         try:
-            yield left_s
+            yield lambda: until - self._clock()
         finally:
             await _over(writing, write_down)
 
@@ -99,7 +105,7 @@ class Accounts:
         if not caller.minutes_a_day:
             return math.inf
         spent_s = await self._bus.spend(self._day_of(caller), "", 0.0, ttl_s=2 * DAY_S)
-        left_s = 60.0 * caller.minutes_a_day - spent_s
+        left_s = _left_s(caller, spent_s)
         if left_s <= 0:
             raise QuotaExceeded(
                 f"key {caller.key!r} has used up its {caller.minutes_a_day:g} minutes of today; "
@@ -130,6 +136,10 @@ class Accounts:
                 await do()
             except (AvatarError, OSError) as error:  # the next word makes up for it
                 log.warning("account_not_written", error=str(error))
+
+
+def _left_s(caller: Caller, spent_s: float) -> float:
+    return 60.0 * caller.minutes_a_day - spent_s if caller.minutes_a_day else math.inf
 
 
 async def _over(task: "asyncio.Task[None]", last: Callable[[], Awaitable[None]]) -> None:

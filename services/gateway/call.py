@@ -89,8 +89,11 @@ class Call:
         clock: Callable[[], float],
         audience: Audience,
         key: str = "",
+        left_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        """`let_go` closes a connection in its own time; `key` names on whose account it is."""
+        """`let_go` closes a connection in its own time; `key` names on whose account it is, which
+        has time for it for `left_s`.
+        """
         self.live = live
         self.token = token
         self.was_connected = False
@@ -99,6 +102,7 @@ class Call:
         self._limits = limits
         self._let_go = let_go
         self._clock = clock
+        self._left_s = left_s
         self._peer: CallPeer | None = None
         self._pending: CallPeer | None = None
         now = clock()
@@ -346,7 +350,8 @@ class Call:
             self._active_at = now
         if self._peer is None and now - self._alone_since > limits.grace_s:
             self.end("no_connection")
-        self._count_down("time_limit", self._opened_at + limits.session_s - now)
+        left_s = min(self._opened_at + limits.session_s - now, self._left_s())
+        self._count_down("time_limit", left_s)
         self._count_down("idle", self._active_at + limits.idle_s - now)
 
     def _count_down(self, reason: str, left_s: float) -> None:

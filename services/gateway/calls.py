@@ -307,7 +307,7 @@ class Calls:
                 self._sessions.session(avatar, True, tell, answers) as session,
                 self._accounts.metered(caller) as left_s,
             ):
-                config = _with_time(self._config, left_s)
+                config = _with_time(self._config, left_s())
                 live = self._make_live(session, config, self._clock)
                 call = Call(
                     live,
@@ -317,6 +317,7 @@ class Calls:
                     self._clock,
                     self._audience(),
                     caller.key,
+                    left_s,
                 )
                 with bound(session=call.id):
                     await self._live(call, opened)
@@ -339,7 +340,7 @@ class Calls:
             if opened.cancelled():
                 return
             opened.set_result(call)
-            log.info("call_opened")
+            log.info("call_opened", key=call.key)
             if self._is_closed:
                 call.end("shutdown")
             await call.live.run()
@@ -350,7 +351,7 @@ class Calls:
             self._ended[call.id] = _remembered(call)
             if len(self._ended) > MAX_REMEMBERED:
                 self._ended.popitem(last=False)
-            log.info("call_ended", reason=call.live.ended)
+            log.info("call_ended", key=call.key, reason=call.live.ended)
 
     def _audience(self) -> Audience:
         feed = Feed(self._executor, self._clock, self._config.clock.fps)

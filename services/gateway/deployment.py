@@ -58,7 +58,8 @@ class Gateway:
         )
         self.talker = Talker(self.coordinator, config)
         accounts = Accounts(wiring.bus)
-        self.guard = Guard(keyring_for(config.host, environment.key_file), accounts)
+        keyring = keyring_for(config.host, environment.key_file, config.stage_host)
+        self.guard = Guard(keyring, accounts)
         self.calls = Calls(
             self.coordinator,
             accounts,
@@ -88,7 +89,8 @@ class Gateway:
         add_call_routes(app, self.calls, config, guard, self._once, self._forwarder, servers)
         add_avatar_routes(app, self.workshop, config, guard, self._forwarder)
         private = listen_private(config.stage_host)
-        self._http = HttpServer(app, listen_shared(config.host, config.port), private)
+        public, in_line = listen_shared(config.host, config.port), config.limits.line_length
+        self._http = HttpServer(app, public, private, most_in_line=in_line)
         self._http.start()
         self.grpc_port, private_rpc = await self._rpc.start(
             config.host, config.grpc_port, config.stage_host

@@ -7,7 +7,7 @@ from pathlib import Path
 from avatar.errors import InvalidInput
 from services.gateway.accounts import Accounts
 from services.gateway.keyring import ANYBODY, TOKEN_S, Caller, Keyring, bearer, check_operator
-from services.gateway.reach import Reach
+from services.gateway.reach import LOOPBACK, Reach
 
 
 class Guard:
@@ -63,17 +63,21 @@ class Guard:
             yield
 
 
-def keyring_for(host: str, key_file: str) -> Keyring | None:
+def keyring_for(host: str, key_file: str, stage_host: str = LOOPBACK) -> Keyring | None:
     """The keys that a server on `host` asks for; None where it needs none.
+
+    Other gateways reach the same services at `stage_host`, and so does who else reaches that.
 
     Raises:
         InvalidInput: Other machines reach it and there is no file of keys, or no good one.
     """
     if key_file:
         return Keyring(Path(key_file))
-    if Reach(host).is_local:
-        return None
-    raise InvalidInput(
-        f"BIND_HOST={host} lets other machines in, and nobody is asked for a key: make one with "
-        "`python -m services.keys add NAME --file keys.toml` and set API_KEYS_FILE=$PWD/keys.toml"
-    )
+    for setting, at in (("BIND_HOST", host), ("STAGE_HOST", stage_host)):
+        if not Reach(at).is_local:
+            raise InvalidInput(
+                f"{setting}={at} lets other machines in, and nobody is asked for a key: make one "
+                "with `.venv/bin/python -m services.keys add NAME --file keys.toml` and set "
+                "API_KEYS_FILE=$PWD/keys.toml"
+            )
+    return None

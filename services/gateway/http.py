@@ -33,6 +33,7 @@ from avatar.telemetry.logging import get_logger
 from services.gateway import openapi
 from services.gateway.guard import Guard
 from services.gateway.outward import outward
+from services.gateway.reach import LOOPBACK, Reach
 from services.gateway.talker import (
     ChunkReady,
     Emit,
@@ -77,9 +78,6 @@ class SayBody(BaseModel):
     avatar: str = ""
 
 
-LOOPBACK = ("127.0.0.1",)
-
-
 def make_app(
     talker: Talker,
     config: AppConfig,
@@ -91,9 +89,10 @@ def make_app(
     app = FastAPI(title="TalkingMachines", docs_url=None, redoc_url=None)
     app.add_exception_handler(AvatarError, _problem_of_error)
     app.add_exception_handler(HTTPException, _problem_of_http)
+    app.add_exception_handler(Exception, _problem_of_fault)
     openapi.describe(app, avatar.__version__)
-    if config.host in LOOPBACK:  # a page elsewhere must not reach it through a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "localhost"])
+    if Reach(config.host).is_local:  # a page elsewhere must not reach it through a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_own_names(config))
 
     @app.get("/healthz", **openapi.HEALTHZ)
     async def healthz() -> dict[str, str]:
@@ -172,6 +171,12 @@ def make_app(
     return app
 
 
+def _own_names(config: AppConfig) -> list[str]:
+    """What a server for its own machine is called there, and by other gateways."""
+    given = (config.host, config.stage_host)
+    return [LOOPBACK, "localhost", "[::1]", *(f"[{it}]" if ":" in it else it for it in given)]
+
+
 def describe_avatar(character: Character, config: AppConfig) -> dict[str, str]:
     return {
         "id": character.id,
@@ -212,7 +217,8 @@ def _preview_of(avatar: str, config: AppConfig) -> dict[str, str]:
 class HttpServer:
     """uvicorn on sockets of ours, inside an event loop that is not its own."""
 
-    def __init__(self, app: FastAPI, *listeners: socket.socket) -> None:
+    def __init__(self, app: FastAPI, *listeners: socket.socket, most_in_line: int = 0) -> None:
+        """Each of `most_in_line` callers may hold a connection besides those of everybody else."""
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
@@ -222,7 +228,7 @@ class HttpServer:
                 server_header=False,
                 headers=SECURITY_HEADERS,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=MAX_CONNECTIONS,
+                limit_concurrency=MAX_CONNECTIONS + most_in_line,
                 ws="none",
             )
         )
@@ -288,6 +294,13 @@ async def _problem_of_http(request: Request, error: Exception) -> Response:
     response = problem(error.status_code, "HTTP_ERROR", str(error.detail))
     response.headers.update(error.headers or {})
     return response
+
+
+async def _problem_of_fault(request: Request, error: Exception) -> Response:
+    """The border: callers get a reason, the log the traceback."""
+    log.exception("request_failed")
+    fault = AvatarError("the server failed on this request; its log says why")
+    return problem(fault.http_status, fault.reason, str(fault))
 
 
 async def _video(request: Request, talk: Callable[[Emit], Awaitable[None]]) -> Response:

@@ -75,8 +75,9 @@ def add_avatar_routes(
 
     @app.delete("/v1/avatars/{name}", **openapi.DELETE_AVATAR)
     async def delete(request: Request, name: str) -> Response:
-        guard.operator(request.headers)
+        operator = guard.operator(request.headers)
         await workshop.delete(name)
+        log.info("avatar_removal_asked", avatar=name, key=operator.key)
         return Response(status_code=204)
 
     @app.get("/v1/operations", **openapi.LIST_OPERATIONS)

@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from avatar.errors import AvatarError
+from avatar.errors import AvatarError, Busy
 from services.gateway.admission import Place
 from services.gateway.call import Call
 from services.gateway.line import Open, Opening
@@ -67,7 +67,9 @@ class _Line(StreamingResponse):
             call, token = self._opening.call()
         except AvatarError as failed:
             error = outward(failed)
-            about = {"code": error.reason.lower(), "message": str(error)}
+            about: dict[str, object] = {"code": error.reason.lower(), "message": str(error)}
+            if isinstance(error, Busy):
+                about |= {"retry_after_s": error.retry_after_s, "position": error.position}
             yield _event("error", {"error": about})
             return
         yield _event("session.created", {"session": self._describe(call, token)})

@@ -46,6 +46,14 @@ class _Opening:
         return self.task.result()[0] if is_open else None
 
 
+@dataclass(frozen=True)
+class _Past:
+    """One session that took place: why it is over."""
+
+    asked: str
+    ended: str
+
+
 class Once:
     """Knows of each key which gateway opens its session; this one's are here."""
 
@@ -54,7 +62,7 @@ class Once:
         self._bus = bus
         self.worker = worker
         self._renew = renew
-        self._openings: dict[str, _Opening] = {}
+        self._known: dict[str, _Opening | _Past] = {}
 
     async def owner(self, name: str) -> WorkerId:
         """The gateway to ask about a name; this one, where nobody knows the name yet."""
@@ -80,21 +88,19 @@ class Once:
             NotFound: The session has ended since.
             AvatarError: It was not opened; the next one who asks tries anew.
         """
-        opening = self._openings.get(name)
-        if opening is not None and opening.asked != asked:
+        self._let_go()
+        known = self._known.get(name)
+        if known is not None and known.asked != asked:
             raise KeyReused("this idempotency key came with another request; send a new key")
-        if opening is not None and (known := opening.call) is not None:
-            if not known.is_over:
-                return known, self._renew(known)
-            if known.was_connected:
-                raise NotFound(
-                    f"the session of this key has ended: {known.live.ended}; "
-                    "send a new key to open another"
-                )
-            opening = None  # it ended because nobody heard of it
-        if opening is None:
-            opening = self._begin(name, asked, open_call, tell)
-        return await self._join(opening, tell)
+        if isinstance(known, _Past):
+            raise NotFound(
+                f"the session of this key has ended: {known.ended}; send a new key to open another"
+            )
+        if known is None:
+            known = self._begin(name, asked, open_call, tell)
+        elif (call := known.call) is not None:
+            return call, self._renew(call)
+        return await self._join(known, tell)
 
     def _begin(self, name: str, asked: str, open_call: Open, tell: Tell | None) -> _Opening:
         opening = _Opening(asked)
@@ -104,13 +110,12 @@ class Once:
 
         def settled(task: "asyncio.Task[tuple[Call, str]]") -> None:
             failed = task.cancelled() or task.exception() is not None
-            if failed and self._openings.get(name) is opening:
-                del self._openings[name]
+            if failed and self._known.get(name) is opening:
+                del self._known[name]
 
-        self._openings[name] = opening
+        self._known[name] = opening
         opening.task = asyncio.create_task(run())
         opening.task.add_done_callback(settled)
-        self._drop_oldest()
         return opening
 
     async def _join(self, opening: _Opening, tell: Tell | None) -> tuple[Call, str]:
@@ -123,7 +128,7 @@ class Once:
             return call, token if is_first else self._renew(call)
         except asyncio.CancelledError:
             if opening.num_asking == 1 and not opening.task.done():
-                self._openings = {n: each for n, each in self._openings.items() if each != opening}
+                self._known = {n: each for n, each in self._known.items() if each is not opening}
                 opening.task.cancel()  # nobody else asks: the place in line is given up
             raise
         finally:
@@ -131,10 +136,18 @@ class Once:
             if tell is not None:
                 opening.tells.remove(tell)
 
-    def _drop_oldest(self) -> None:
-        for name, opening in list(self._openings.items())[:-MAX_KEPT]:
-            if opening.task.done():
-                del self._openings[name]
+    def _let_go(self) -> None:
+        """Of calls that are over their end is kept, and not the call; of the oldest nothing."""
+        for name, known in list(self._known.items()):
+            call = known.call if isinstance(known, _Opening) else None
+            if call is not None and call.is_over:
+                if call.was_connected:
+                    self._known[name] = _Past(known.asked, call.live.ended)
+                else:  # it ended because nobody heard of it
+                    del self._known[name]
+        for name, known in list(self._known.items())[:-MAX_KEPT]:
+            if isinstance(known, _Past) or known.task.done():
+                del self._known[name]
 
 
 def name_of(caller: Caller, key: str) -> str:

@@ -13,11 +13,15 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped]  # has no types
 import pytest
+from fastapi.responses import StreamingResponse
 from pydantic import SecretStr
 
-from avatar.errors import DeadlineExceeded
+from avatar.errors import Busy, DeadlineExceeded
 from bench.receiver import Booking
 from bench.receiver_mic import Mic
+from services.gateway.admission import Place, Tell
+from services.gateway.call import Call
+from services.gateway.http_line import in_line
 from services.settings import IceServer, Limits
 from tests.fakes.caller import Caller
 from tests.fakes.calls import CallDesk, call_desk, served_desk
@@ -212,6 +216,18 @@ async def test_who_asks_to_wait_where_too_many_do_is_told_so_by_status() -> None
         full = await desk.http.post("/v1/sessions", headers=headers)
         assert reason_of(full) == (503, "NO_FREE_SLOT")
         assert full.json()["position"] == 4
+
+
+async def test_who_waited_in_vain_is_told_when_to_come_back() -> None:
+    async def open_call(tell: Tell) -> tuple[Call, str]:
+        await tell(Place(3, 3, 30.0))
+        raise Busy("no slot became free within 120 s", 7.0, 3)
+
+    answer = await in_line(open_call, lambda call, token: {})
+    assert isinstance(answer, StreamingResponse)
+    *_, last = [str(piece) async for piece in answer.body_iterator]
+    told = json.loads(last.partition("data: ")[2])["error"]
+    assert (told["code"], told["retry_after_s"], told["position"]) == ("no_free_slot", 7.0, 3)
 
 
 async def test_who_waits_is_told_that_the_server_stops() -> None:

@@ -1,10 +1,18 @@
 """The page and HTTP API of a running gateway: health, readiness, videos, what browsers may do."""
 
 import asyncio
+from collections.abc import Callable
+from typing import cast
 
+import httpx
 import pytest
 
-from services.gateway.http import WEB
+from avatar.bus.memory import MemoryBus
+from services.gateway.accounts import Accounts
+from services.gateway.guard import Guard
+from services.gateway.http import WEB, make_app
+from services.gateway.talker import Talker
+from services.settings import AppConfig, Environment
 from tests.fakes.engines import GatedPainter
 from tests.fakes.graph import Parts, fake_graph, pictures_of, spoken_question, until
 
@@ -123,3 +131,31 @@ async def test_a_name_that_somebody_else_gave_this_machine_is_refused() -> None:
         evil = await graph.http.get("/v1/avatars", headers={"host": "evil.example:8000"})
         local = await graph.http.get("/v1/avatars", headers={"host": "localhost:8000"})
         assert (evil.status_code, local.status_code) == (400, 200)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])
+async def test_so_is_it_by_whatever_name_of_this_machine_it_is_bound(host: str) -> None:
+    async with app_of(AppConfig(host=host)) as http:
+        own = f"[{host}]" if ":" in host else host
+        for name, status in (("evil.example", 400), (own, 200), ("localhost", 200)):
+            answer = await http.get("/healthz", headers={"host": f"{name}:8000"})
+            assert answer.status_code == status, name
+
+
+async def test_a_fault_of_the_server_is_a_problem_as_well() -> None:
+    def broken() -> list[str]:
+        raise ZeroDivisionError
+
+    async with app_of(AppConfig(), broken) as http:
+        answer = await http.get("/readyz")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.status_code, answer.json()["reason"]) == (500, "INTERNAL")
+        assert "division" not in answer.text
+
+
+def app_of(config: AppConfig, waiting_for: Callable[[], list[str]] = list) -> httpx.AsyncClient:
+    """Asks the application alone, without anything behind it."""
+    guard = Guard(None, Accounts(MemoryBus()))
+    app = make_app(cast(Talker, None), config, Environment(), waiting_for, guard)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")

@@ -1,6 +1,8 @@
 """Idempotency-Key: who asks again after a lost answer gets the session that was opened."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -98,6 +100,25 @@ async def test_a_call_that_took_place_is_not_repeated() -> None:
         await desk.http.delete(booking.path, headers=booking.headers)
         refused = await desk.http.post("/v1/sessions", headers=KEY)
         assert refused.status_code == 404
+        assert "has ended: hung_up" in refused.json()["detail"]
+
+
+async def test_of_a_call_that_is_over_nothing_is_kept_but_its_end() -> None:
+    async with served_desk() as desk:
+        booking = Booking(desk.http, await opened(desk.http))
+        async with Caller().connected(booking.answer) as caller:
+            await until(lambda: caller.num_frames["video"] > 0)
+        kept = weakref.ref(desk.calls.all()[0])
+        await desk.http.delete(booking.path, headers=booking.headers)
+        desk.lives.clear()
+        await opened(desk.http, **{"idempotency-key": "another"})
+
+        def is_gone() -> bool:
+            gc.collect()
+            return kept() is None
+
+        await until(is_gone)
+        refused = await desk.http.post("/v1/sessions", headers=KEY)
         assert "has ended: hung_up" in refused.json()["detail"]
 
 

@@ -23,7 +23,7 @@ from talkingmachines_api.v1 import live_pb2, media_pb2, session_pb2
 from tests.fakes.caller import Caller
 from tests.fakes.calls import block_at
 from tests.fakes.graph import until
-from tests.fakes.rpc import RpcDesk, RpcTalk, error_in, kind_of, rpc_desk
+from tests.fakes.rpc import RpcDesk, RpcTalk, bearer, error_in, kind_of, rpc_desk
 
 pytestmark = pytest.mark.integration
 
@@ -249,6 +249,24 @@ async def test_half_closing_ends_the_talk_and_not_the_session() -> None:
                 assert kinds[-1] == "event.ended"
                 assert rpc.desk.live.peer is None
         assert rpc.desk.sessions.present
+
+
+async def test_what_is_no_message_ends_the_talk_with_a_reason() -> None:
+    async with rpc_desk() as rpc:
+        created = await rpc.create()
+        opening = live_pb2.TalkRequest(open=live_pb2.TalkOpen(session_id=created.session.id))
+        call: Any = rpc.channel.stream_stream(
+            "/talkingmachines_api.v1.TalkService/Talk",
+            request_serializer=bytes,
+            response_deserializer=live_pb2.TalkResponse.FromString,
+        )(metadata=bearer(created.token))
+        talk = RpcTalk(call)
+        await call.write(opening.SerializeToString())
+        await talk.next("opened")
+        await call.write(b"\xff\xff\xff\xff")
+        async with asyncio.timeout(20):
+            assert isinstance(await ended(talk), errors.InvalidInput)
+        assert not rpc.desk.live.ended  # another talk may go on with the session
 
 
 async def test_a_second_talk_takes_the_place_of_the_first() -> None:

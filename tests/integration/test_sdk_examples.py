@@ -71,9 +71,9 @@ def test_all_avatars_though_the_server_is_full_at_first(tmp_path: Path) -> None:
         server.script()  # of ListAvatars
         server.script(full)
         server.script(full)
-        shown = run_example("all_avatars.py", server, tmp_path)
+        shown = run_example("all_avatars.py", server, tmp_path / "new")
 
-    assert sorted(shown.splitlines()) == [f"{tmp_path}/mira.mp4", f"{tmp_path}/otto.mp4"]
+    assert sorted(shown.splitlines()) == [f"{tmp_path}/new/{name}.mp4" for name in ("mira", "otto")]
 
 
 @pytest.fixture

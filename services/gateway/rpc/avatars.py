@@ -26,6 +26,7 @@ log = get_logger(__name__)
 
 MAX_PAGE: Final = 1000
 USUAL_PAGE: Final = 100
+MAX_TOKEN_DIGITS: Final = 9
 STATES: Final = {
     "running": avatar_pb2.OPERATION_STATE_RUNNING,
     "done": avatar_pb2.OPERATION_STATE_DONE,
@@ -51,7 +52,7 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
             size, start = request.page_size or USUAL_PAGE, request.page_token or "0"
             if size > MAX_PAGE:
                 raise InvalidInput(f"page_size is {size}; at most {MAX_PAGE} come at once")
-            if not start.isdecimal():
+            if not start.isdecimal() or len(start) > MAX_TOKEN_DIGITS:
                 raise InvalidInput("page_token is none that was given; leave it empty to begin")
             first = int(start)
             # every file of every own avatar is looked at
@@ -89,8 +90,9 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
         self, request: avatar_pb2.DeleteAvatarRequest, context: Any
     ) -> avatar_pb2.DeleteAvatarResponse:
         async def delete() -> avatar_pb2.DeleteAvatarResponse:
-            self._guard.operator(headers_of(context))
+            operator = self._guard.operator(headers_of(context))
             await self._workshop.delete(request.avatar_id)
+            log.info("avatar_removal_asked", avatar=request.avatar_id, key=operator.key)
             return avatar_pb2.DeleteAvatarResponse()
 
         return await answered(context, delete)

@@ -115,13 +115,16 @@ class _Reader:
 
     async def read(self, requests: Requests) -> None:
         """Until the caller hangs up; what comes after the talk's end is not looked at."""
-        async for request in requests:
-            if self.error is None:
-                try:
-                    self._take(request)
-                except AvatarError as error:
-                    self.error = error
-                    self._call.lost(self._peer)
+        try:
+            async for request in requests:
+                if self.error is None:
+                    try:
+                        self._take(request)
+                    except AvatarError as error:
+                        self.error = error
+                        self._call.lost(self._peer)
+        except AvatarError as error:  # what came is no message of this call
+            self.error = self.error or error
         if self.error is None:
             self._peer.tell({"type": "avatar.ended", "reason": "hung_up"})
         self._call.lost(self._peer)

@@ -100,17 +100,20 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
     async def ListAvatars(  # noqa: N802  the protocol's name
         self, request: talk_pb2.ListAvatarsRequest, context: Any
     ) -> talk_pb2.ListAvatarsResponse:
-        people = await asyncio.to_thread(everyone, self._talker.avatars)
-        return talk_pb2.ListAvatarsResponse(
-            avatars=[
-                talk_pb2.Avatar(
-                    id=character.id,
-                    display_name=character.display_name,
-                    description=character.description,
-                )
-                for character in people
-            ]
-        )
+        async def get() -> talk_pb2.ListAvatarsResponse:
+            people = await asyncio.to_thread(everyone, self._talker.avatars)
+            return talk_pb2.ListAvatarsResponse(
+                avatars=[
+                    talk_pb2.Avatar(
+                        id=character.id,
+                        display_name=character.display_name,
+                        description=character.description,
+                    )
+                    for character in people
+                ]
+            )
+
+        return await answered(context, get)
 
     async def _read(self, requests: Pieces, what: str) -> tuple[str, bytes]:
         """The avatar's name and the file."""

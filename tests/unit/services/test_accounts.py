@@ -74,14 +74,15 @@ async def test_a_session_that_fails_gives_its_place_back(desk: Desk) -> None:
 
 async def test_a_day_has_so_many_minutes(desk: Desk) -> None:
     async with desk.accounts.metered(KIOSK) as left_s:
-        assert left_s == 60.0
+        assert left_s() == 60.0
         await desk.pass_s(25.0)
     async with desk.accounts.metered(KIOSK) as left_s:
-        assert left_s == pytest.approx(35.0)
+        assert left_s() == pytest.approx(35.0)
         await desk.pass_s(20.0)
         # another gateway sees what was written down so far
-        async with Accounts(desk.bus, now=desk.clock).metered(KIOSK) as left_s:
-            assert left_s == pytest.approx(15.0)
+        there = Accounts(desk.bus, now=desk.clock, clock=desk.clock)
+        async with there.metered(KIOSK) as left_s:
+            assert left_s() == pytest.approx(15.0)
         await desk.pass_s(15.0)
     with pytest.raises(QuotaExceeded, match="1 minutes of today") as refused:
         async with desk.accounts.place(KIOSK):
@@ -90,7 +91,17 @@ async def test_a_day_has_so_many_minutes(desk: Desk) -> None:
     assert refused.value.retry_after_s == pytest.approx(23 * 3600 - 60)
     desk.clock.now = MIDNIGHT + 86_400
     async with desk.accounts.place(KIOSK), desk.accounts.metered(KIOSK) as left_s:
-        assert left_s == 60.0
+        assert left_s() == 60.0
+
+
+async def test_all_sessions_of_a_key_use_its_minutes_up_together(desk: Desk) -> None:
+    async with desk.accounts.metered(KIOSK) as one, desk.accounts.metered(KIOSK) as other:
+        await desk.pass_s(20.0)
+        assert max(one(), other()) <= 20.0 + KEEP_S
+        await desk.pass_s(10.0)
+        assert min(one(), other()) <= 0.0
+        await desk.pass_s(10.0)
+        assert max(one(), other()) <= 0.0
 
 
 async def test_a_minute_has_so_many_openings(desk: Desk) -> None:
@@ -109,7 +120,7 @@ async def test_a_minute_has_so_many_openings(desk: Desk) -> None:
 async def test_who_needs_no_key_has_no_account(desk: Desk) -> None:
     for _ in range(100):
         async with desk.accounts.place(ANYBODY), desk.accounts.metered(ANYBODY) as left_s:
-            assert left_s == math.inf
+            assert left_s() == math.inf
 
 
 async def test_one_who_goes_away_again_and_again_leaves_nothing(desk: Desk) -> None:

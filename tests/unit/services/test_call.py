@@ -1,6 +1,7 @@
 """What a call allows and when it ends, on a clock that the tests hold."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -49,13 +50,20 @@ class Line:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.clock = ManualClock()
+        self.left_s = math.inf
         session = cast(Session, FakeSessionPart(SessionId("s"), "mira"))
         self.live = FakeLive(session, AppConfig(limits=limits), self.clock)
         self.gone: list[Any] = []
         feed = Feed(InlineExecutor(), self.clock)
         audience = Audience(feed, limits, self.gone.append, self.clock)
         self.call = Call(
-            self.live, TokenHash("secret"), limits, self.gone.append, self.clock, audience
+            self.live,
+            TokenHash("secret"),
+            limits,
+            self.gone.append,
+            self.clock,
+            audience,
+            left_s=lambda: self.left_s,
         )
         self.peer = FakeConnection()
 
@@ -217,6 +225,17 @@ def test_a_call_has_its_longest_time_and_the_caller_is_told_again_after_coming_b
     (warning,) = back.told("avatar.limit")
     assert (warning["limit"], warning["seconds_left"]) == ("time_limit", 24)
     assert line.after(24) == "time_limit"
+
+
+def test_a_call_ends_when_others_have_used_up_its_keys_time() -> None:
+    line = Line()
+    peer = line.connect()
+    line.left_s = 20.0
+    assert line.after(1) == ""
+    (warning,) = peer.told("avatar.limit")
+    assert (warning["limit"], warning["seconds_left"]) == ("time_limit", 20)
+    line.left_s = 0.0
+    assert line.after(1) == "time_limit"
 
 
 def test_the_reason_is_told_before_the_connection_goes() -> None:

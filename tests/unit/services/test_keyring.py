@@ -154,6 +154,15 @@ def test_other_machines_are_not_let_in_without_keys(
     assert keyring_for(host, str(path)) is not None
 
 
+def test_gateways_are_not_reached_from_other_machines_without_keys_either(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidInput, match=r"STAGE_HOST=192\.0\.2\.7"):
+        keyring_for("127.0.0.1", "", "192.0.2.7")
+    made(path, capsys, "kiosk")
+    assert keyring_for("127.0.0.1", str(path), "192.0.2.7") is not None
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_this_machine_needs_no_key_but_may_ask_for_one(
     host: str, path: Path, capsys: pytest.CaptureFixture[str]
