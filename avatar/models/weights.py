@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,24 +146,32 @@ def place_into(
     path: Path,
     device: torch.device,
     numbers: Callable[[str], torch.dtype],
+    finish: Callable[[str, nn.Module], nn.Module] | None = None,
 ) -> Model:
     """Fill a model that was built on the meta device, tensor by tensor, right on its own device.
 
     `numbers` says for each tensor's name in which numbers it is kept there. On a GPU no more
-    than one is in the CPU's memory at a time.
+    than one is in the CPU's memory at a time. `finish` is given each module, by its place, as soon
+    as its own tensors are there: what it answers with stands there before more is read.
 
     Raises:
         CorruptFile: A tensor is missing, unexpected, or of another shape.
     """
-    own, placed = model.state_dict(), {}
+    own = model.state_dict()
     with safe_open(path, "pt") as file:
         check_names(own, dict.fromkeys(file.keys()), path)
-        for name, wanted in own.items():
-            tensor = file.get_tensor(name)
-            if tensor.shape != wanted.shape:
-                raise CorruptFile(_odd_shape(path, name, tensor.shape, wanted.shape))
-            placed[name] = tensor.to(device, numbers(name), copy=True)  # no view of the mapped file
-    model.load_state_dict(placed, assign=True)
+        for place, names in groupby(own, key=lambda name: name.rpartition(".")[0]):
+            placed = {}
+            for name in names:
+                tensor, wanted = file.get_tensor(name), own[name]
+                if tensor.shape != wanted.shape:
+                    raise CorruptFile(_odd_shape(path, name, tensor.shape, wanted.shape))
+                # no view of the mapped file
+                placed[name.rpartition(".")[2]] = tensor.to(device, numbers(name), copy=True)
+            module = model.get_submodule(place)
+            module.load_state_dict(placed, strict=False, assign=True)
+            if finish is not None and (finished := finish(place, module)) is not module:
+                model.set_submodule(place, finished)
     # what is no weight was made here, with real numbers
     return model.to(device).eval().requires_grad_(False)
 
