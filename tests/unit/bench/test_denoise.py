@@ -11,11 +11,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from avatar.backends.overlap import Beside
 from avatar.errors import Unavailable
 from bench.denoise import NO_GPU, budget_table, budgets, main, report, rows
 from bench.denoise_budget import GPUS, budget, gpu_named
 from bench.denoise_profiles import PROFILES, Measured
+from bench.denoise_queues import Beside
 from bench.denoise_run import WARM_UP, How, Stream, check_memory
 from bench.machine import ROOT
 
