@@ -1,6 +1,7 @@
 """The memory plan: the sum of what will be there, and the ways out where it does not fit."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,3 +96,20 @@ def test_what_fits_is_not_refused() -> None:
     with pytest.raises(Unavailable, match="less"):
         replace(plan, needs=[Need("weights", 11)]).check(10)
     assert free_memory(plan.device) > 100 << 20
+
+
+def test_a_containers_limit_counts_where_it_is_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr("avatar.backends.memory.GROUP", tmp_path)
+    on_machine = free_memory(cpu)
+    for name, text in (
+        ("memory.max", "1000000\n"),
+        ("memory.current", "800000\n"),
+        ("memory.stat", "anon 500000\nfile 300000\ninactive_file 250000\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert free_memory(cpu) == 450_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory(cpu) == pytest.approx(on_machine, rel=0.2)
