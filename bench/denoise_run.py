@@ -18,7 +18,6 @@ from avatar.backends.device import KERNELS, check_attention
 from avatar.backends.memory import Plan, free_memory
 from avatar.backends.needs import Picture, decoder_plan, score_plan
 from avatar.backends.numbers import check_fp8, fp8_linears, half_where_it_counts
-from avatar.backends.overlap import Beside
 from avatar.models.dit import DiT
 from avatar.models.dit.random_weights import draw_weights, empty_model
 from avatar.models.vae import VAE
@@ -31,6 +30,7 @@ from avatar.sampling.rollout import (
 )
 from bench.denoise_budget import budget, decoder_of, gpu_named
 from bench.denoise_profiles import Decoder, Measured
+from bench.denoise_queues import Beside
 from bench.results import Values
 from bench.stats import spread
 

@@ -13,6 +13,8 @@ GIB = 1 << 30
 CONTEXT_BYTES = 600 << 20
 """CUDA's own context, its kernels and cuBLAS' workspace, of one process."""
 MEMINFO = Path("/proc/meminfo")
+GROUP = Path("/sys/fs/cgroup")
+"""Of this process's container: Linux' control groups, version 2."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,23 @@ def free_memory(device: torch.device) -> int:
     """Bytes that may be had now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    left = _left_in_container()
+    return _free_on_machine() if left is None else min(left, _free_on_machine())
+
+
+def _left_in_container() -> int | None:
+    """Up to its limit; None without one. What is cached of files is given up when it is needed."""
+    try:
+        most = (GROUP / "memory.max").read_text().strip()
+        used = int((GROUP / "memory.current").read_text())
+        lines = (GROUP / "memory.stat").read_text().splitlines()
+        cached = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        return None if most == "max" else max(int(most) - used + cached, 0)
+    except (OSError, ValueError, StopIteration):  # no container, or another system
+        return None
+
+
+def _free_on_machine() -> int:
     try:
         for line in MEMINFO.read_text().splitlines():
             name, _, value = line.partition(":")

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avatar.backends import Running
 from avatar.backends.memory import CONTEXT_BYTES, Need, Plan
@@ -34,12 +34,12 @@ class Picture:
         return (self.height // VAE_STRIDE // patch) * (self.width // VAE_STRIDE // patch)
 
 
-def weight_bytes(model: nn.Module, half: torch.dtype, *, fp8: bool = False) -> int:
-    """As `half_where_it_counts` and, if so, `fp8_linears` will keep them."""
+def weight_bytes(model: DiT, half: torch.dtype, *, fp8: bool = False) -> int:
+    """As `half_where_it_counts` keeps them and, if so, the large layers of the blocks in 8 bits."""
     numbers = half_where_it_counts(model, half)
     total = sum(each.numel() * numbers(name).itemsize for name, each in model.state_dict().items())
     if fp8:
-        large = [each for each in model.modules() if is_for_8_bits(each)]
+        large = [each for each in model.blocks.modules() if is_for_8_bits(each)]
         total -= sum(each.weight.numel() * (half.itemsize - 1) for each in large)
     return total
 
@@ -119,7 +119,7 @@ def decoder_plan(
     ]
     ways = [f"fewer sessions at once (SLOTS, now {running.slots})"] if running.slots > 1 else []
     if not isinstance(decoder, TAEHV):
-        ways.append("the tiny decoder of Wan's latents (convert taew2_1 into the same folder)")
+        ways.append("the tiny decoder (convert taew2.1, then profile --decoder tiny_vae)")
     if device.type == "cuda":
         ways.append("another GPU (VAE_DEVICE=cuda:1)")
     ways.append(f"a smaller picture than {picture.height} x {picture.width}")

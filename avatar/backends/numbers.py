@@ -87,6 +87,13 @@ def is_for_8_bits(module: nn.Module) -> TypeGuard[nn.Linear]:
     return min(rows, columns) >= MIN_FP8_FEATURES and rows % 16 == columns % 16 == 0
 
 
+def in_8_bits(place: str, module: nn.Module) -> nn.Module:
+    """`Float8Linear` for a large linear layer of a DiT's blocks, whatever else as it is."""
+    if place.startswith("blocks.") and is_for_8_bits(module):
+        return Float8Linear(module)
+    return module
+
+
 def fp8_linears(blocks: nn.Module) -> int:
     """Put `Float8Linear` where a large linear layer was; returns how many there are."""
     count = 0

@@ -14,7 +14,7 @@ from torch import Tensor
 from avatar.backends import Running
 from avatar.backends.capture import captured
 from avatar.backends.needs import Picture, WanDecoder, decoder_plan, half_of, score_plan
-from avatar.backends.numbers import check_fp8, fp8_linears, half_where_it_counts
+from avatar.backends.numbers import check_fp8, half_where_it_counts, in_8_bits
 from avatar.cast.avatars import APPEARANCE, own_file, own_names
 from avatar.cast.profiles import ASSETS, Profile
 from avatar.errors import CorruptFile, NotFound
@@ -184,18 +184,21 @@ def load_dit(profile: Profile, running: Running = CPU_RUNNING, device: torch.dev
     """The profile's DiT on its device, in the numbers that it computes with there.
 
     Raises:
-        Unavailable: It does not fit there, with the sum of what it needs.
+        Unavailable: It does not fit there, with the sum of what it needs; or the device has no
+            8-bit products.
     """
+    is_fp8 = running.linears == "fp8"
+    if is_fp8:
+        check_fp8(device)
     path = weight_file(profile, profile.dit)
     config = config_of(DiTConfig, read_header(path))
     with building_site(path):
         model = DiT(config)
     picture = Picture(profile.height, profile.width)
     score_plan(model, profile.policy, picture, running, device).check()
-    model = place_into(model, path, device, half_where_it_counts(model, half_of(device)))
-    if running.linears == "fp8":
-        check_fp8(device)
-        fp8_linears(model.blocks)
+    numbers = half_where_it_counts(model, half_of(device))
+    # layer by layer while they are read: the whole in bfloat16 may be more than there is
+    model = place_into(model, path, device, numbers, in_8_bits if is_fp8 else None)
     return captured(model, running.capture, device)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +16,11 @@ from avatar.cast.motion import further
 from avatar.cast.profile import load_appearance, load_dit
 from avatar.cast.profiles import Profile
 from avatar.cast.sampler import MotionState, init_state, step
-from avatar.engines import SessionSpec
+from avatar.engines import SessionSpec, Spec
 from avatar.engines.choice import graph_or_torch
 from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
-from avatar.media import AudioEmbedding, LatentChunk
+from avatar.media import AudioEmbedding, LatentChunk, SessionId, Stamp
 from avatar.models.dit import DiT
 from avatar.sampling.batch import NextChunk, alike, denoise_batch
 from avatar.sampling.policy import Policy
@@ -64,6 +65,20 @@ class ScoreEngine:
             return cls(profile, model, backend)
         lane = lane_of(running, choose_device(running.device))
         return cls(profile, load_dit(profile, running, lane.device), backend, lane)
+
+    def warm_up(self, avatar: str) -> None:
+        """Make chunks of silence until forwards of every shape that one session has were run.
+
+        Kernels are then compiled or recorded, and no caller's first chunks wait for it.
+        """
+        policy, hearing = self.profile.policy, self._hearing
+        each = (hearing.tokens_per_latent, hearing.dim)
+        tokens = np.zeros((policy.chunk_latents, *each), np.float32)
+        ahead = np.zeros((hearing.lookahead_latents, *each), np.float32)
+        state = self.init_state(Spec(avatar, 0))
+        for seq in range(policy.history_latents // policy.chunk_latents + 1):
+            stamp = Stamp(SessionId("warm-up"), 0, seq, 0, 0)
+            _, state = self.step(AudioEmbedding(stamp, tokens, ahead), state)
 
     def init_state(self, request: SessionSpec) -> ScoreState:
         """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""

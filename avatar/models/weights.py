@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,11 +155,13 @@ def place_into(
     path: Path,
     device: torch.device,
     numbers: Callable[[str], torch.dtype],
+    finish: Callable[[str, nn.Module], nn.Module] | None = None,
 ) -> Model:
     """Fill a model from `building_site`, tensor by tensor, right on its own device.
 
     `numbers` says for each tensor's name in which numbers it is kept there. On a GPU no more
-    than one is in the CPU's memory at a time.
+    than one is in the CPU's memory at a time. `finish` is given each module, by its place, as soon
+    as its own tensors are there: what it answers with stands there before more is read.
 
     Raises:
         CorruptFile: A tensor is missing, unexpected, or of another shape.
@@ -166,24 +169,20 @@ def place_into(
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     with safe_open(path, "pt") as file:
         check_names(shapes, dict.fromkeys(file.keys()), path)
-        for name, wanted in shapes.items():
-            tensor = file.get_tensor(name)
-            if tensor.shape != wanted:
-                raise CorruptFile(_odd_shape(path, name, tensor.shape, wanted))
-            # a copy: no view of the mapped file
-            _put(model, name, tensor.to(device, numbers(name), copy=True))
+        for place, names in groupby(shapes, key=lambda name: name.rpartition(".")[0]):
+            placed = {}
+            for name in names:
+                tensor, wanted = file.get_tensor(name), shapes[name]
+                if tensor.shape != wanted:
+                    raise CorruptFile(_odd_shape(path, name, tensor.shape, wanted))
+                # no view of the mapped file
+                placed[name.rpartition(".")[2]] = tensor.to(device, numbers(name), copy=True)
+            module = model.get_submodule(place)
+            module.load_state_dict(placed, strict=False, assign=True)
+            if finish is not None and (finished := finish(place, module)) is not module:
+                model.set_submodule(place, finished)
     # what is no weight was made here, with real numbers
     return model.to(device).eval().requires_grad_(False)
-
-
-def _put(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """In the place of the one that is there, which goes at once."""
-    owner, _, own = name.rpartition(".")
-    module = model.get_submodule(owner)
-    if own in module._parameters:
-        module.register_parameter(own, nn.Parameter(tensor, requires_grad=False))
-    else:
-        module.register_buffer(own, tensor)
 
 
 def check_names(own: Mapping[str, object], given: Mapping[str, object], path: Path) -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from avatar.backends.overlap import Beside
 from bench.denoise_profiles import PROFILES
+from bench.denoise_queues import Beside
 from bench.denoise_run import How, Stream, measure_profile
 
 pytestmark = [

@@ -18,7 +18,7 @@ from tests.manifests.mutants import misspelt
 pytestmark = pytest.mark.manifests
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
-FOLDERS = ["base", "overlays/kind-cpu", "overlays/gpu"]
+FOLDERS = ["base", "overlays/kind-cpu", "overlays/gpu", "overlays/realvideo"]
 VERSION = "1.34"
 POOLS = ["audio-llm", "audio-encoder", "score-worker", "vae-decoder", "gateway"]
 
@@ -107,7 +107,7 @@ def test_everything_is_in_the_projects_namespace(folder: str) -> None:
             assert document["metadata"]["namespace"] == namespace["metadata"]["name"]
 
 
-def test_the_gpu_overlay_gives_gpus_to_the_pools_that_denoise_and_decode_and_to_no_other() -> None:
+def test_the_gpu_overlays_give_gpus_to_the_pools_that_need_one_and_to_no_other() -> None:
     def with_gpu(folder: str) -> list[str]:
         return [
             name
@@ -116,7 +116,27 @@ def test_the_gpu_overlay_gives_gpus_to_the_pools_that_denoise_and_decode_and_to_
         ]
 
     assert with_gpu("overlays/gpu") == ["score-worker", "vae-decoder"]
+    assert with_gpu("overlays/realvideo") == ["audio-encoder", "score-worker", "vae-decoder"]
     assert with_gpu("overlays/kind-cpu") == []
+
+
+def test_every_pod_of_the_graph_finds_the_converted_weights_where_the_setting_says() -> None:
+    folder = "overlays/realvideo"
+    (settings,) = of_kind(folder, "ConfigMap")
+    (claim,) = of_kind(folder, "PersistentVolumeClaim")
+    assert settings["data"]["PROFILE"] == "realvideo"
+    writers = set()
+    for name in ("head", *POOLS):
+        spec = pods(folder)[name]["spec"]
+        held = {each["name"] for each in spec["volumes"] if "persistentVolumeClaim" in each}
+        assert held == {"models"}, name
+        (volume,) = [each for each in spec["volumes"] if each["name"] == "models"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        mounts = spec["containers"][0]["volumeMounts"]
+        (mount,) = [each for each in mounts if each["name"] == "models"]
+        assert mount["mountPath"] == settings["data"]["MODELS_DIR"]
+        writers |= set() if mount.get("readOnly") else {name}
+    assert writers == {"gateway"}
 
 
 def test_every_service_reaches_pods_and_their_named_ports() -> None:
@@ -165,7 +185,7 @@ def test_every_pod_runs_unprivileged_within_limits(folder: str) -> None:
 
 
 def test_the_settings_of_the_cluster_are_settings_of_the_app() -> None:
-    (settings,) = of_kind("base", "ConfigMap")
+    (settings,) = of_kind("overlays/realvideo", "ConfigMap")
     described = {
         field.description.split(";")[0]
         for settings_of in (AppConfig, Environment)

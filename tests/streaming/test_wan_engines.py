@@ -153,6 +153,27 @@ def test_a_chunk_that_is_made_again_is_the_same_chunk(toy: Profile) -> None:
     assert after.rollout.previous is not session.scored.rollout.previous
 
 
+def test_after_warming_up_a_session_has_no_new_shapes(toy: Profile) -> None:
+    encoder, score, _ = engines_of(toy)
+    seen: list[tuple[torch.Size, int]] = []
+
+    def keep(_: object, given: tuple) -> None:  # type: ignore[type-arg]
+        noisy, _, _, context, _ = given
+        cached = sum(part[0].key.shape[1] for part in context.parts if part)
+        seen.append((noisy.shape, cached))
+
+    hook = score.model.register_forward_pre_hook(keep)
+    score.warm_up("mira")
+    known = set(seen)
+    assert len(known) >= 2  # without a past, and with one
+    heard, scored = encoder.init_state(Spec("mira", 1)), score.init_state(Spec("mira", 1))
+    for chunk in speech(toy):
+        embedding, heard = encoder.step(chunk, heard)
+        _, scored = score.step(embedding, scored)
+    hook.remove()
+    assert set(seen) == known
+
+
 def test_what_is_said_later_changes_nothing_before(toy: Profile) -> None:
     """Beyond the look-ahead that came with a chunk."""
     engines, chunks = engines_of(toy), speech(toy)

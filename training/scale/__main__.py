@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from avatar.backends.memory import GIB
 from avatar.errors import AvatarError
 from avatar.telemetry.logging import configure
 from training import parallel
 from training.recipes.tm_18b import RECIPES
-from training.scale.plan import GIB, memory_of_device, plan
+from training.scale.plan import memory_of_device, plan
 from training.scale.run import run_recipe
 
 

@@ -1,17 +1,16 @@
 """What training will take on each device, counted from the recipe before anything is loaded."""
 
-import os
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from avatar.backends.memory import GIB, free_memory
 from avatar.errors import InvalidInput
 from avatar.models.dit import DiT
 from training.recipes.tm_18b import LargeRecipe, Stage
 from training.scale.lora import add_lora
 
-GIB = 2**30
 RESERVE = 0.06
 """Of a device's memory: the driver's context, the allocator's gaps, buffers of the collectives."""
 BLOCK_COPIES = 14
@@ -151,8 +150,7 @@ def freeze_all_but_audio(model: nn.Module) -> nn.Module:
 
 
 def memory_of_device() -> int:
-    """Free bytes of this process's device; of the host's memory its share where there is none."""
+    """Free bytes of this process's device, or of the host where there is none."""
     if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0]
-    shares = int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_AVPHYS_PAGES"))
-    return shares
+        return free_memory(torch.device("cuda", torch.cuda.current_device()))
+    return free_memory(torch.device("cpu"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 
+from avatar.errors import NotFound
 from avatar.models.dit import DiT
 from avatar.parallel.sequence import Split
 from avatar.telemetry.logging import get_logger
@@ -49,6 +50,7 @@ def run_recipe(
 
     Raises:
         InvalidInput: A stage does not fit into memory; the message has the sum and the ways out.
+        NotFound: The student is to learn, and there is no teacher in `folder`.
     """
     mesh, split = mesh_of_all(), split_of(together)
     available = memory_of_device() // (1 if torch.cuda.is_available() else parallel.count())
@@ -109,10 +111,14 @@ def run_stage(
     elif stage.kind == "causal":
         task = CausalTask(model, batches, bfloat16=recipe.bfloat16)
     else:
+        scores = folder / "teacher.safetensors"
+        if not scores.exists():
+            raise NotFound(
+                f"{scores} is missing, and the student learns from it: run the stage teacher first"
+            )
         critic, teacher = network(), network(trained=False)
-        if (scores := folder / "teacher.safetensors").exists():
-            fill(critic, scores)
-            fill(teacher, scores)
+        fill(critic, scores)
+        fill(teacher, scores)
         task = StudentTask(
             model, critic, teacher, batches, stage.distillation, bfloat16=recipe.bfloat16
         )

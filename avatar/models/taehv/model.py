@@ -3,7 +3,6 @@
 Layout and names of the weights are those of https://github.com/madebyollin/taehv (MIT).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -128,19 +127,3 @@ class TAEHV(nn.Module):
             else:
                 x = layer(x)
         return x.unflatten(0, (B, -1)).clamp(0, 1) * 2 - 1, tuple(seen)
-
-
-def read_public(tensors: Mapping[str, Tensor], config: TAEHVConfig) -> dict[str, Tensor]:
-    """The decoder's weights out of a public file, which holds an encoder too.
-
-    Its layers in time may make more frames than this decoder needs (it was trained for all), of
-    which the last count.
-    """
-    found = {name: each for name, each in tensors.items() if not name.startswith("encoder.")}
-    with torch.device("meta"):
-        own = TAEHV(config).decoder
-    for index, layer in enumerate(own):
-        name = f"decoder.{index}.conv.weight"
-        if isinstance(layer, GrowTime) and name in found:
-            found[name] = found[name][-layer.conv.weight.shape[0] :].contiguous()
-    return found

@@ -1,7 +1,10 @@
 """Half precision and 8 bits: which layers, and what they cost."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from avatar.backends.numbers import (
@@ -10,9 +13,12 @@ from avatar.backends.numbers import (
     check_fp8,
     fp8_linears,
     half_where_it_counts,
+    in_8_bits,
+    is_for_8_bits,
     scaled_to_8_bits,
 )
 from avatar.errors import Unavailable
+from avatar.models.weights import place_into
 
 pytestmark = pytest.mark.unit
 
@@ -68,3 +74,33 @@ def test_8_bits_without_such_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     with pytest.raises(Unavailable, match=r"needs compute capability 8\.9 .* has 8\.0"):
         check_fp8(torch.device("cuda:0"))
+
+
+def test_layers_become_8_bits_while_they_are_read(tmp_path: Path) -> None:
+    """No more than one of them is whole at a time, and the result is that of converting after."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(Layers() for _ in range(2))
+            self.large = nn.Linear(1024, 1024)  # of no block
+
+    torch.manual_seed(0)
+    after = Net().requires_grad_(False)
+    path = tmp_path / "net.safetensors"
+    save_file(after.state_dict(), path)
+    with torch.device("meta"):
+        model = Net()
+    whole: list[int] = []
+
+    def finish(place: str, module: nn.Module) -> nn.Module:
+        made = [each for each in model.blocks.modules() if is_for_8_bits(each)]
+        whole.append(sum(not each.weight.is_meta for each in made))
+        return in_8_bits(place, module)
+
+    model = place_into(model, path, torch.device("cpu"), lambda _: torch.float32, finish)
+    assert max(whole) == 1
+    assert fp8_linears(after.blocks) == 2
+    expected = after.state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    assert all(torch.equal(each, expected[name]) for name, each in model.state_dict().items())

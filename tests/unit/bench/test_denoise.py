@@ -11,11 +11,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from avatar.backends.overlap import Beside
 from avatar.errors import Unavailable
 from bench.denoise import NO_GPU, budget_table, budgets, main, report, rows
 from bench.denoise_budget import GPUS, budget, gpu_named
 from bench.denoise_profiles import PROFILES, Measured
+from bench.denoise_queues import Beside
 from bench.denoise_run import WARM_UP, How, Stream, check_memory
 from bench.machine import ROOT
 
@@ -74,7 +74,7 @@ def test_what_a_session_keeps_is_counted_as_it_is() -> None:
 
 
 def test_the_papers_model_costs_what_its_geometry_says() -> None:
-    """Figures of facts that were worked out by hand: 98.6 TFLOP, 5.0 GB read, 1.18 GiB decoder."""
+    """Figures that were worked out by hand: 98.6 TFLOP, 5.0 GB read, 1.18 GiB decoder."""
     counted = budget(PROFILES["tm-18b"])
     assert counted.forward_flops == pytest.approx(98.6e12, rel=0.005)
     assert counted.read_kv_bytes == pytest.approx(5.0e9 + 0.63e9, rel=0.02)

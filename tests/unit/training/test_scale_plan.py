@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from avatar.backends.memory import GIB
 from avatar.errors import InvalidInput
 from training.recipes.tm_18b import RECIPES, tm_18b, tm_18b_lora, toy
 from training.scale.__main__ import main
-from training.scale.plan import GIB, plan
+from training.scale.plan import plan
 
 pytestmark = pytest.mark.unit
 

@@ -97,6 +97,15 @@ def test_stages_move_what_they_are_to_move(shards: Path, tmp_path: Path) -> None
         assert not any("audio" in name for name in after)
 
 
+def test_a_student_without_a_teacher_is_refused(shards: Path, tmp_path: Path) -> None:
+    parallel.alone()
+    try:
+        with pytest.raises(NotFound, match=r"teacher\.safetensors .* run the stage teacher first"):
+            run_recipe(toy(), shards, tmp_path, only="student", say=False)
+    finally:
+        parallel.leave()
+
+
 def test_clips_are_drawn_by_stage_and_the_same_again(shards: Path) -> None:
     clips = ShardedClips(
         shards, toy().model, Mix(motion=0, audio=0, silence=1), torch.device("cpu")

@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from avatar.backends.memory import GIB
 from avatar.errors import InvalidInput
 from avatar.models.dit import DiT
 from avatar.parallel.sequence import WHOLE
@@ -18,7 +19,7 @@ from tests.fakes.scale import in_processes, loaded, telling_weights, write_toy_c
 from tests.fakes.scale_work import WAYS, drawn, way_loss
 from tests.fakes.sequence_work import rolled, shared
 from training.recipes.tm_18b import tm_18b, toy
-from training.scale.plan import GIB, plan
+from training.scale.plan import plan
 from training.scale.shard import split_of
 
 pytestmark = pytest.mark.unit

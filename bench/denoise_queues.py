@@ -1,4 +1,7 @@
-"""Handing results from one lane to another on the same device, without the host waiting."""
+"""Two queues of work on one device, without the host waiting between: no more than is measured.
+
+The served stages have `avatar.backends.device.Lane`, whose results come to the host.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
