@@ -223,6 +223,20 @@ async def test_operators_see_whose_sessions_go_on(desk: CallDesk, shown: Credent
     assert [each["key"] for each in answer.json()["sessions"]] == ["ops"]
 
 
+async def test_the_log_says_whose_each_session_is_and_nothing_to_get_in_with(
+    desk: CallDesk, shown: Credentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    mine = await opened(desk, shown.token)
+    await ask(desk, "DELETE /v1/sessions/{id}", mine["token"], mine["id"])
+    told = {record.getMessage(): getattr(record, "keys", {}) for record in caplog.records}
+    for event in ("call_opened", "call_ended"):
+        assert (told[event]["session"], told[event]["key"]) == (mine["id"], "kiosk")
+    lines = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    for secret in (mine["token"], shown.token, shown.key):
+        assert secret not in lines
+
+
 async def test_a_key_opens_sessions_and_so_does_its_token(
     desk: CallDesk, shown: Credentials
 ) -> None:
