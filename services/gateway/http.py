@@ -298,7 +298,7 @@ async def _problem_of_http(request: Request, error: Exception) -> Response:
 
 async def _problem_of_fault(request: Request, error: Exception) -> Response:
     """The border: callers get a reason, the log the traceback."""
-    log.exception("request_failed")
+    log.exception("request_failed")  # noqa: LOG004  Starlette calls this from its handler
     fault = AvatarError("the server failed on this request; its log says why")
     return problem(fault.http_status, fault.reason, str(fault))
 

@@ -255,11 +255,12 @@ async def test_what_is_no_message_ends_the_talk_with_a_reason() -> None:
     async with rpc_desk() as rpc:
         created = await rpc.create()
         opening = live_pb2.TalkRequest(open=live_pb2.TalkOpen(session_id=created.session.id))
-        call: Any = rpc.channel.stream_stream(
+        raw: Any = rpc.channel.stream_stream(
             "/talkingmachines_api.v1.TalkService/Talk",
             request_serializer=bytes,
             response_deserializer=live_pb2.TalkResponse.FromString,
-        )(metadata=bearer(created.token))
+        )
+        call = raw(metadata=bearer(created.token))
         talk = RpcTalk(call)
         await call.write(opening.SerializeToString())
         await talk.next("opened")
