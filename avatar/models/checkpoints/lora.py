@@ -16,7 +16,8 @@ def merged(entries: Mapping[str, Entry], scale: float) -> dict[str, Entry]:
     """`entries` without their pairs of A (rank, in) and B (out, rank): W + scale B A instead.
 
     Raises:
-        CorruptFile: A half without the other, a pair without its base, shapes that do not fit.
+        CorruptFile: No pair at all, a half without the other, a pair without its base, shapes that
+            do not fit.
     """
     halves: dict[str, dict[str, Entry]] = {}
     base: dict[str, Entry] = {}
@@ -26,6 +27,10 @@ def merged(entries: Mapping[str, Entry], scale: float) -> dict[str, Entry]:
             base[name] = entry
         else:
             halves.setdefault(f"{match[1]}.weight", {})[match[2]] = entry
+    if not halves:  # the base alone is another model than was asked for
+        raise CorruptFile(
+            "no change of low rank (lora_A, lora_B) is in any --src: name its file after the base"
+        )
     for name, pair in halves.items():
         base[name] = _changed(name, pair, base.get(name), scale)
     return base

@@ -161,6 +161,11 @@ def test_a_change_that_does_not_fit_its_base_is_refused(
         convert(preset_of("liveavatar"), live_avatar(tmp_path, change), tmp_path / "dst")
 
 
+def test_a_base_without_its_change_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorruptFile, match="no change of low rank"):
+        convert(preset_of("liveavatar"), [original(tmp_path, "wan2.2-s2v-14b")], tmp_path / "dst")
+
+
 def test_a_change_where_the_preset_has_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorruptFile, match="no place in wan2"):
         convert(preset_of("wan2.2-s2v-14b"), live_avatar(tmp_path, lora()), tmp_path / "dst")
