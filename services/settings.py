@@ -60,6 +60,16 @@ class Limits(_Frozen):
     upload_s: float = Field(
         default=120.0, gt=0, description="longest time a question may take to arrive"
     )
+    open_s: float = Field(
+        default=10.0, gt=0, description="longest time from a gRPC talk's beginning to its open"
+    )
+    waiting_streams: int = Field(
+        default=16,
+        ge=1,
+        le=10_000,
+        description="gRPC streams of one address that wait, besides one for each slot: talks "
+        "before their open, files on their way, health watches, reflection; a proxy is one address",
+    )
     line_length: int = Field(
         default=32, ge=0, le=10_000, description="most callers who may wait for a free slot"
     )

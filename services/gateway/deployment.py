@@ -138,7 +138,8 @@ class Gateway:
             operator.served(OperatorService(bus, guard)),
         ]
         # a caller talks, and perhaps asks something else meanwhile; those who wait do so in a call
-        return RpcServer(services, MAX_CALLS + 2 * config.slots + config.limits.line_length)
+        max_calls = MAX_CALLS + 2 * config.slots + config.limits.line_length
+        return RpcServer(services, max_calls, config.limits.waiting_streams + config.slots)
 
     async def _become_ready(self) -> None:
         """Wait for the stages, warm them with one short video, then keep watching."""

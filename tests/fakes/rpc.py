@@ -106,10 +106,16 @@ class RpcDesk(RpcClient):
     """A gateway's gRPC and the desk behind it."""
 
     def __init__(
-        self, desk: CallDesk, channel: grpc.aio.Channel, address: str, private: str
+        self,
+        desk: CallDesk,
+        channel: grpc.aio.Channel,
+        address: str,
+        private: str,
+        server: RpcServer,
     ) -> None:
         super().__init__(channel)
         self.desk = desk
+        self.server = server
         self.address, self.private = address, private
 
     @property
@@ -185,12 +191,12 @@ async def served(desk: CallDesk, max_calls: int = MAX_CALLS) -> AsyncIterator[Rp
         avatars.served(AvatarService(desk.workshop, desk.guard, owners, desk.config)),
         operator.served(OperatorService(desk.bus, desk.guard)),
     ]
-    server = RpcServer(services, max_calls)
+    server = RpcServer(services, max_calls, desk.config.limits.waiting_streams)
     port, private = await server.start("127.0.0.1", 0, "127.0.0.1")
     await server.set_ready(True)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield RpcDesk(desk, channel, f"127.0.0.1:{port}", private)
+            yield RpcDesk(desk, channel, f"127.0.0.1:{port}", private, server)
     finally:
         await server.close()
         await owners.close()

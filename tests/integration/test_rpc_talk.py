@@ -16,7 +16,6 @@ from bench.receiver_viewer import Player, Seat
 from services.gateway.answer import Heard
 from services.gateway.events import CreateItem, CreateResponse, Cue, PushToTalk, Say, Swap
 from services.gateway.own_reply import EndReply, ReplySpeech, ReplyText
-from services.gateway.rpc import live as live_module
 from services.gateway.rpc.credit import WINDOW_MS
 from services.settings import Limits
 from talkingmachines_api.v1 import live_pb2, media_pb2, session_pb2
@@ -340,9 +339,8 @@ async def test_a_talk_begins_with_open() -> None:
         assert isinstance(await ended(RpcTalk(call)), errors.InvalidInput)
 
 
-async def test_who_opens_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_module, "FIRST_S", 0.05)
-    async with rpc_desk() as rpc:
+async def test_who_opens_nothing_is_not_waited_for() -> None:
+    async with rpc_desk(limits=Limits(open_s=0.05)) as rpc:
         call = rpc.talks.Talk()
         assert isinstance(await ended(RpcTalk(call)), errors.DeadlineExceeded)
 

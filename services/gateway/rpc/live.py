@@ -21,8 +21,6 @@ from talkingmachines_api.v1 import live_pb2, talk_pb2_grpc
 
 log = get_logger(__name__)
 
-FIRST_S: Final = 10.0
-"""How long a caller has to say which session it wants."""
 PARTING_S: Final = 1.0
 """How long who was told of the end has to half-close."""
 Requests = AsyncIterator[live_pb2.TalkRequest]
@@ -41,11 +39,12 @@ class Talks:
 
         Raises:
             InvalidInput: The first message is no `open`; CreditExceeded is one of these.
+            DeadlineExceeded: None came in time.
             Unauthenticated: The token is not the session's.
             NotFound: There is no such session, or it has ended.
             TooManyAttempts: The session had too many connections of late.
         """
-        opening = await _first(requests)
+        opening = await _first(requests, self._config.limits.open_s)
         theirs = await self._owners.of_session(context, self._calls, opening.session_id)
         if theirs is not None:
             await asked(lambda: _relay(theirs, opening, requests, context))
@@ -87,12 +86,12 @@ class Talks:
             peer.gone.set()
 
 
-async def _first(requests: Requests) -> live_pb2.TalkOpen:
+async def _first(requests: Requests, patience_s: float) -> live_pb2.TalkOpen:
     try:
-        async with asyncio.timeout(FIRST_S):
+        async with asyncio.timeout(patience_s):
             request = await anext(requests, None)
     except TimeoutError as error:
-        raise DeadlineExceeded(f"open was not sent within {FIRST_S:g} s") from error
+        raise DeadlineExceeded(f"open was not sent within {patience_s:g} s") from error
     if request is None or request.WhichOneof("message") != "open":
         raise InvalidInput("send open first, with the session's id")
     return request.open

@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from avatar.errors import AvatarError, InvalidInput
-
-Abort = Callable[[Any, AvatarError], Awaitable[None]]
+from avatar.errors import InvalidInput
+from services.gateway.rpc.border import abort
+from services.gateway.rpc.handlers import Serve, wrapped
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,8 @@ class MalformedRequests(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
     By itself grpc.aio ends such a call with UNKNOWN and a traceback in the log.
     """
 
-    def __init__(self, package: str, abort: Abort) -> None:
+    def __init__(self, package: str) -> None:
         self._prefix = f"/{package}."
-        self._abort = abort
 
     async def intercept_service(
         self,
@@ -37,28 +36,25 @@ class MalformedRequests(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(self._prefix):
             return handler
-        kind = (
-            f"{'stream' if handler.request_streaming else 'unary'}_"
-            f"{'stream' if handler.response_streaming else 'unary'}"
-        )
-        behaviour = getattr(handler, kind)
-        checked = self._stream(behaviour) if handler.request_streaming else self._one(behaviour)
+        checked = _stream if handler.request_streaming else _one
         deserializer = _tolerant(handler.request_deserializer)
-        return handler._replace(**{"request_deserializer": deserializer, kind: checked})
+        return wrapped(handler, checked, request_deserializer=deserializer)
 
-    def _one(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        async def serve(request: Any, context: Any) -> Any:
-            if isinstance(request, _Malformed):
-                await self._abort(context, request.error)
-            return await behaviour(request, context)
 
-        return serve
+def _one(behaviour: Serve) -> Serve:
+    async def serve(request: Any, context: Any) -> Any:
+        if isinstance(request, _Malformed):
+            await abort(context, request.error)
+        return await behaviour(request, context)
 
-    def _stream(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        async def serve(requests: AsyncIterator[Any], context: Any) -> Any:
-            return await behaviour(_well_formed(requests), context)
+    return serve
 
-        return serve
+
+def _stream(behaviour: Serve) -> Serve:
+    async def serve(requests: AsyncIterator[Any], context: Any) -> Any:
+        return await behaviour(_well_formed(requests), context)
+
+    return serve
 
 
 def _tolerant(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

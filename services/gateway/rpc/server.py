@@ -10,15 +10,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from avatar.errors import Unavailable
-from services.gateway.rpc.border import abort
-from services.gateway.rpc.crowd import CallLimit
+from services.gateway.rpc.crowd import CallLimit, WaitingLimit
 from services.gateway.rpc.malformed import MalformedRequests
 
 PACKAGE: Final = "talkingmachines_api.v1"
 MAX_CALLS: Final = 64
 """At once, besides those that may be long: talks, and callers who wait."""
+MAX_WAITING: Final = 16
+"""Streams of one address that wait, besides as many as there are slots."""
 MAX_REQUEST_BYTES: Final = 4 << 20
 """Of one message; questions come in pieces."""
+TALKS: Final = frozenset({f"/{PACKAGE}.TalkService/Talk"})
 REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
 
 
@@ -39,12 +41,23 @@ def name_in(file: FileDescriptor, service: str) -> str:
 class RpcServer:
     """Listens where people connect to, and where other gateways do; not ready before it is told."""
 
-    def __init__(self, services: Sequence[Served], max_calls: int = MAX_CALLS) -> None:
+    def __init__(
+        self,
+        services: Sequence[Served],
+        max_calls: int = MAX_CALLS,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        """`max_waiting`: streams of one address that ask for nothing; of all, half the calls."""
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # stubs lack aio
         self._names = [each.name for each in services]
+        self._waiting = WaitingLimit(PACKAGE, TALKS, max_waiting, max(1, max_calls // 2))
         self._server = grpc.aio.server(
             # a question is held in memory before it is known whether a slot is free
-            interceptors=[CallLimit(PACKAGE, max_calls), MalformedRequests(PACKAGE, abort)],
+            interceptors=[
+                self._waiting,
+                CallLimit(PACKAGE, max_calls),
+                MalformedRequests(PACKAGE),
+            ],
             options=[
                 ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
                 ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -52,13 +65,22 @@ class RpcServer:
                 ("grpc.keepalive_timeout_ms", 5_000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.max_ping_strikes", 2),  # who pings more often is disconnected
+                ("grpc.max_connection_idle_ms", 300_000),
+                # of one connection; more than calls, for who is one too many is told so by those
+                ("grpc.max_concurrent_streams", 4 * max_calls),
             ],
-            maximum_concurrent_rpcs=2 * max_calls,
+            maximum_concurrent_rpcs=3 * max_calls,
         )
         for each in services:
             each.add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         _reflect((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    @property
+    def num_waiting(self) -> int:
+        """Streams that are open and ask for nothing."""
+        return self._waiting.num
 
     async def start(self, host: str, port: int, private_host: str = "") -> tuple[int, str]:
         """Start to listen.
