@@ -30,6 +30,27 @@ class TooLarge(InvalidInput):
     reason = "TOO_LARGE"
 
 
+class WrongMethod(InvalidInput):
+    """HTTP: nothing is done by that method there; `Allow` says which ones are."""
+
+    http_status = 405
+    reason = "METHOD_NOT_ALLOWED"
+
+
+class WrongType(InvalidInput):
+    """HTTP: a body of another Content-Type than is taken."""
+
+    http_status = 415
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class WrongRange(InvalidInput):
+    """HTTP: a part of a file that it does not have."""
+
+    http_status = 416
+    reason = "RANGE_NOT_SATISFIABLE"
+
+
 class KeyReused(InvalidInput):
     """An idempotency key came before with another request."""
 
@@ -166,6 +187,19 @@ class Unavailable(AvatarError):
     grpc_status = "UNAVAILABLE"
     http_status = 503
     reason = "UNAVAILABLE"
+
+
+class NotReady(Unavailable):
+    """The server is up and its graph is not; `waiting_for` says what it waits for."""
+
+    reason = "NOT_READY"
+
+    def __init__(self, message: str, waiting_for: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.waiting_for = waiting_for or []
+
+    def __reduce__(self) -> tuple[type["NotReady"], tuple[str, list[str]]]:
+        return type(self), (str(self), self.waiting_for)
 
 
 class ModelServerUnreachable(Unavailable):

@@ -13,26 +13,24 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import avatar
 from avatar.cast.avatars import everyone, has_file, home, is_shipped, own_file
 from avatar.cast.characters import Character
 from avatar.errors import (
     AvatarError,
-    Busy,
     DeadlineExceeded,
     InvalidInput,
     NotFound,
+    NotReady,
     TooLarge,
-    Unauthenticated,
+    WrongType,
 )
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway import openapi
 from services.gateway.guard import Guard
-from services.gateway.outward import outward
+from services.gateway.problems import OwnNames, RequestLimit, answer_with_problems
 from services.gateway.reach import LOOPBACK, Reach
 from services.gateway.talker import (
     ChunkReady,
@@ -52,7 +50,7 @@ log = get_logger(__name__)
 ROOT = Path(__file__).resolve().parent.parent.parent
 WEB = ROOT / "web"
 MAX_JSON_BYTES = 64 << 10
-MAX_CONNECTIONS = 128
+MAX_REQUESTS = 128
 
 SECURITY_HEADERS = [
     (
@@ -87,12 +85,10 @@ def make_app(
 ) -> FastAPI:
     """The application; `waiting_for` says what it is not ready without."""
     app = FastAPI(title="TalkingMachines", docs_url=None, redoc_url=None)
-    app.add_exception_handler(AvatarError, _problem_of_error)
-    app.add_exception_handler(HTTPException, _problem_of_http)
-    app.add_exception_handler(Exception, _problem_of_fault)
+    answer_with_problems(app)
     openapi.describe(app, avatar.__version__)
     if Reach(config.host).is_local:  # a page elsewhere must not reach it through a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_own_names(config))
+        app.add_middleware(OwnNames, names=_own_names(config))
 
     @app.get("/healthz", **openapi.HEALTHZ)
     async def healthz() -> dict[str, str]:
@@ -101,7 +97,7 @@ def make_app(
     @app.get("/readyz", **openapi.READYZ)
     async def readyz() -> Response:
         if missing := waiting_for():
-            return problem(503, "NOT_READY", f"waiting for {', '.join(missing)}", missing)
+            raise NotReady(f"waiting for {', '.join(missing)}", missing)
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", **openapi.METRICS)
@@ -174,7 +170,8 @@ def make_app(
 def _own_names(config: AppConfig) -> list[str]:
     """What a server for its own machine is called there, and by other gateways."""
     given = (config.host, config.stage_host)
-    return [LOOPBACK, "localhost", "[::1]", *(f"[{it}]" if ":" in it else it for it in given)]
+    names = (LOOPBACK, "localhost", "[::1]", *(f"[{it}]" if ":" in it else it for it in given))
+    return [name.lower() for name in names]
 
 
 def describe_avatar(character: Character, config: AppConfig) -> dict[str, str]:
@@ -217,18 +214,24 @@ def _preview_of(avatar: str, config: AppConfig) -> dict[str, str]:
 class HttpServer:
     """uvicorn on sockets of ours, inside an event loop that is not its own."""
 
-    def __init__(self, app: FastAPI, *listeners: socket.socket, most_in_line: int = 0) -> None:
-        """Each of `most_in_line` callers may hold a connection besides those of everybody else."""
+    def __init__(
+        self,
+        app: FastAPI,
+        *listeners: socket.socket,
+        most_in_line: int = 0,
+        max_requests: int = MAX_REQUESTS,
+    ) -> None:
+        """Each of `most_in_line` callers may have a request besides those of everybody else."""
         self._server = _QuietServer(
             uvicorn.Config(
-                app,
+                # uvicorn's own limit refuses without a reason that programs could read
+                RequestLimit(app, max_requests + most_in_line),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 headers=SECURITY_HEADERS,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=MAX_CONNECTIONS + most_in_line,
                 ws="none",
             )
         )
@@ -253,54 +256,6 @@ class _QuietServer(uvicorn.Server):
 
     def install_signal_handlers(self) -> None:
         pass
-
-
-def problem(
-    status: int,
-    reason: str,
-    detail: str,
-    waiting_for: list[str] | None = None,
-    position: int | None = None,
-) -> Response:
-    """An error as RFC 9457 has it, with the reason that gRPC callers get too."""
-    body: dict[str, object] = {
-        "type": f"urn:talkingmachines:{reason.lower().replace('_', '-')}",
-        "title": reason.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "reason": reason,
-    }
-    if waiting_for is not None:
-        body["waiting_for"] = waiting_for
-    if position is not None:
-        body["position"] = position
-    return JSONResponse(body, status, media_type="application/problem+json")
-
-
-async def _problem_of_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AvatarError)
-    error = outward(error)
-    position = error.position if isinstance(error, Busy) else None
-    response = problem(error.http_status, error.reason, str(error), position=position)
-    if isinstance(error, Busy):
-        response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-    if isinstance(error, Unauthenticated):
-        response.headers["www-authenticate"] = "Bearer"
-    return response
-
-
-async def _problem_of_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    response = problem(error.status_code, "HTTP_ERROR", str(error.detail))
-    response.headers.update(error.headers or {})
-    return response
-
-
-async def _problem_of_fault(request: Request, error: Exception) -> Response:
-    """The border: callers get a reason, the log the traceback."""
-    log.exception("request_failed")  # noqa: LOG004  Starlette calls this from its handler
-    fault = AvatarError("the server failed on this request; its log says why")
-    return problem(fault.http_status, fault.reason, str(fault))
 
 
 async def _video(request: Request, talk: Callable[[Emit], Awaitable[None]]) -> Response:
@@ -372,7 +327,7 @@ def expect_type(request: Request, *types: str) -> None:
     """Refuse bodies that a foreign web page could send without being asked first."""
     given = request.headers.get("content-type", "")
     if not given.startswith(types):
-        raise HTTPException(415, f"send Content-Type {types[0]}*; {given[:64]!r} was sent")
+        raise WrongType(f"send Content-Type {types[0]}*; {given[:64]!r} was sent")
 
 
 def first_error(error: ValidationError) -> str:

@@ -5,9 +5,8 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.exceptions import HTTPException
 
-from avatar.errors import InvalidInput, NotFound
+from avatar.errors import InvalidInput, NotFound, PermissionDenied
 from avatar.media import WorkerId
 from services.gateway import openapi
 from services.gateway.admission import Tell
@@ -154,4 +153,4 @@ def _refuse_other_sites(request: Request) -> None:
     """A page elsewhere may send a request without a body unasked, and would take a place."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, f"a page of {origin[:64]!r} may not open calls here")
+        raise PermissionDenied(f"a page of {origin[:64]!r} may not open calls here")

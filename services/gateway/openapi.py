@@ -18,12 +18,15 @@ from avatar.errors import (
     NoSpeech,
     NotFound,
     NotOffered,
+    NotReady,
     PermissionDenied,
     QuotaExceeded,
     TooLarge,
     TooManyAttempts,
     Unauthenticated,
     Unavailable,
+    WrongRange,
+    WrongType,
 )
 
 Schema = dict[str, Any]
@@ -80,6 +83,7 @@ PROBLEM: Final[Schema] = {
         "detail": TEXT | {"description": "What was given, what is expected, what mends it."},
         "reason": TEXT | {"description": "Stable; the same over gRPC (ErrorInfo.reason)."},
         "position": WHOLE | {"description": "Place in line of one who would wait; 1 is next."},
+        "quota": TEXT | {"description": "Which one: sessions, minutes_a_day, opens_a_minute."},
         "waiting_for": {"type": "array", "items": TEXT},
     },
 }
@@ -111,7 +115,7 @@ def operation(
     if media:
         answer["content"] = {media: {"schema": schema or TEXT}}
     answers: dict[int | str, Schema] = {status: answer}
-    wrong = errors + REFUSALS[who]
+    wrong = errors + REFUSALS[who] + ((WrongType,) if body is not None else ())
     for code in sorted({each.http_status for each in wrong}):
         reasons = sorted({each.reason for each in wrong if each.http_status == code})
         answers[code] = {
@@ -199,12 +203,14 @@ HEALTHZ = operation("Whether the process answers", ok=(200, "application/json", 
 READYZ = operation(
     "Whether the whole graph has made a video",
     ok=(200, "application/json", _object(status=TEXT)),
-    errors=(Unavailable,),
+    errors=(NotReady,),
 )
 METRICS = operation("Prometheus metrics", "operator", ok=(200, "text/plain", TEXT))
-PAGE = operation("The page", ok=(200, "text/html", TEXT))
-WATCH_PAGE = operation("The page of those who watch", ok=(200, "text/html", TEXT))
-WEB = operation("A file of the page", errors=(NotFound,))
+PAGE = operation("The page", ok=(200, "text/html", TEXT), errors=(WrongRange,))
+WATCH_PAGE = operation(
+    "The page of those who watch", ok=(200, "text/html", TEXT), errors=(WrongRange,)
+)
+WEB = operation("A file of the page", errors=(NotFound, WrongRange))
 AVATARS = operation(
     "Who can be called",
     ok=(200, "application/json", {"type": "array", "items": _ref("Avatar")}),
@@ -265,8 +271,9 @@ CANCEL_OPERATION = operation(
     ok=_OPERATION,
     errors=(NotFound,),
 )
-PORTRAIT = operation("A portrait", ok=(200, "image/png", TEXT), errors=(NotFound, CorruptFile))
-PREVIEW = operation("A short video", ok=(200, "video/mp4", TEXT), errors=(NotFound, CorruptFile))
+_FILE = (NotFound, WrongRange, CorruptFile)
+PORTRAIT = operation("A portrait", ok=(200, "image/png", TEXT), errors=_FILE)
+PREVIEW = operation("A short video", ok=(200, "video/mp4", TEXT), errors=_FILE)
 TOKEN = operation(
     "A token that opens sessions on the key's account for some minutes",
     "key",
@@ -294,7 +301,15 @@ OPEN_SESSION = operation(
     "key",
     ok=(201, "application/json", _ref("Session")),
     body={"application/json": _object(avatar=TEXT)},
-    errors=(InvalidInput, KeyReused, NotFound, Busy, QuotaExceeded, Unavailable),
+    errors=(
+        InvalidInput,
+        PermissionDenied,
+        KeyReused,
+        NotFound,
+        Busy,
+        QuotaExceeded,
+        Unavailable,
+    ),
     headers={
         "Accept": "text/event-stream: wait in line while all slots are taken. 200, and events: "
         "avatar.queue with place and estimate, then session.created, or error.",

@@ -27,7 +27,8 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 
 from avatar.cast.characters import CAST
 from avatar.cast.profiles import ASSETS
-from services.gateway.http import SECURITY_HEADERS, WEB, problem
+from services.gateway.http import SECURITY_HEADERS, WEB
+from services.gateway.problems import problem
 
 FPS = 25
 SIZE = 256

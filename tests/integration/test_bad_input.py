@@ -178,13 +178,13 @@ async def test_a_corrupt_weight_file_stops_the_start_with_its_name() -> None:
         ("/v1/say", b'{"text": ""}', "application/json", 400, "INVALID_INPUT"),
         ("/v1/say", b"{not json", "application/json", 400, "INVALID_INPUT"),
         ("/v1/say", b'{"text": "Hello.", "voice": 1}', "application/json", 400, "INVALID_INPUT"),
-        ("/v1/say", b'{"text": "Hello."}', "text/plain", 415, "HTTP_ERROR"),
+        ("/v1/say", b'{"text": "Hello."}', "text/plain", 415, "UNSUPPORTED_MEDIA_TYPE"),
         ("/v1/say", b"x" * 100_000, "application/json", 413, "TOO_LARGE"),
         ("/v1/say", b'{"text": "Hi.", "avatar": "no"}', "application/json", 404, "NOT_FOUND"),
         ("/v1/ask", b"nothing to hear", "audio/wav", 400, "INVALID_INPUT"),
         ("/v1/ask", silent_wav(2.0), "audio/wav", 422, "NO_SPEECH"),
         ("/v1/ask?avatar=no", spoken_question(), "audio/wav", 404, "NOT_FOUND"),
-        ("/nowhere", b"", "text/plain", 404, "HTTP_ERROR"),
+        ("/nowhere", b"", "text/plain", 404, "NOT_FOUND"),
     ],
 )
 async def test_http_errors_are_problem_documents(

@@ -96,10 +96,10 @@ async def test_a_session_says_how_it_is() -> None:
         ({"json": {"avatar": 3}}, (400, "INVALID_INPUT")),
         ({"json": {"voice": "deep"}}, (400, "INVALID_INPUT")),
         ({"content": b"{", "headers": JSON}, (400, "INVALID_INPUT")),
-        ({"content": b"avatar=mira"}, (415, "HTTP_ERROR")),
+        ({"content": b"avatar=mira"}, (415, "UNSUPPORTED_MEDIA_TYPE")),
         ({"content": b" " * 100_000}, (413, "TOO_LARGE")),
-        ({"headers": {"origin": "https://evil.example"}}, (403, "HTTP_ERROR")),
-        ({"headers": {"origin": "null"}}, (403, "HTTP_ERROR")),
+        ({"headers": {"origin": "https://evil.example"}}, (403, "PERMISSION_DENIED")),
+        ({"headers": {"origin": "null"}}, (403, "PERMISSION_DENIED")),
     ],
 )  # fmt: skip
 async def test_what_opens_no_session_is_a_problem(
@@ -275,7 +275,7 @@ async def test_everything_below_a_session_wants_its_token() -> None:
             missing = await desk.http.request(method, unknown, headers=booking.headers)
             assert reason_of(missing) == (404, "NOT_FOUND")
         wrong = await desk.http.put(booking.path, headers=booking.headers)
-        assert reason_of(wrong) == (405, "HTTP_ERROR")
+        assert reason_of(wrong) == (405, "METHOD_NOT_ALLOWED")
 
 
 async def test_a_session_that_was_ended_is_gone_and_its_caller_may_ask_why() -> None:
@@ -297,7 +297,7 @@ async def test_a_session_that_was_ended_is_gone_and_its_caller_may_ask_why() -> 
 @pytest.mark.parametrize(
     ("offer", "headers", "refusal"),
     [
-        (OFFER, {"content-type": "text/plain"}, (415, "HTTP_ERROR")),
+        (OFFER, {"content-type": "text/plain"}, (415, "UNSUPPORTED_MEDIA_TYPE")),
         (b"", {}, (400, "INVALID_INPUT")),
         (b"\xff", {}, (400, "INVALID_INPUT")),
         (b"v=0\r\n", {}, (400, "INVALID_INPUT")),

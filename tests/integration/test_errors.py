@@ -26,6 +26,7 @@ from services.worker import SessionHost
 from talkingmachines_api.v1 import avatar_pb2, live_pb2, session_pb2
 from tests.fakes import graph as graphs
 from tests.fakes.avatars import DESCRIBED, write_own
+from tests.fakes.calls import call_desk
 from tests.fakes.engines import GatedPainter
 from tests.fakes.graph import Parts, fake_graph, silent_wav, spoken_question
 from tests.fakes.offers import REAL, without_channel
@@ -99,6 +100,28 @@ async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
 async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
     async with fake_graph() as graph:
         return Told.over_http(await graph.http.post("/v1/say", json={"text": "a" * 2001}))
+
+
+@provokes(errors.WrongMethod)
+async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
+    async with call_desk() as desk:
+        response = await desk.http.put("/v1/sessions")
+        assert response.headers["allow"]
+        return Told.over_http(response)
+
+
+@provokes(errors.WrongType)
+async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
+    async with call_desk() as desk:
+        return Told.over_http(await desk.http.post("/v1/say", content=b"Hello."))
+
+
+@provokes(errors.WrongRange)
+async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
+    async with call_desk() as desk:
+        response = await desk.http.get("/", headers={"range": "bytes=999999999-"})
+        assert response.headers["content-range"].startswith("bytes */")
+        return Told.over_http(response)
 
 
 @provokes(errors.NoSpeech)
@@ -245,6 +268,14 @@ async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
     async with rpc_desk() as rpc:
         await rpc.desk.calls.close()
         return await told(rpc.create())
+
+
+@provokes(errors.NotReady)
+async def _(folder: Path, patch: pytest.MonkeyPatch) -> Told:
+    async with fake_graph(ready=False) as graph:
+        response = await graph.http.get("/readyz")
+        assert response.json()["waiting_for"]
+        return Told.over_http(response)
 
 
 @provokes(errors.ModelServerUnreachable)

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 
 from avatar.bus.memory import MemoryBus
 from services.gateway.accounts import Accounts
 from services.gateway.guard import Guard
-from services.gateway.http import WEB, make_app
+from services.gateway.http import WEB, HttpServer, make_app
 from services.gateway.talker import Talker
+from services.ports import free_port, listen_shared
 from services.settings import AppConfig, Environment
 from tests.fakes.engines import GatedPainter
 from tests.fakes.graph import Parts, fake_graph, pictures_of, spoken_question, until
@@ -131,6 +134,61 @@ async def test_a_name_that_somebody_else_gave_this_machine_is_refused() -> None:
         evil = await graph.http.get("/v1/avatars", headers={"host": "evil.example:8000"})
         local = await graph.http.get("/v1/avatars", headers={"host": "localhost:8000"})
         assert (evil.status_code, local.status_code) == (400, 200)
+        assert evil.headers["content-type"] == "application/problem+json"
+        assert evil.json()["reason"] == "INVALID_INPUT"
+        for needed in ("evil.example:8000", "localhost", "BIND_HOST"):
+            assert needed in evil.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "localhost:8000.evil.example", "localhost@evil.example", "evil.example#localhost",
+     "localhost:80:80", "[::1", "[::1].evil.example", "localhost.", "127.0.0.1.evil.example"],
+)  # fmt: skip
+async def test_what_only_looks_like_a_name_of_this_machine_is_none(host: str) -> None:
+    async with app_of(AppConfig()) as http:
+        answer = await http.get("/healthz", headers={"host": host})
+        assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_INPUT")
+
+
+@pytest.mark.parametrize("given", ["bytes=9-1", "bytes=x", "bytes=999999999-"])
+async def test_a_part_of_a_file_that_it_has_not_is_a_problem(given: str) -> None:
+    async with app_of(AppConfig()) as http:
+        answer = await http.get("/web/page.js", headers={"range": given})
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.status_code in (400, 416)
+        assert answer.json()["status"] == answer.status_code
+        whole = await http.get("/web/page.js")
+        part = await http.get("/web/page.js", headers={"range": "bytes=0-9"})
+        assert (part.status_code, part.content) == (206, whole.content[:10])
+
+
+async def test_one_request_too_many_is_told_so_and_when_to_come_back() -> None:
+    entered, may_go = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        entered.set()
+        await may_go.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    port = free_port()
+    server = HttpServer(cast(FastAPI, slow), listen_shared("127.0.0.1", port), max_requests=1)
+    server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            first = asyncio.create_task(http.get("/"))
+            await entered.wait()
+            refused = await http.post("/", content=b"a" * 100_000)
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert (refused.status_code, refused.json()["reason"]) == (503, "NO_FREE_SLOT")
+            assert int(refused.headers["retry-after"]) > 0
+            assert refused.headers["x-content-type-options"] == "nosniff"
+            may_go.set()
+            assert (await first).text == "done"
+            assert (await http.get("/")).status_code == 200
+    finally:
+        may_go.set()
+        await server.close()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])

@@ -249,6 +249,7 @@ async def test_a_key_opens_sessions_and_so_does_its_token(
     full = await ask(desk, "POST /v1/sessions", shown.key)
     assert full.status_code == 429
     assert full.json()["reason"] == "QUOTA_EXCEEDED"
+    assert full.json()["quota"] == "sessions"
     assert int(full.headers["retry-after"]) > 0
     await opened(desk, shown.operator)
 

@@ -153,7 +153,7 @@ async def test_the_servers_of_ice_are_linked_as_players_read_them() -> None:
     [
         (OFFER, SDP, (400, "INVALID_INPUT")),  # it has a data channel
         (b"v=0\r\n", SDP, (400, "INVALID_INPUT")),
-        (without_channel(OFFER), {"content-type": "text/plain"}, (415, "HTTP_ERROR")),
+        (without_channel(OFFER), {"content-type": "text/plain"}, (415, "UNSUPPORTED_MEDIA_TYPE")),
         (OFFER + b"a=x\r\n" * 20_000, SDP, (413, "TOO_LARGE")),
     ],
 )
