@@ -1,6 +1,5 @@
 """Requests that other gateways must answer: about a session of one, or about all sessions."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -10,30 +9,25 @@ from fastapi.responses import Response, StreamingResponse
 
 from avatar.bus import Bus, WorkerInfo
 from avatar.errors import Unavailable
-from avatar.media import SessionId, WorkerId
+from avatar.media import WorkerId
 from avatar.telemetry.logging import get_logger
 from services.gateway.http import read_body
+from services.gateway.neighbours import ANSWER_S, FORWARDED, GATHER_S, Neighbours, gathered
 from services.settings import Limits
 
 log = get_logger(__name__)
 
-FORWARDED: Final = "talkingmachines-forwarded"
-"""A header that says that a gateway sent this: no request goes further than once."""
 ASKED: Final = ("authorization", "content-type", "accept", "idempotency-key")
 ANSWERED: Final = (
     "content-type", "location", "link", "retry-after", "www-authenticate", "cache-control",
 )  # fmt: skip
-ANSWER_S: Final = 20.0
-GATHER_S: Final = 3.0
-"""Who looks at all sessions does not wait for a gateway that hangs."""
 
 
 class Forwarder:
-    """Knows from the bus which gateway a session is at."""
+    """Sends on over HTTP."""
 
     def __init__(self, bus: Bus, worker: WorkerId, limits: Limits) -> None:
-        self._bus = bus
-        self._worker = worker
+        self._neighbours = Neighbours(bus, worker)
         self._limits = limits
         self._http = httpx2.AsyncClient(timeout=ANSWER_S, trust_env=False)
 
@@ -45,25 +39,19 @@ class Forwarder:
         """
         if FORWARDED in request.headers:
             return None
-        url = await self._owner(SessionId(session))
-        if url is None:
+        owner = await self._neighbours.owner_of(session)
+        if owner is None or not owner.http:
             return None
         body = await read_body(request, self._limits.sdp_bytes, self._limits)
-        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
+        asking = self._request(request, owner, body, httpx2.Timeout(ANSWER_S))
         try:
-            answer = await self._http.request(
-                request.method,
-                url + request.url.path,
-                content=body,
-                headers={**headers, FORWARDED: self._worker},
-            )
+            answer = await self._http.send(asking)
         except httpx2.HTTPError as error:
             log.warning("forward_failed", session=session, error=repr(error))
             raise Unavailable(
                 "the gateway of this session does not answer; try again, or open a new session"
             ) from error
-        kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
-        return Response(answer.content, answer.status_code, kept)
+        return Response(answer.content, answer.status_code, _kept(answer))
 
     async def forward_to(self, request: Request, body: bytes, worker: WorkerId) -> Response | None:
         """What that gateway answers, piece by piece; None where it is gone, or is this one.
@@ -71,21 +59,16 @@ class Forwarder:
         Raises:
             Unavailable: It does not answer.
         """
-        if worker == self._worker or FORWARDED in request.headers:
+        if FORWARDED in request.headers:
             return None
-        url = await self._url(worker)
-        if url is None:
+        theirs = await self._neighbours.find(worker)
+        if theirs is None or not theirs.http:
             return None
-        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
-        asking = self._http.build_request(
-            request.method,
-            url + request.url.path,
-            content=body,
-            headers={**headers, FORWARDED: self._worker},
-            timeout=httpx2.Timeout(ANSWER_S, read=None),  # one who waits in line waits for long
-        )
+        patience = httpx2.Timeout(ANSWER_S, read=None)  # one who waits in line waits for long
         try:
-            answer = await self._http.send(asking, stream=True)
+            answer = await self._http.send(
+                self._request(request, theirs, body, patience), stream=True
+            )
         except httpx2.HTTPError as error:
             log.warning("forward_failed", worker=worker, error=repr(error))
             raise Unavailable(
@@ -99,8 +82,7 @@ class Forwarder:
             finally:
                 await answer.aclose()
 
-        kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
-        return StreamingResponse(pieces(), answer.status_code, kept)
+        return StreamingResponse(pieces(), answer.status_code, _kept(answer))
 
     async def gather(self, request: Request) -> tuple[list[Any], list[WorkerId]]:
         """What all other gateways answer to the same question, and who did not.
@@ -109,40 +91,30 @@ class Forwarder:
         """
         if FORWARDED in request.headers:
             return [], []
-        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
-        headers[FORWARDED] = self._worker
-        others = [
-            worker
-            for worker in await self._bus.workers("gateway")
-            if worker.http and worker.worker != self._worker
-        ]
 
         async def ask(worker: WorkerInfo) -> Any:
-            answer = await self._http.get(
-                worker.http + request.url.path, headers=headers, timeout=GATHER_S
-            )
-            return answer.raise_for_status().json()
+            asking = self._request(request, worker, b"", httpx2.Timeout(GATHER_S))
+            return (await self._http.send(asking)).raise_for_status().json()
 
-        answers = await asyncio.gather(*map(ask, others), return_exceptions=True)
-        told, silent = [], []
-        for worker, answer in zip(others, answers, strict=True):
-            if isinstance(answer, BaseException):
-                log.warning("gateway_silent", worker=worker.worker, error=repr(answer))
-                silent.append(worker.worker)
-            else:
-                told.append(answer)
-        return told, silent
+        others = [each for each in await self._neighbours.others() if each.http]
+        return await gathered(others, ask)
 
     async def close(self) -> None:
         """Idempotent."""
         await self._http.aclose()
 
-    async def _owner(self, session: SessionId) -> str | None:
-        holder = await self._bus.holder(session, "gateway")
-        return None if holder is None or holder == self._worker else await self._url(holder)
+    def _request(
+        self, request: Request, to: WorkerInfo, body: bytes, patience: httpx2.Timeout
+    ) -> httpx2.Request:
+        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
+        return self._http.build_request(
+            request.method,
+            to.http + request.url.path,
+            content=body,
+            headers={**headers, FORWARDED: self._neighbours.worker},
+            timeout=patience,
+        )
 
-    async def _url(self, worker: WorkerId) -> str | None:
-        for each in await self._bus.workers("gateway"):
-            if each.worker == worker:
-                return each.http or None
-        return None
+
+def _kept(answer: httpx2.Response) -> dict[str, str]:
+    return {name: answer.headers[name] for name in ANSWERED if name in answer.headers}

@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import avatar
-from avatar.cast.avatars import everyone, has_file, home, is_shipped, own_file
+from avatar.cast.avatars import is_shipped
 from avatar.cast.characters import Character
 from avatar.errors import (
     AvatarError,
@@ -30,6 +30,7 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.gateway import openapi
 from services.gateway.guard import Guard
+from services.gateway.looks import about, everybody, has_picture, picture_of
 from services.gateway.problems import OwnNames, RequestLimit, answer_with_problems
 from services.gateway.reach import LOOPBACK, Reach
 from services.gateway.talker import (
@@ -125,16 +126,16 @@ def make_app(
 
     @app.get("/v1/avatars", **openapi.AVATARS)
     async def avatars() -> list[dict[str, str]]:
-        people = await asyncio.to_thread(everyone, config.avatars_dir)
+        people = await everybody(config.avatars_dir)
         return [describe_avatar(character, config) for character in people]
 
     @app.get("/v1/avatars/{name}/portrait.png", **openapi.PORTRAIT)
     async def portrait(name: str) -> FileResponse:
-        return picture_of(name, "portrait.png", config)
+        return _picture(name, "portrait.png", config)
 
     @app.get("/v1/avatars/{name}/preview.mp4", **openapi.PREVIEW)
     async def preview(name: str) -> FileResponse:
-        return picture_of(name, "preview.mp4", config)
+        return _picture(name, "preview.mp4", config)
 
     @app.post("/v1/tokens", **openapi.TOKEN)
     async def token(request: Request) -> Response:
@@ -175,40 +176,25 @@ def _own_names(config: AppConfig) -> list[str]:
 
 
 def describe_avatar(character: Character, config: AppConfig) -> dict[str, str]:
+    """Who it is, and where its pictures are."""
+    path = f"/v1/avatars/{character.id}"
+    has_preview = has_picture(config, character.id, "preview.mp4")
     return {
-        "id": character.id,
-        "display_name": character.display_name,
-        "description": character.description,
-        "portrait": f"/v1/avatars/{character.id}/portrait.png",
-        **_preview_of(character.id, config),
+        **about(character),
+        "portrait": f"{path}/portrait.png",
+        **({"preview": f"{path}/preview.mp4"} if has_preview else {}),
     }
 
 
-def picture_of(name: str, file: str, config: AppConfig) -> FileResponse:
-    """A file to look at of an avatar.
-
-    Raises:
-        NotFound: There is no such avatar, or it has no such file.
-        CorruptFile: It is the user's own, and not whole.
-    """
+def _picture(name: str, file: str, config: AppConfig) -> FileResponse:
+    """Raises NotFound and CorruptFile, as `find_avatar` and `picture_of`."""
     avatar = find_avatar(name, config.avatars_dir).id
-    if not is_shipped(avatar):
-        if not has_file(config.avatars_dir, avatar, file):
-            raise NotFound(f"{avatar} has no {file}")
-        # it may be made anew at any time
-        path = own_file(config.avatars_dir, avatar, file)
-        return FileResponse(path, headers={"cache-control": "no-cache"})
-    path = config.model.folder / avatar / file
-    if not path.is_file():
+    path = picture_of(config, avatar, file)
+    if path is None:
         raise NotFound(f"{avatar} has no {file} in profile {config.model.name}")
-    return FileResponse(path, headers={"cache-control": "max-age=3600"})
-
-
-def _preview_of(avatar: str, config: AppConfig) -> dict[str, str]:
-    """Where its preview is, if it has one."""
-    folder = config.model.folder if is_shipped(avatar) else home(config.avatars_dir)
-    has_one = (folder / avatar / "preview.mp4").is_file()
-    return {"preview": f"/v1/avatars/{avatar}/preview.mp4"} if has_one else {}
+    # an own one may be made anew at any time
+    kept = "max-age=3600" if is_shipped(avatar) else "no-cache"
+    return FileResponse(path, headers={"cache-control": kept})
 
 
 class HttpServer:

@@ -14,6 +14,7 @@ from services.gateway import openapi
 from services.gateway.guard import Guard
 from services.gateway.http import describe_avatar, expect_type, first_error, read_body
 from services.gateway.http_owner import NO_STORE, Elsewhere
+from services.gateway.keyring import Caller
 from services.gateway.recipes import Consent, Described, Portrayed, Source
 from services.gateway.talker import find_avatar
 from services.gateway.workshop import Workshop, worker_of
@@ -93,26 +94,28 @@ def add_avatar_routes(
 
     @app.get("/v1/operations/{id}", **openapi.OPERATION_OF)
     async def operation(request: Request, id: str) -> Response:
-        async def ours() -> Response:
+        async def ours(operator: Caller) -> Response:
             return JSONResponse(workshop.get(id).describe(), headers=NO_STORE)
 
         return await at_maker(request, id, ours)
 
     @app.delete("/v1/operations/{id}", **openapi.CANCEL_OPERATION)
     async def cancel(request: Request, id: str) -> Response:
-        async def ours() -> Response:
-            return JSONResponse((await workshop.cancel(id)).describe(), headers=NO_STORE)
+        async def ours(operator: Caller) -> Response:
+            operation = await workshop.cancel(id)
+            log.info("avatar_stop_asked", avatar=operation.avatar, key=operator.key)
+            return JSONResponse(operation.describe(), headers=NO_STORE)
 
         return await at_maker(request, id, ours)
 
     async def at_maker(
-        request: Request, id: str, ours: Callable[[], Awaitable[Response]]
+        request: Request, id: str, ours: Callable[[Caller], Awaitable[Response]]
     ) -> Response:
-        guard.operator(request.headers)
+        operator = guard.operator(request.headers)
         theirs = None
         if elsewhere is not None:
             theirs = await elsewhere.forward_to(request, b"", worker_of(id))
-        return theirs if theirs is not None else await ours()
+        return theirs if theirs is not None else await ours(operator)
 
 
 def _described(body: bytes) -> Source:

@@ -12,13 +12,13 @@ from services.gateway import openapi
 from services.gateway.admission import Tell
 from services.gateway.call import Call
 from services.gateway.calls import Calls
-from services.gateway.forward import FORWARDED
 from services.gateway.guard import Guard
 from services.gateway.http import MAX_JSON_BYTES, expect_type, first_error, read_body
 from services.gateway.http_line import in_line, wants_events
 from services.gateway.http_owner import NO_STORE, Elsewhere, Owner, for_browsers
 from services.gateway.http_viewers import add_viewer_routes
 from services.gateway.looks import video_profile
+from services.gateway.neighbours import FORWARDED
 from services.gateway.once import HEADER, Once, Open, name_of
 from services.settings import AppConfig, IceServer
 

@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from avatar.errors import AvatarError, Busy
+from avatar.errors import AvatarError, Busy, QuotaExceeded
 from services.gateway.admission import Place
 from services.gateway.call import Call
 from services.gateway.line import Open, Opening
@@ -70,6 +70,8 @@ class _Line(StreamingResponse):
             about: dict[str, object] = {"code": error.reason.lower(), "message": str(error)}
             if isinstance(error, Busy):
                 about |= {"retry_after_s": error.retry_after_s, "position": error.position}
+            if isinstance(error, QuotaExceeded):
+                about["quota"] = error.quota
             yield _event("error", {"error": about})
             return
         yield _event("session.created", {"session": self._describe(call, token)})

@@ -1,21 +1,46 @@
-"""What is known of an avatar's picture without a model: its portrait, and the size of its video."""
+"""What is known of an avatar without a model: who it is, its pictures, the size of its video."""
 
-from avatar.cast.avatars import has_file, is_shipped, own_file
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from avatar.cast.avatars import everyone, has_file, is_shipped, own_file
+from avatar.cast.characters import Character
 from services.settings import AppConfig
 
 
-def portrait_of(config: AppConfig, avatar: str) -> bytes:
-    """Its portrait, PNG; b"" where there is none.
+async def everybody(avatars: Path) -> Sequence[Character]:
+    """Who can be called; every file of every own avatar is looked at meanwhile."""
+    return await asyncio.to_thread(everyone, avatars)
+
+
+def about(character: Character) -> dict[str, str]:
+    """Who it is, in the words of all interfaces."""
+    return {
+        "id": character.id,
+        "display_name": character.display_name,
+        "description": character.description,
+    }
+
+
+def has_picture(config: AppConfig, avatar: str, file: str) -> bool:
+    """Whether it has portrait.png or preview.mp4."""
+    if is_shipped(avatar):
+        return (config.model.folder / avatar / file).is_file()
+    return has_file(config.avatars_dir, avatar, file)
+
+
+def picture_of(config: AppConfig, avatar: str, file: str) -> Path | None:
+    """Where portrait.png or preview.mp4 is; None where it has none.
 
     Raises:
         CorruptFile: It is the user's own, and not whole.
     """
+    if not has_picture(config, avatar, file):
+        return None
     if is_shipped(avatar):
-        path = config.model.folder / avatar / "portrait.png"
-        return path.read_bytes() if path.is_file() else b""
-    if not has_file(config.avatars_dir, avatar, "portrait.png"):
-        return b""
-    return own_file(config.avatars_dir, avatar, "portrait.png").read_bytes()
+        return config.model.folder / avatar / file
+    return own_file(config.avatars_dir, avatar, file)
 
 
 def video_profile(config: AppConfig) -> dict[str, float]:

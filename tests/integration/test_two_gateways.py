@@ -13,7 +13,8 @@ from avatar.bus.memory import MemoryBus
 from avatar.media import SessionId, WorkerId
 from bench.receiver import Booking
 from bench.receiver_viewer import Player, Seat
-from services.gateway.forward import FORWARDED, Forwarder
+from services.gateway.forward import Forwarder
+from services.gateway.neighbours import FORWARDED
 from services.gateway.recipes import Recipes
 from services.settings import Limits
 from tests.fakes.avatars import DESCRIBED

@@ -14,8 +14,8 @@ from avatar.bus import WorkerInfo
 from avatar.bus.memory import MemoryBus
 from avatar.media import SessionId, WorkerId
 from services.gateway.answer import Heard
+from services.gateway.neighbours import FORWARDED
 from services.gateway.recipes import Recipes
-from services.gateway.rpc.owner import FORWARDED
 from talkingmachines_api.v1 import avatar_pb2, live_pb2, session_pb2
 from tests.fakes.avatars import DESCRIBED
 from tests.fakes.graph import until
@@ -192,8 +192,15 @@ async def test_an_avatar_that_one_makes_is_watched_and_stopped_at_the_other(
         async for step in two.other.avatars.WatchOperation(watch):
             if step.operation.progress == 0.5:
                 break
-        listed = await two.other.avatars.ListOperations(avatar_pb2.ListOperationsRequest())
+        ask = two.other.avatars.ListOperations
+        listed = await ask(avatar_pb2.ListOperationsRequest())
         assert [each.id for each in listed.operations] == [begun.id]
+        assert list(listed.silent_gateways) == []
+        dead = WorkerInfo(WorkerId("gateway-3"), "gateway", "", 9, grpc="127.0.0.1:1")
+        await two.bus.advertise(dead, 60)
+        listed = await ask(avatar_pb2.ListOperationsRequest())
+        assert [each.id for each in listed.operations] == [begun.id]
+        assert list(listed.silent_gateways) == ["gateway-3"]
         cancel = avatar_pb2.CancelOperationRequest(operation_id=begun.id)
         stopped = (await two.other.avatars.CancelOperation(cancel)).operation
         assert stopped.state == avatar_pb2.OPERATION_STATE_CANCELLED

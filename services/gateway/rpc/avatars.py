@@ -1,26 +1,28 @@
 """AvatarService: who can be called, and avatars that are made and removed."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from avatar.cast.avatars import everyone, is_shipped
+from avatar.cast.avatars import is_shipped
 from avatar.cast.characters import Character
 from avatar.errors import InvalidInput
 from avatar.telemetry.logging import get_logger
 from services.gateway.guard import Guard
-from services.gateway.looks import portrait_of
+from services.gateway.keyring import Caller
+from services.gateway.looks import everybody, picture_of
+from services.gateway.neighbours import ANSWER_S, GATHER_S
 from services.gateway.recipes import Consent, Described, Portrayed, Source
 from services.gateway.rpc.border import answered, headers_of
-from services.gateway.rpc.owner import ANSWER_S, GATHER_S, Owners, Theirs, asked, gathered
+from services.gateway.rpc.owner import Owners, Theirs, asked
 from services.gateway.rpc.server import Served, name_in
+from services.gateway.rpc.states import avatar_of
 from services.gateway.talker import find_avatar
 from services.gateway.workshop import Operation, Workshop, worker_of
 from services.settings import AppConfig
-from talkingmachines_api.v1 import avatar_pb2, avatar_pb2_grpc, talk_pb2
+from talkingmachines_api.v1 import avatar_pb2, avatar_pb2_grpc
 
 log = get_logger(__name__)
 
@@ -55,8 +57,7 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
             if not start.isdecimal() or len(start) > MAX_TOKEN_DIGITS:
                 raise InvalidInput("page_token is none that was given; leave it empty to begin")
             first = int(start)
-            # every file of every own avatar is looked at
-            people = await asyncio.to_thread(everyone, self._config.avatars_dir)
+            people = await everybody(self._config.avatars_dir)
             last = first + size
             return avatar_pb2.AvatarServiceListAvatarsResponse(
                 avatars=[_details(each) for each in people[first:last]],
@@ -70,7 +71,8 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
     ) -> avatar_pb2.GetAvatarResponse:
         async def get() -> avatar_pb2.GetAvatarResponse:
             character = find_avatar(request.avatar_id, self._config.avatars_dir)
-            portrait = portrait_of(self._config, character.id)
+            path = picture_of(self._config, character.id, "portrait.png")
+            portrait = path.read_bytes() if path is not None else b""
             return avatar_pb2.GetAvatarResponse(avatar=_details(character), portrait=portrait)
 
         return await answered(context, get)
@@ -100,7 +102,7 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
     async def GetOperation(  # noqa: N802  the protocol's name
         self, request: avatar_pb2.GetOperationRequest, context: Any
     ) -> avatar_pb2.GetOperationResponse:
-        async def ours() -> avatar_pb2.GetOperationResponse:
+        async def ours(operator: Caller) -> avatar_pb2.GetOperationResponse:
             operation = self._workshop.get(request.operation_id)
             return avatar_pb2.GetOperationResponse(operation=_message(operation))
 
@@ -109,8 +111,9 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
     async def CancelOperation(  # noqa: N802  the protocol's name
         self, request: avatar_pb2.CancelOperationRequest, context: Any
     ) -> avatar_pb2.CancelOperationResponse:
-        async def ours() -> avatar_pb2.CancelOperationResponse:
+        async def ours(operator: Caller) -> avatar_pb2.CancelOperationResponse:
             operation = await self._workshop.cancel(request.operation_id)
+            log.info("avatar_stop_asked", avatar=operation.avatar, key=operator.key)
             return avatar_pb2.CancelOperationResponse(operation=_message(operation))
 
         return await self._at_maker("CancelOperation", request, context, ours)
@@ -148,22 +151,22 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
         async def get() -> avatar_pb2.ListOperationsResponse:
             self._guard.operator(headers_of(context))
             found = [_message(each) for each in self._workshop.all()]
-            told, _ = await gathered(await self._owners.others(context), ask)
+            told, silent = await self._owners.gather(context, ask)
             for each in told:
                 found += each.operations
             found.sort(key=lambda each: each.create_time.ToNanoseconds(), reverse=True)
-            return avatar_pb2.ListOperationsResponse(operations=found)
+            return avatar_pb2.ListOperationsResponse(operations=found, silent_gateways=silent)
 
         return await answered(context, get)
 
     async def _at_maker(
-        self, method: str, request: Any, context: Any, ours: Callable[[], Awaitable[T]]
+        self, method: str, request: Any, context: Any, ours: Callable[[Caller], Awaitable[T]]
     ) -> T:
         async def get() -> T:
-            self._guard.operator(headers_of(context))
+            operator = self._guard.operator(headers_of(context))
             theirs = await self._owners.of_worker(context, worker_of(request.operation_id))
             if theirs is None:
-                return await ours()
+                return await ours(operator)
             ask = getattr(avatar_pb2_grpc.AvatarServiceStub(theirs.channel), method)
             answer: T = await asked(
                 lambda: ask(request, metadata=theirs.metadata, timeout=ANSWER_S)
@@ -174,12 +177,8 @@ class AvatarService(avatar_pb2_grpc.AvatarServiceServicer):
 
 
 def _details(character: Character) -> avatar_pb2.AvatarDetails:
-    about = talk_pb2.Avatar(
-        id=character.id,
-        display_name=character.display_name,
-        description=character.description,
-    )
-    return avatar_pb2.AvatarDetails(avatar=about, is_shipped=is_shipped(character.id))
+    shipped = is_shipped(character.id)
+    return avatar_pb2.AvatarDetails(avatar=avatar_of(character), is_shipped=shipped)
 
 
 def _source(request: avatar_pb2.CreateAvatarRequest) -> Source:

@@ -1,6 +1,5 @@
 """Asks the gateway that must answer: a session's, an operation's, or all of them."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -10,20 +9,16 @@ from grpc_status import rpc_status
 
 from avatar.bus import Bus, WorkerInfo
 from avatar.errors import AvatarError, Unavailable
-from avatar.media import SessionId, WorkerId
+from avatar.media import WorkerId
 from avatar.telemetry.logging import get_logger
 from avatar.transport.status import error_of
 from services.gateway.calls import Calls
+from services.gateway.neighbours import FORWARDED, Neighbours, gathered
 from services.gateway.rpc.border import headers_of
 
 log = get_logger(__name__)
 
-FORWARDED: Final = "talkingmachines-forwarded"
-"""Metadata that says that a gateway sent this: no request goes further than once."""
 ASKED: Final = ("authorization",)
-ANSWER_S: Final = 20.0
-GATHER_S: Final = 3.0
-"""Who looks at all of something does not wait for a gateway that hangs."""
 MAX_ANSWER_BYTES: Final = 16 << 20
 
 T = TypeVar("T")
@@ -33,44 +28,37 @@ T = TypeVar("T")
 class Theirs:
     """Another gateway, and what to show it."""
 
-    worker: WorkerId
     channel: grpc.aio.Channel
     metadata: tuple[tuple[str, str], ...]
 
 
 class Owners:
-    """Knows from the bus which gateway a session is at."""
+    """Connects to them over gRPC."""
 
     def __init__(self, bus: Bus, worker: WorkerId) -> None:
-        self.worker = worker
-        self._bus = bus
+        self._neighbours = Neighbours(bus, worker)
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def of_session(self, context: Any, calls: Calls, session: str) -> Theirs | None:
         """The gateway that owns a session; None where that is nobody else."""
         if is_forwarded(context) or calls.has(session) or not session:
             return None
-        holder = await self._bus.holder(SessionId(session), "gateway")
-        return None if holder is None else await self.of_worker(context, holder)
+        return self._theirs(context, await self._neighbours.owner_of(session))
 
     async def of_worker(self, context: Any, worker: WorkerId) -> Theirs | None:
         """That gateway; None where it is gone, or is this one, or this was forwarded already."""
-        if worker == self.worker or is_forwarded(context):
-            return None
-        for each in await self._bus.workers("gateway"):
-            if each.worker == worker and each.grpc:
-                return self._theirs(context, each)
-        return None
-
-    async def others(self, context: Any) -> list[Theirs]:
-        """All other gateways; nobody is asked by one who was asked."""
         if is_forwarded(context):
-            return []
-        return [
-            self._theirs(context, each)
-            for each in await self._bus.workers("gateway")
-            if each.grpc and each.worker != self.worker
-        ]
+            return None
+        return self._theirs(context, await self._neighbours.find(worker))
+
+    async def gather(
+        self, context: Any, ask: Callable[[Theirs], Awaitable[T]]
+    ) -> tuple[list[T], list[WorkerId]]:
+        """What all other gateways answer, and who did not; nobody is asked by one who was asked."""
+        if is_forwarded(context):
+            return [], []
+        others = [each for each in await self._neighbours.others() if each.grpc]
+        return await gathered(others, lambda worker: ask(self._reach(context, worker)))
 
     async def close(self) -> None:
         """Idempotent."""
@@ -78,7 +66,10 @@ class Owners:
         for channel in channels.values():
             await channel.close(None)
 
-    def _theirs(self, context: Any, worker: WorkerInfo) -> Theirs:
+    def _theirs(self, context: Any, worker: WorkerInfo | None) -> Theirs | None:
+        return self._reach(context, worker) if worker is not None and worker.grpc else None
+
+    def _reach(self, context: Any, worker: WorkerInfo) -> Theirs:
         headers = headers_of(context)
         metadata = tuple((name, headers[name]) for name in ASKED if name in headers)
         if worker.grpc not in self._channels:
@@ -93,7 +84,7 @@ class Owners:
                 ],
             )
         channel = self._channels[worker.grpc]
-        return Theirs(worker.worker, channel, (*metadata, (FORWARDED, self.worker)))
+        return Theirs(channel, (*metadata, (FORWARDED, self._neighbours.worker)))
 
 
 def is_forwarded(context: Any) -> bool:
@@ -110,22 +101,6 @@ async def asked(answer: Callable[[], Awaitable[T]]) -> T:
         return await answer()
     except grpc.aio.AioRpcError as error:
         raise _error(error) from error
-
-
-async def gathered(
-    theirs: list[Theirs], ask: Callable[[Theirs], Awaitable[T]]
-) -> tuple[list[T], list[WorkerId]]:
-    """What all of them answer, and who did not."""
-    answers = await asyncio.gather(*map(ask, theirs), return_exceptions=True)
-    told: list[T] = []
-    silent: list[WorkerId] = []
-    for each, answer in zip(theirs, answers, strict=True):
-        if isinstance(answer, BaseException):
-            log.warning("gateway_silent", worker=each.worker, error=repr(answer)[:500])
-            silent.append(each.worker)
-        else:
-            told.append(answer)
-    return told, silent
 
 
 def _error(error: grpc.aio.AioRpcError) -> AvatarError:

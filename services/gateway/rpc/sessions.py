@@ -12,17 +12,10 @@ from services.gateway.coordinator import Answers
 from services.gateway.guard import Guard
 from services.gateway.keyring import Caller, bearer
 from services.gateway.line import Opening
+from services.gateway.neighbours import ANSWER_S, GATHER_S
 from services.gateway.once import Once, name_of
 from services.gateway.rpc.border import answered, headers_of
-from services.gateway.rpc.owner import (
-    ANSWER_S,
-    GATHER_S,
-    Owners,
-    Theirs,
-    asked,
-    gathered,
-    is_forwarded,
-)
+from services.gateway.rpc.owner import Owners, Theirs, asked, is_forwarded
 from services.gateway.rpc.server import Served, name_in
 from services.gateway.rpc.states import ANSWERS, heard_of, session_of, summary_of
 from services.settings import AppConfig
@@ -115,7 +108,7 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
             )
             return answer
 
-        told, silent = await gathered(await self._owners.others(context), ask)
+        told, silent = await self._owners.gather(context, ask)
         found = [summary_of(call) for call in self._calls.all() if call.id > after]
         has_more = any(each.next_page_token for each in told)
         for each in told:

@@ -1,12 +1,13 @@
-"""Sessions as messages."""
+"""Sessions and avatars as messages."""
 
 from typing import Any
 
+from avatar.cast.characters import Character
 from services.gateway.answer import Heard
 from services.gateway.call import Call
-from services.gateway.looks import video_profile
+from services.gateway.looks import about, video_profile
 from services.settings import AppConfig
-from talkingmachines_api.v1 import media_pb2, session_pb2
+from talkingmachines_api.v1 import media_pb2, session_pb2, talk_pb2
 
 ANSWERS = {
     session_pb2.ANSWERS_UNSPECIFIED: "server",
@@ -19,21 +20,25 @@ def behaviour(state: object) -> "media_pb2.Behaviour.ValueType":
     return media_pb2.Behaviour.Value(f"BEHAVIOUR_{str(state).upper()}")
 
 
+def avatar_of(character: Character) -> talk_pb2.Avatar:
+    return talk_pb2.Avatar(**about(character))
+
+
 def session_of(call: Call, config: AppConfig) -> session_pb2.Session:
     """A session as its owner sees it."""
-    about: dict[str, Any] = call.describe()
+    told: dict[str, Any] = call.describe()
     profile = video_profile(config)
-    by_client = about.get("answers") == "client"
+    by_client = told.get("answers") == "client"
     return session_pb2.Session(
         id=call.id,
-        avatar_id=about["avatar"],
-        state=behaviour(about["state"]),
+        avatar_id=told["avatar"],
+        state=behaviour(told["state"]),
         connected=call.is_connected,
-        rung=about.get("rung", "full"),
-        turns=about.get("turns", 0),
-        epoch=about.get("epoch", 0),
-        media_seconds=about.get("media_s", 0.0),
-        models=about.get("models", []),
+        rung=told.get("rung", "full"),
+        turns=told.get("turns", 0),
+        epoch=told.get("epoch", 0),
+        media_seconds=told.get("media_s", 0.0),
+        models=told.get("models", []),
         viewers=call.audience.num_watching,
         limits=session_pb2.SessionLimits(
             idle_seconds=config.limits.idle_s,
@@ -52,15 +57,15 @@ def session_of(call: Call, config: AppConfig) -> session_pb2.Session:
 
 def summary_of(call: Call) -> session_pb2.SessionSummary:
     """The same, as operators see it."""
-    about: dict[str, Any] = call.summary()
+    told: dict[str, Any] = call.summary()
     return session_pb2.SessionSummary(
-        id=about["id"],
-        key=about["key"],
-        avatar_id=about["avatar"],
-        state=behaviour(about["state"]),
-        age_seconds=about["age_s"],
-        connected=about["is_connected"],
-        viewers=about["viewers"],
+        id=told["id"],
+        key=told["key"],
+        avatar_id=told["avatar"],
+        state=behaviour(told["state"]),
+        age_seconds=told["age_s"],
+        connected=told["is_connected"],
+        viewers=told["viewers"],
     )
 
 

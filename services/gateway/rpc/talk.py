@@ -7,12 +7,13 @@ from typing import Any
 
 import grpc
 
-from avatar.cast.avatars import everyone
 from avatar.errors import AvatarError, DeadlineExceeded, InvalidInput, TooLarge
 from services.gateway.guard import Guard
+from services.gateway.looks import everybody
 from services.gateway.rpc.border import answered, headers_of
 from services.gateway.rpc.live import Talks
 from services.gateway.rpc.server import Served, name_in
+from services.gateway.rpc.states import avatar_of
 from services.gateway.talker import (
     ChunkReady,
     ReplySentence,
@@ -101,17 +102,8 @@ class TalkService(talk_pb2_grpc.TalkServiceServicer):
         self, request: talk_pb2.ListAvatarsRequest, context: Any
     ) -> talk_pb2.ListAvatarsResponse:
         async def get() -> talk_pb2.ListAvatarsResponse:
-            people = await asyncio.to_thread(everyone, self._talker.avatars)
-            return talk_pb2.ListAvatarsResponse(
-                avatars=[
-                    talk_pb2.Avatar(
-                        id=character.id,
-                        display_name=character.display_name,
-                        description=character.description,
-                    )
-                    for character in people
-                ]
-            )
+            people = await everybody(self._talker.avatars)
+            return talk_pb2.ListAvatarsResponse(avatars=map(avatar_of, people))
 
         return await answered(context, get)
 
