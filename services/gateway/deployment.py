@@ -3,6 +3,8 @@
 import asyncio
 from typing import ClassVar
 
+from fastapi import FastAPI
+
 from avatar.cast.characters import CAST
 from avatar.errors import AvatarError
 from avatar.media import StageName
@@ -74,6 +76,7 @@ class Gateway:
         self._once = Once(wiring.bus, worker, self.calls.renew_token)
         recipes = recipes_of(config)
         self.workshop = Workshop(wiring.bus, worker, config.avatars_dir, config.profile, recipes)
+        self.app = self._make_app()
         self._rpc = self._make_rpc()
         self._http: HttpServer | None = None
         self._is_closed = False
@@ -83,14 +86,9 @@ class Gateway:
     async def start(self) -> None:
         """Listen at once; readiness follows when the other stages are there."""
         config = self._config
-        environment, guard = self._environment, self.guard
-        app = make_app(self.talker, config, environment, lambda: self.waiting_for, guard)
-        servers = environment.ice_servers
-        add_call_routes(app, self.calls, config, guard, self._once, self._forwarder, servers)
-        add_avatar_routes(app, self.workshop, config, guard, self._forwarder)
         private = listen_private(config.stage_host)
         public, in_line = listen_shared(config.host, config.port), config.limits.line_length
-        self._http = HttpServer(app, public, private, most_in_line=in_line)
+        self._http = HttpServer(self.app, public, private, most_in_line=in_line)
         self._http.start()
         self.grpc_port, private_rpc = await self._rpc.start(
             config.host, config.grpc_port, config.stage_host
@@ -127,6 +125,14 @@ class Gateway:
         await self._owners.close()
         await self.coordinator.close()
         await self.wiring.close()
+
+    def _make_app(self) -> FastAPI:
+        config, environment, guard = self._config, self._environment, self.guard
+        app = make_app(self.talker, config, environment, lambda: self.waiting_for, guard)
+        servers = environment.ice_servers
+        add_call_routes(app, self.calls, config, guard, self._once, self._forwarder, servers)
+        add_avatar_routes(app, self.workshop, config, guard, self._forwarder)
+        return app
 
     def _make_rpc(self) -> RpcServer:
         config, guard, bus = self._config, self.guard, self.wiring.bus

@@ -3,109 +3,53 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import grpc
-import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from fastapi.routing import APIRoute
-from google.protobuf import message_factory
-from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
-    ProtoReflectionDescriptorDatabase,
-)
-from grpc_status import rpc_status
-from starlette.routing import Route
 
 import talkingmachines as tm
 from avatar import errors
-from avatar.bus.memory import MemoryBus
-from avatar.transport.status import error_of
-from services import keys
-from services.gateway.accounts import Accounts
 from services.gateway.guard import Guard
-from services.gateway.http import make_app
-from services.gateway.keyring import TOKEN_S, Keyring
+from services.gateway.keyring import TOKEN_S
+from services.gateway.recipes import Recipes
 from services.gateway.rpc.live import Talks
 from services.gateway.rpc.talk import TalkService
 from services.gateway.talker import Talker
-from services.settings import AppConfig, Environment, Limits
-from talkingmachines_api.v1 import talk_pb2_grpc
-from tests.fakes.calls import CallDesk, ManualClock, call_desk
+from services.settings import Limits
+from talkingmachines_api.v1 import avatar_pb2, talk_pb2_grpc
+from tests.fakes.avatars import DESCRIBED, write_own
+from tests.fakes.callers import (
+    KEY,
+    OPERATOR,
+    PUBLIC,
+    RPCS,
+    SESSION,
+    VIEWER,
+    Credentials,
+    ask,
+    call,
+    methods_of,
+    opened,
+    routes,
+    services_of,
+    with_credential,
+)
+from tests.fakes.calls import CallDesk, call_desk
+from tests.fakes.graph import fake_graph
+from tests.fakes.recipe import GatedRecipe
 from tests.fakes.rpc import QuietTalker, RpcDesk, rpc_desk, served
 
 pytestmark = pytest.mark.integration
-
-PUBLIC = {
-    "GET /healthz", "GET /readyz", "GET /", "GET /web/{name}", "GET /v1/avatars",
-    "GET /v1/avatars/{name}/portrait.png", "GET /v1/avatars/{name}/preview.mp4",
-    "GET /watch", "GET /openapi.json", "HEAD /openapi.json", "GET /v1/avatars/{name}",
-}  # fmt: skip
-KEY = {"POST /v1/say", "POST /v1/ask", "POST /v1/sessions", "POST /v1/tokens"}
-OPERATOR = {
-    "GET /metrics", "GET /v1/sessions", "POST /v1/avatars", "DELETE /v1/avatars/{name}",
-    "GET /v1/operations", "GET /v1/operations/{id}", "DELETE /v1/operations/{id}",
-}  # fmt: skip
-SESSION = {
-    "GET /v1/sessions/{id}", "DELETE /v1/sessions/{id}", "POST /v1/sessions/{id}/call",
-    "DELETE /v1/sessions/{id}/call", "POST /v1/sessions/{id}/viewer-tokens",
-    "DELETE /v1/sessions/{id}/viewer-tokens",
-}  # fmt: skip
-VIEWER = {
-    "GET /v1/sessions/{id}/viewers", "POST /v1/sessions/{id}/viewers",
-    "DELETE /v1/sessions/{id}/viewers/{viewer}",
-}  # fmt: skip
-RPCS = {
-    "TalkService/Say": "key",
-    "TalkService/Ask": "key",
-    "TalkService/Render": "key",
-    "TalkService/Talk": "session",
-    "TalkService/ListAvatars": "anybody",
-    "SessionService/CreateSession": "key",
-    "SessionService/GetSession": "session",
-    "SessionService/InterruptSession": "session",
-    "SessionService/SwapAvatar": "session",
-    "SessionService/DeleteSession": "session",
-    "SessionService/ListSessions": "operator",
-    "AvatarService/ListAvatars": "anybody",
-    "AvatarService/GetAvatar": "anybody",
-    "AvatarService/CreateAvatar": "operator",
-    "AvatarService/DeleteAvatar": "operator",
-    "AvatarService/GetOperation": "operator",
-    "AvatarService/WatchOperation": "operator",
-    "AvatarService/ListOperations": "operator",
-    "AvatarService/CancelOperation": "operator",
-    "OperatorService/ListWorkers": "operator",
-    "OperatorService/DrainWorker": "operator",
-}
-"""Who may call each RPC; one that is not here fails the tests below."""
-
-
-class Credentials:
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        path = folder / "keys.toml"
-
-        def add(*arguments: str) -> str:
-            assert keys.main(["add", *arguments, "--file", str(path)]) == 0
-            return capsys.readouterr().out.strip()
-
-        self.key, self.operator = add("kiosk", "--sessions", "2"), add("ops", "--operator")
-        self.clock = ManualClock(1.8e9)
-        self.ring = Keyring(path, now=self.clock)
-        self.guard = Guard(self.ring, Accounts(MemoryBus(), now=self.clock))
-        self.expired = self.ring.token(self.ring.caller(self.key))
-        self.clock.now += TOKEN_S + 1
-        self.token = self.ring.token(self.ring.caller(self.key))
 
 
 @pytest.fixture
@@ -119,39 +63,22 @@ async def desk(shown: Credentials) -> AsyncIterator[CallDesk]:
         yield desk
 
 
-def routes(desk: CallDesk) -> Iterator[str]:
-    for route in desk.app.routes:
-        assert isinstance(route, APIRoute | Route)
-        yield from (f"{method} {route.path}" for method in sorted(route.methods or ()))
+async def test_every_route_and_rpc_of_a_gateway_is_tried_here() -> None:
+    """A new one fails this until it is said who may use it; then the tests below walk it."""
+    async with fake_graph(ready=False) as graph:
+        assert set(routes(graph.gateway.app)) == PUBLIC | KEY | OPERATOR | SESSION | VIEWER
+        address = f"127.0.0.1:{graph.gateway.grpc_port}"
+        assert (await asyncio.to_thread(methods_of, address)).keys() == RPCS.keys()
+        assert await asyncio.to_thread(services_of, address) == {
+            *(f"talkingmachines_api.v1.{name.partition('/')[0]}" for name in RPCS),
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1alpha.ServerReflection",
+        }
 
 
-def with_credential(credential: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {credential}"} if credential else {}
-
-
-async def ask(
-    desk: CallDesk, route: str, credential: str, session: str = "s0", **options: Any
-) -> httpx.Response:
-    method, path = route.split()
-    path = path.replace("{id}", session)
-    return await desk.http.request(method, path, headers=with_credential(credential), **options)
-
-
-async def opened(desk: CallDesk, credential: str) -> dict[str, Any]:
-    response = await ask(desk, "POST /v1/sessions", credential)
-    assert response.status_code == 201
-    return cast(dict[str, Any], response.json())
-
-
-def test_every_route_is_one_of_those_that_are_tried_here(shown: Credentials) -> None:
-    app = make_app(cast(Talker, None), AppConfig(), Environment(), list, shown.guard)
-    known = PUBLIC | KEY | OPERATOR | SESSION | VIEWER
-    for route in app.routes:
-        assert {f"{method} {route.path}" for method in route.methods} <= known  # type: ignore[attr-defined]
-
-
-async def test_the_routes_of_calls_are_tried_here_as_well(desk: CallDesk) -> None:
-    assert set(routes(desk)) == PUBLIC | KEY | OPERATOR | SESSION | VIEWER
+async def test_those_of_the_desk_are_those_of_a_gateway(rpc: RpcDesk) -> None:
+    assert set(routes(rpc.desk.app)) == PUBLIC | KEY | OPERATOR | SESSION | VIEWER
+    assert (await asyncio.to_thread(methods_of, rpc.address)).keys() == RPCS.keys()
 
 
 @pytest.mark.parametrize("route", sorted(KEY | OPERATOR))
@@ -176,6 +103,18 @@ async def test_a_session_is_for_its_own_token_alone(
         answer = await ask(desk, route, credential, mine["id"])
         assert answer.status_code == 401, (route, credential)
     assert (await ask(desk, "GET /v1/sessions/{id}", mine["token"], mine["id"])).is_success
+
+
+@pytest.mark.parametrize("route", sorted(SESSION | VIEWER))
+async def test_the_token_of_a_session_that_has_ended_is_worth_nothing(
+    route: str, desk: CallDesk, shown: Credentials
+) -> None:
+    ended, other = await opened(desk, shown.key), await opened(desk, shown.key)
+    await ask(desk, "DELETE /v1/sessions/{id}", ended["token"], ended["id"])
+    assert (await ask(desk, route, ended["token"], ended["id"])).status_code == 404
+    assert (await ask(desk, route, ended["token"], other["id"])).status_code == 401
+    for needs_key in sorted(KEY | OPERATOR):
+        assert (await ask(desk, needs_key, ended["token"])).status_code == 401
 
 
 async def test_a_viewer_token_watches_one_session_and_does_nothing_else(
@@ -237,6 +176,39 @@ async def test_the_log_says_whose_each_session_is_and_nothing_to_get_in_with(
         assert secret not in lines
 
 
+async def test_the_log_says_by_whose_key_avatars_are_made_stopped_and_removed(
+    shown: Credentials, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    recipes = Recipes(description=GatedRecipe(tmp_path / "gate"))
+    described = DESCRIBED.format(id="nova", title="Nova")
+    metadata = tuple(with_credential(shown.operator).items())
+    async with rpc_desk(guard=shown.guard, avatars=tmp_path, recipes=recipes) as rpc:
+        for _ in range(2):
+            request = avatar_pb2.CreateAvatarRequest(description_toml=described)
+            begun = (await rpc.avatars.CreateAvatar(request, metadata=metadata)).operation
+            stop = avatar_pb2.CancelOperationRequest(operation_id=begun.id)
+            await rpc.avatars.CancelOperation(stop, metadata=metadata)
+        made = await rpc.desk.http.post(
+            "/v1/avatars",
+            content=described,
+            headers={**dict(metadata), "content-type": "application/toml"},
+        )
+        await rpc.desk.http.delete(made.headers["location"], headers=dict(metadata))
+        write_own(tmp_path, "vera")
+        remove = avatar_pb2.DeleteAvatarRequest(avatar_id="vera")
+        await rpc.avatars.DeleteAvatar(remove, metadata=metadata)
+    told = [
+        (record.getMessage(), record.keys["avatar"], record.keys["key"])  # type: ignore[attr-defined]
+        for record in caplog.records
+        if "key" in getattr(record, "keys", {})
+    ]
+    assert told == [
+        *[("avatar_asked", "nova", "ops"), ("avatar_stop_asked", "nova", "ops")] * 3,
+        ("avatar_removal_asked", "vera", "ops"),
+    ]
+
+
 async def test_a_key_opens_sessions_and_so_does_its_token(
     desk: CallDesk, shown: Credentials
 ) -> None:
@@ -270,49 +242,6 @@ async def test_a_server_without_keys_makes_no_tokens() -> None:
 async def rpc(desk: CallDesk) -> AsyncIterator[RpcDesk]:
     async with served(desk) as made:
         yield made
-
-
-def methods_of(address: str) -> dict[str, MethodDescriptor]:
-    """Every RPC that the server itself says it has, by reflection."""
-    with grpc.insecure_channel(address) as channel:
-        database = ProtoReflectionDescriptorDatabase(channel)
-        pool = DescriptorPool(database)
-        services = [pool.FindServiceByName(name) for name in database.get_services()]
-    return {
-        f"{service.name}/{method.name}": method
-        for service in services
-        if service.full_name.startswith("talkingmachines_api.")
-        for method in service.methods
-    }
-
-
-async def call(
-    channel: grpc.aio.Channel, method: MethodDescriptor, credential: str, session: str = "s0"
-) -> errors.AvatarError | None:
-    """The error that the server answers with; None where it does what was asked."""
-    kind = message_factory.GetMessageClass(method.input_type)
-    request: Any = kind()
-    if "session_id" in method.input_type.fields_by_name:
-        request.session_id = session
-    for first in ("open", "config"):
-        if first in method.input_type.fields_by_name:
-            getattr(request, first).SetInParent()
-    if method.name == "Talk":
-        request.open.session_id = session
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    talk: Any = channel.stream_stream(path, kind.SerializeToString, lambda answer: answer)
-    answers = talk(iter([request]), metadata=tuple(with_credential(credential).items()))
-    try:
-        async for _ in answers:
-            pass
-    except grpc.RpcError as error:
-        return error_of(rpc_status.from_call(cast(grpc.Call, error)))
-    return None
-
-
-async def test_every_rpc_has_a_rule_and_every_rule_an_rpc(rpc: RpcDesk) -> None:
-    found = await asyncio.to_thread(methods_of, rpc.address)
-    assert found.keys() == RPCS.keys()
 
 
 async def test_no_rpc_works_for_who_may_not(rpc: RpcDesk, shown: Credentials) -> None:
