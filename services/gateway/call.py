@@ -221,12 +221,13 @@ class Call:
         """Have another avatar go on.
 
         Raises:
+            InvalidInput: That is no name.
             NotFound: There is none of that name.
             TooManyAttempts: It was asked for too often.
         """
         if not self._events.take():
             raise TooManyAttempts("this session's avatar was swapped too often; wait a second", 1.0)
-        self._take(Swap(type="avatar.swap", avatar=avatar))
+        self._take(Swap.to(avatar))
 
     # What connections tell
 

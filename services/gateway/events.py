@@ -88,6 +88,16 @@ class Swap(_Event):
     type: Literal["avatar.swap"]
     avatar: str = Field(min_length=1, max_length=64)
 
+    @classmethod
+    def to(cls, avatar: str) -> "Swap":
+        """Raises InvalidInput for what can be nobody's name."""
+        try:
+            return cls(type="avatar.swap", avatar=avatar)
+        except ValidationError as error:
+            raise InvalidInput(
+                f"an avatar of {len(avatar)} characters; give the id of one, such as mira"
+            ) from error
+
 
 class ClientHeartbeat(_Event):
     """The caller is there; several a second. It is sent back as it came."""

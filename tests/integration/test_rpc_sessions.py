@@ -112,6 +112,10 @@ async def test_an_interruption_tells_what_was_heard() -> None:
 async def test_another_avatar_is_asked_for() -> None:
     async with rpc_desk() as rpc:
         created = await rpc.create()
+        for name in ("", "a" * 65):
+            wrong = session_pb2.SwapAvatarRequest(session_id=created.session.id, avatar_id=name)
+            call = rpc.sessions.SwapAvatar(wrong, metadata=bearer(created.token))
+            assert isinstance(await refused(call), errors.InvalidInput)
         request = session_pb2.SwapAvatarRequest(session_id=created.session.id, avatar_id="otto")
         await rpc.sessions.SwapAvatar(request, metadata=bearer(created.token))
         assert rpc.desk.live.events == [Swap(type="avatar.swap", avatar="otto")]
