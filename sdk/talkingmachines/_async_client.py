@@ -7,8 +7,8 @@ from typing import Self, TypeVar
 from weakref import WeakSet
 
 import grpc
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from talkingmachines import _health
 from talkingmachines._async_answer import AsyncAnswer, AsyncCall
 from talkingmachines._async_session import AsyncSession
 from talkingmachines._connection import channel_options, metadata_of, server_address
@@ -22,7 +22,6 @@ from talkingmachines._session_calls import SessionCalls
 from talkingmachines._session_info import SessionOptions, Ticket
 from talkingmachines._status import CallContext, error_of
 from talkingmachines._wire import (
-    HEALTH,
     LIST_AVATARS,
     ask_requests,
     avatars_of,
@@ -256,9 +255,7 @@ class AsyncClient:
         """
         readiness = Readiness(self._server, timeout_s)
         while True:
-            states = HealthStub(self._open_channel()).Watch(
-                HEALTH, timeout=readiness.left_s, wait_for_ready=True
-            )
+            states = _health.watch(self._open_channel(), readiness.left_s)
             try:
                 async for state in states:
                     if readiness.is_ready(state):

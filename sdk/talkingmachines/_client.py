@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from talkingmachines import _health
 from talkingmachines._answer import Answer, Call
 from talkingmachines._async_client import AsyncClient
 from talkingmachines._async_session import AsyncSession
@@ -22,7 +22,6 @@ from talkingmachines._portal import Portal
 from talkingmachines._session import Session
 from talkingmachines._status import CallContext, error_of
 from talkingmachines._wire import (
-    HEALTH,
     LIST_AVATARS,
     ask_requests,
     avatars_of,
@@ -284,9 +283,7 @@ class Client:
         """
         readiness = Readiness(self._server, timeout_s)
         while True:
-            states = HealthStub(self._open_channel()).Watch(
-                HEALTH, timeout=readiness.left_s, wait_for_ready=True
-            )
+            states = _health.watch(self._open_channel(), readiness.left_s)
             try:
                 if any(readiness.is_ready(state) for state in states):
                     return

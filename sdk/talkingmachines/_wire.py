@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-from grpc_health.v1 import health_pb2
-
 from talkingmachines._events import (
     Avatar,
     ChunkReady,
@@ -16,9 +14,6 @@ from talkingmachines._events import (
 from talkingmachines_api.v1 import talk_pb2
 
 LIST_AVATARS = talk_pb2.ListAvatarsRequest()
-HEALTH = health_pb2.HealthCheckRequest(
-    service=talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name
-)
 
 _PIECE_BYTES = 64 * 1024
 

@@ -36,6 +36,8 @@ class MockSession:
     epoch: int = 0
     connection: Any = None
     ended: str = ""
+    viewer_tokens: list[str] = field(default_factory=list)
+    viewer_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     items: list[tuple[str, str]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -55,6 +57,7 @@ class Desk:
         self.num_renders = 0
         self.hold_after: int | None = None
         self.draining: set[str] = set()
+        self.tokens: set[str] = set()
         self._numbers = itertools.count(1)
 
     def note(self, rpc: str, fields: Mapping[str, object]) -> None:
@@ -78,8 +81,21 @@ class Desk:
             fault.end(context)
 
     def check_key(self, context: grpc.ServicerContext) -> None:
-        if self.key and bearer(context) != self.key:
+        """Of who opens something: the key, or a token made from it."""
+        if self.key and bearer(context) not in {self.key, *self.tokens}:
             Fault("UNAUTHENTICATED", "This server asks for a key.").end(context)
+
+    def check_operator(self, context: grpc.ServicerContext) -> None:
+        """The key is an operator's too; tokens never are."""
+        self.check_key(context)
+        if self.key and bearer(context) != self.key:
+            Fault("PERMISSION_DENIED", "This asks for an operator's key.").end(context)
+
+    def make_token(self) -> str:
+        with self.changed:
+            token = f"token-of-the-key-{len(self.tokens) + 1}"
+            self.tokens.add(token)
+        return token
 
     def check_avatar(self, avatar: str, context: grpc.ServicerContext) -> str:
         known = [each[0] for each in AVATARS]

@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from talkingmachines.testing._desk import Desk, Request
 from talkingmachines.testing._faults import Fault
+from talkingmachines.testing._health import Health
 from talkingmachines.testing._services import Talk
 from talkingmachines.testing._session_services import Operators, Sessions
 from talkingmachines_api.v1 import (
@@ -24,11 +24,13 @@ from talkingmachines_api.v1 import (
 __all__ = ["MockServer", "Request"]
 
 _MAX_CALLS = 100
-_SERVICES = (
-    "",
-    talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name,
-    session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
-    operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
+_SERVICES = frozenset(
+    {
+        "",
+        talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name,
+        session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+        operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
+    }
 )
 
 
@@ -59,12 +61,11 @@ class MockServer:
         self._desk = Desk(slots=slots, key=key, transcript=transcript, reply=reply)
         self._pool = ThreadPoolExecutor(max_workers=_MAX_CALLS)
         self._server = grpc.server(self._pool, options=[("grpc.so_reuseport", 0)])
-        self._health = health.HealthServicer(experimental_non_blocking=False)
+        self._health = Health(_SERVICES)
         talk_pb2_grpc.add_TalkServiceServicer_to_server(Talk(self._desk), self._server)
         session_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(self._desk), self._server)
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(Operators(self._desk), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.set_ready(True)
+        self._server.add_generic_rpc_handlers((self._health.handlers(),))
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
     def __enter__(self) -> Self:
@@ -82,7 +83,7 @@ class MockServer:
     def close(self) -> None:
         """Ends every call; a second time does nothing."""
         self.release()
-        self._health.enter_graceful_shutdown()
+        self._health.close()
         self._server.stop(grace=None).wait()
         self._pool.shutdown()
 
@@ -170,6 +171,4 @@ class MockServer:
 
     def set_ready(self, ready: bool) -> None:
         """What it tells of its health."""
-        status = health_pb2.HealthCheckResponse
-        for name in _SERVICES:
-            self._health.set(name, status.SERVING if ready else status.NOT_SERVING)
+        self._health.set_ready(ready)
