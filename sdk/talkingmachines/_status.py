@@ -89,6 +89,11 @@ def error_of(error: grpc.RpcError, call: CallContext) -> TalkError:
     return _make(cls, message, told)
 
 
+def error_told(reason: str, message: str) -> TalkError:
+    """The error that a server told in its answer: what became of an operation."""
+    return _make(_BY_REASON.get(reason, ServerError), message, Details(reason))
+
+
 def _error_on_the_way(error: grpc.RpcError, call: CallContext, told: Details) -> TalkError:
     code, details = error.code(), error.details() or "no details given"
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and call.num_events:
