@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from talkingmachines._cli import answers, bench, doctor, operators, talk
+from talkingmachines._cli import answers, bench, doctor, making, operators, talk
 from talkingmachines._cli.options import Commands, client_of
 from talkingmachines._errors import (
     Busy,
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("talkingmachines")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = Commands(parser)
-    for module in (answers, talk, operators, doctor, bench):
+    for module in (answers, talk, making, operators, doctor, bench):
         module.add(commands)
     return parser
 
