@@ -404,6 +404,20 @@ async def test_the_sdk_shows_its_key(shown: Credentials, monkeypatch: pytest.Mon
                     [step async for step in client.say("Hello.")]
 
 
+async def test_the_sdk_has_tokens_made_for_who_shall_not_see_its_key(shown: Credentials) -> None:
+    async with serving(shown.guard) as (address, _):
+        async with tm.AsyncClient(address, key=shown.key) as client:
+            made = await client.create_token()
+        assert made.lifetime_s == TOKEN_S
+        async with tm.AsyncClient(address, key=made.token) as client:
+            assert [step async for step in client.say("Hello.")]
+            with pytest.raises(tm.PermissionDenied):
+                await client.create_token()
+            shown.clock.now += TOKEN_S
+            with pytest.raises(tm.Unauthenticated, match="run out"):
+                [step async for step in client.say("Hello.")]
+
+
 @pytest.mark.parametrize("key", ["two words", "zwölf", "tab\tbed"])
 def test_the_sdk_refuses_what_can_be_no_key(key: str) -> None:
     with pytest.raises(tm.InvalidInput, match="copy it whole"):
