@@ -15,6 +15,7 @@ from talkingmachines._errors import (
     DeadlineExceeded,
     InvalidInput,
     NotFound,
+    NotOffered,
     PermissionDenied,
     TalkError,
     Unauthenticated,
@@ -27,7 +28,7 @@ exit codes:
   0    done
   1    the server failed
   2    refused: usage, text, audio, name of the avatar, a file that cannot be read or written,
-       a package that is missing
+       a package that is missing, something that this server does not do
   3    no server answers, it is not ready, or the connection was lost
   4    every slot of the server is taken, or the key has used up its quota
   5    not done within --deadline
@@ -78,7 +79,7 @@ def _report(
 
 def _exit_code(error: TalkError) -> int:
     match error:
-        case InvalidInput() | NotFound():
+        case InvalidInput() | NotFound() | NotOffered():
             return 2
         case Unavailable():
             return 3

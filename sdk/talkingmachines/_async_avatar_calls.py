@@ -12,7 +12,13 @@ from talkingmachines._avatar_wire import avatar_of, create_avatar, progress_of
 from talkingmachines._avatars import Portrait, Progress
 from talkingmachines._connection import Metadata
 from talkingmachines._events import Avatar
-from talkingmachines._input import MAX_PAGE_SIZE, FileSource, check_avatar, check_page_size
+from talkingmachines._input import (
+    MAX_PAGE_SIZE,
+    FileSource,
+    check_avatar,
+    check_name,
+    check_page_size,
+)
 from talkingmachines_api.v1 import avatar_pb2, avatar_pb2_grpc
 
 R = TypeVar("R")
@@ -85,7 +91,7 @@ class AsyncAvatarCalls(ABC):
             get=lambda request: self._unary(self._avatar_stub().GetOperation, request),
             cancel=lambda request: self._unary(self._avatar_stub().CancelOperation, request),
         )
-        return AsyncOperation(calls, operation_id)
+        return AsyncOperation(calls, check_name(operation_id, "operation's id"))
 
     async def operations(self) -> list[Progress]:
         """All avatars that are being made or were, as far as remembered; the newest first.

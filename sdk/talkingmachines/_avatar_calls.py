@@ -10,7 +10,13 @@ from talkingmachines._avatar_wire import avatar_of, create_avatar, progress_of
 from talkingmachines._avatars import Portrait, Progress
 from talkingmachines._connection import Metadata
 from talkingmachines._events import Avatar
-from talkingmachines._input import MAX_PAGE_SIZE, FileSource, check_avatar, check_page_size
+from talkingmachines._input import (
+    MAX_PAGE_SIZE,
+    FileSource,
+    check_avatar,
+    check_name,
+    check_page_size,
+)
 from talkingmachines._operation import Operation, OperationCalls
 from talkingmachines_api.v1 import avatar_pb2, avatar_pb2_grpc
 
@@ -84,7 +90,7 @@ class AvatarCalls(ABC):
             cancel=lambda request: self._unary(self._avatar_stub().CancelOperation, request),
             pause=self._pause,
         )
-        return Operation(calls, operation_id)
+        return Operation(calls, check_name(operation_id, "operation's id"))
 
     def operations(self) -> list[Progress]:
         """All avatars that are being made or were, as far as remembered; the newest first.

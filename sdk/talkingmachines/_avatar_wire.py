@@ -5,7 +5,7 @@ from typing import Final
 
 from talkingmachines._avatars import OperationState, Portrait, Progress
 from talkingmachines._events import Avatar
-from talkingmachines._input import FileSource, read_description, read_portrait
+from talkingmachines._input import FileSource, check_name, read_description, read_portrait
 from talkingmachines_api.v1 import avatar_pb2
 
 _STATES: "Final[dict[avatar_pb2.OperationState.ValueType, OperationState]]" = {
@@ -26,14 +26,16 @@ def create_avatar(source: FileSource | Portrait) -> avatar_pb2.CreateAvatarReque
     if not isinstance(source, Portrait):
         return avatar_pb2.CreateAvatarRequest(description_toml=read_description(source))
     consent = avatar_pb2.Consent(
-        given=True, given_by=source.consent.given_by, statement=source.consent.statement
+        given=True,
+        given_by=check_name(source.consent.given_by, "consent's given_by"),
+        statement=check_name(source.consent.statement, "consent's statement"),
     )
     portrait = avatar_pb2.Portrait(
         image=read_portrait(source.image),
-        avatar_id=source.avatar,
-        display_name=source.display_name,
-        description=source.description,
-        persona=source.persona,
+        avatar_id=check_name(source.avatar, "avatar's id"),
+        display_name=check_name(source.display_name, "display_name"),
+        description=check_name(source.description, "description"),
+        persona=check_name(source.persona, "persona"),
         consent=consent,
     )
     return avatar_pb2.CreateAvatarRequest(portrait=portrait)

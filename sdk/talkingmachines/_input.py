@@ -32,9 +32,13 @@ def check_text(text: str) -> str:
 
 
 def check_avatar(avatar: str) -> str:
-    if not _is_unicode(avatar):
-        raise InvalidInput("The avatar's name holds bytes that are no characters.")
-    return avatar
+    return check_name(avatar, "avatar's name")
+
+
+def check_name(name: str, what: str) -> str:
+    if not _is_unicode(name):
+        raise InvalidInput(f"The {what} holds bytes that are no characters: give it as UTF-8.")
+    return name
 
 
 def check_page_size(page_size: int) -> int:

@@ -192,6 +192,7 @@ async def watched(operation: Any, seen: "asyncio.Queue[tm.Progress]") -> None:
         (NOVA.replace(b"nova", b"mira"), tm.InvalidInput, "shipped"),
         (dataclasses.replace(ADA, image=b""), tm.InvalidInput, "PNG, JPEG or WEBP"),
         (dataclasses.replace(ADA, image=bytes((3 << 20) + 1)), tm.TooLarge, "over 3 MiB"),
+        (dataclasses.replace(ADA, persona="\udc80"), tm.InvalidInput, "The persona holds bytes"),
         ("/nowhere/nova.toml", FileNotFoundError, "nova.toml"),
     ],
 )
@@ -200,6 +201,14 @@ async def test_what_cannot_be_used_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         await client.create_avatar(source)
+
+
+async def test_names_are_text(client: Any) -> None:
+    for call in (client.portrait("\udc80"), client.delete_avatar("\udc80")):
+        with pytest.raises(tm.InvalidInput, match="no characters"):
+            await call
+    with pytest.raises(tm.InvalidInput, match="no characters"):
+        await client.operation("\udc80").cancel()
 
 
 async def test_own_avatars_can_be_removed_and_shipped_ones_cannot(client: Any) -> None:

@@ -83,7 +83,7 @@ def test_what_cannot_be_made_says_why(
     server: MockServer, description: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.fail("CreateAvatar", "PROFILE_TAKES_NO_DESCRIPTION", "Send a portrait.")
-    assert main(["create", str(description)]) == 1
+    assert main(["create", str(description)]) == 2
     assert "Send a portrait." in capsys.readouterr().err
     assert main(["create", "/nowhere/nova.toml"]) == 2
 
