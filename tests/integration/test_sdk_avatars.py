@@ -159,6 +159,18 @@ async def test_who_waits_too_long_is_told_and_it_goes_on(client: Any, server: Mo
     await operation.wait()
 
 
+async def test_who_stops_waiting_stops_nothing_else(server: MockServer) -> None:
+    server.hold()
+    async with tm.AsyncClient(server.address) as client:
+        operation = await client.create_avatar(NOVA)
+        waiting = asyncio.create_task(operation.wait())
+        assert await asyncio.to_thread(server.wait_for, "WatchOperation")
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (await operation.progress()).state == "running"
+
+
 async def test_a_lost_connection_is_made_anew(
     new_client: Callable[..., Any], server: MockServer
 ) -> None:
