@@ -14,18 +14,22 @@ is a server without any model.
 from talkingmachines._answer import Answer
 from talkingmachines._async_answer import AsyncAnswer
 from talkingmachines._async_client import AsyncClient
+from talkingmachines._async_operation import AsyncOperation
 from talkingmachines._async_session import AsyncSession
+from talkingmachines._avatars import Consent, OperationState, Portrait, Progress, Token, ViewerToken
 from talkingmachines._client import Client
 from talkingmachines._errors import (
     Busy,
     ConnectionLost,
     DeadlineExceeded,
+    EventsLost,
     InvalidInput,
     KeyReused,
     ModelServerUnreachable,
     NoSpeech,
     NotFound,
     NotOffered,
+    OperationCancelled,
     PermissionDenied,
     QuotaExceeded,
     ServerError,
@@ -77,6 +81,7 @@ from talkingmachines._live_events import (
     UserTranscript,
     Word,
 )
+from talkingmachines._operation import Operation
 from talkingmachines._operators import SessionList, SessionSummary, Worker
 from talkingmachines._pcm import Pcm
 from talkingmachines._recorder import Recorder
@@ -88,16 +93,19 @@ __all__ = [
     "Answers",
     "AsyncAnswer",
     "AsyncClient",
+    "AsyncOperation",
     "AsyncSession",
     "Avatar",
     "Busy",
     "ChunkReady",
     "Client",
     "ConnectionLost",
+    "Consent",
     "CueName",
     "DeadlineExceeded",
     "Ended",
     "Event",
+    "EventsLost",
     "Frame",
     "Heard",
     "InvalidInput",
@@ -110,6 +118,9 @@ __all__ = [
     "NoSpeech",
     "NotFound",
     "NotOffered",
+    "Operation",
+    "OperationCancelled",
+    "OperationState",
     "OtherEvent",
     "Pcm",
     "PermissionDenied",
@@ -118,6 +129,8 @@ __all__ = [
     "Place",
     "PlaybackFinished",
     "PlaybackStarted",
+    "Portrait",
+    "Progress",
     "QuotaExceeded",
     "Recorder",
     "Refused",
@@ -140,6 +153,7 @@ __all__ = [
     "Summary",
     "Swapped",
     "TalkError",
+    "Token",
     "TooLarge",
     "TooManyAttempts",
     "TooManyViewers",
@@ -149,6 +163,7 @@ __all__ = [
     "UserSpeech",
     "UserTranscript",
     "VideoPiece",
+    "ViewerToken",
     "Word",
     "Worker",
 ]
