@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -368,7 +369,10 @@ async def test_the_command_line_has_the_key_from_a_file_and_speaks_tls(
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "talkingmachines", "say", "Hello.", "--json",
             "--out", str(tmp_path / "out.mp4"), "--server", f"localhost:{port}", *options,
-            env={"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate)},
+            env={
+                "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate),
+                "PYTHONPATH": os.getenv("PYTHONPATH", ""),
+            },
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         said, noted = await process.communicate()
