@@ -14,7 +14,9 @@ from avatar.errors import InvalidInput
 def run(args: argparse.Namespace) -> None:
     """Raises AvatarError, saying what helps."""
     width, height = _size(args.size)
-    chosen = Chosen(args.policy, height, width, args.decoder, args.hold_back)
+    chosen = Chosen(
+        args.policy, height, width, args.decoder, args.hold_back, args.slots, args.ready_s
+    )
     profile = make_card(args.folder.expanduser(), chosen)
     for number, name in enumerate(draw_cast(profile, choose_device(args.device)), start=1):
         sys.stderr.write(f"portrait {number} of {len(CAST)}: {name}\n")

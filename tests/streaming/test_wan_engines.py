@@ -164,7 +164,7 @@ def test_after_warming_up_a_session_has_no_new_shapes(toy: Profile) -> None:
         seen.append((noisy.shape, cached))
 
     hook = score.model.register_forward_pre_hook(keep)
-    score.warm_up("mira")
+    Trial(score, score.rehearsal())
     known = set(seen)
     assert len(known) >= 2  # without a past, and with one
     heard, scored = encoder.init_state(Spec("mira", 1)), score.init_state(Spec("mira", 1))
