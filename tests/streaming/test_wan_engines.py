@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from avatar.errors import AvatarError, CorruptFile, InvalidInput, NotFound, Unav
 from avatar.media import SPEECH_RATE, AudioChunk, FrameChunk, LatentChunk
 from avatar.render import speech_chunks
 from services.capacity import Trial, measure
+from services.stage import Engine
 from tests.fakes.toys import toy_profile
 
 pytestmark = [
@@ -248,7 +250,8 @@ def test_a_card_asks_for_one_session_where_the_weights_are_large(
 
 @pytest.mark.parametrize("stage", range(3))
 def test_each_engine_can_be_tried_before_somebody_comes(toy: Profile, stage: int) -> None:
-    found = measure(engines_of(toy)[stage], toy.clock.chunk_s)
+    engines: Sequence[Engine[Any, Any, Any]] = engines_of(toy)
+    found = measure(engines[stage], toy.clock.chunk_s)
     assert found is not None
     assert found[0].cost_s > 0
 

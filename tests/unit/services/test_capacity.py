@@ -78,7 +78,7 @@ def test_what_happens_once_is_not_measured() -> None:
 
 def test_a_slow_one_is_not_tried_for_long() -> None:
     painter = CountedPainter(8.0)
-    assert found(painter) == Measured(CHUNK_S, pytest.approx(8.0), 1, 1)
+    assert found(painter) == Measured(CHUNK_S, 8.0, 1, 1)
     assert painter.num_made == 5  # two to warm up, one of the size, two that count
 
 
@@ -98,8 +98,10 @@ def test_the_lesser_of_two_clocks_counts() -> None:
 
 
 def test_batches_are_measured_where_the_engine_makes_them() -> None:
-    assert found(BatchedPainter(0.1), max_batch=4) == Measured(CHUNK_S, pytest.approx(0.13), 4, 8)
-    assert found(CountedPainter(0.1), max_batch=4) == Measured(CHUNK_S, pytest.approx(0.1), 1, 3)
+    together, alone = found(BatchedPainter(0.1), max_batch=4), found(CountedPainter(0.1), 4)
+    assert (together.together, together.sessions) == (4, 8)
+    assert together.cost_s == pytest.approx(0.13)
+    assert (alone.together, alone.sessions) == (1, 3)
 
 
 def test_an_engine_that_cannot_be_tried_is_not_measured() -> None:

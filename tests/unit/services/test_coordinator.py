@@ -1,7 +1,7 @@
 """Leases of a session: all or none, the freest worker first, and given back whatever happens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -207,7 +207,7 @@ async def test_a_draining_worker_gets_no_new_session() -> None:
 
 
 async def place(
-    workers: dict[str, tuple[int, int, tuple[str, ...]]], avatar: str = "mira"
+    workers: Mapping[str, tuple[int, int, tuple[str, ...]]], avatar: str = "mira"
 ) -> WorkerId:
     """Where a session of `avatar` gets its score worker: slots, sessions there, avatars there."""
     async with desk(slots=99) as d:
