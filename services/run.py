@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 import os
 import shutil
 import signal
@@ -217,9 +218,10 @@ async def hand_over(
                 if problem := await asyncio.to_thread(trouble):
                     raise Unavailable(f"the graph did not start: {problem}")
             await asyncio.sleep(POLL_S)
+    longer = math.ceil(2 * config.start_s)
     raise Unavailable(
-        f"not ready within {config.start_s:.0f} s: still waiting for {', '.join(missing)}. Where "
-        f"it is still at work, give it more: READY_TIMEOUT_S={2 * config.start_s:.0f} make run; "
+        f"not ready within {config.start_s:g} s: still waiting for {', '.join(missing)}. Where "
+        f"it is still at work, give it more: READY_TIMEOUT_S={longer} make run; "
         f"else see {log_file()}, and whether the machine is busy"
     )
 

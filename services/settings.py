@@ -261,7 +261,7 @@ class AppConfig(_Frozen):
         if self.ready_timeout_s or self.model.ready_s:
             return float(self.ready_timeout_s or self.model.ready_s or 0)
         compiling_s = COMPILING_S if self.capture != "off" else 0.0
-        return START_S + compiling_s + self.model.weight_bytes / READ_BYTES_PER_S
+        return START_S + compiling_s + self.model.weight_bytes // READ_BYTES_PER_S
 
     def running(self, stage: StageName) -> Running:
         """How that stage is to run its network."""
