@@ -223,6 +223,13 @@ class AppConfig(_Frozen):
             raise ValueError("a path that begins with / or ~ is needed")
         return folder
 
+    @field_validator("slots", mode="before")
+    @classmethod
+    def _is_a_number_or_auto(cls, wish: object) -> object:
+        if isinstance(wish, str) and wish != "auto" and not wish.lstrip("+-").isdecimal():
+            raise ValueError(f"a whole number from 1 to {MOST_SLOTS}, or auto, is needed")
+        return wish
+
     @field_validator("profile")
     @classmethod
     def _is_a_profile(cls, wish: str, info: ValidationInfo) -> str:

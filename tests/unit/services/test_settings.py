@@ -62,6 +62,7 @@ def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> N
         ("PORT", "70000"),
         ("SLOTS", "0"),
         ("SLOTS", "many"),
+        ("SLOTS", "2.5"),
         ("READY_TIMEOUT_S", "-1"),
         ("PROFILE", "huge"),
         ("AVATARS_DIR", "here"),
