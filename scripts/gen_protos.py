@@ -15,6 +15,8 @@ PACKAGE = "talkingmachines_api"
 
 PLAIN_FILES = {
     f"{PACKAGE}/__init__.py": '"""Generated protobuf and gRPC stubs; source in protos/."""\n',
+    f"{PACKAGE}/standard/__init__.py": '"""Messages of others, under names of our own."""\n',
+    f"{PACKAGE}/standard/v1/__init__.py": '"""Version 1 of them."""\n',
     f"{PACKAGE}/v1/__init__.py": '"""Version 1 of the wire."""\n',
     f"{PACKAGE}/py.typed": "",
 }

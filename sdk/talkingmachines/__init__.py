@@ -14,18 +14,22 @@ is a server without any model.
 from talkingmachines._answer import Answer
 from talkingmachines._async_answer import AsyncAnswer
 from talkingmachines._async_client import AsyncClient
+from talkingmachines._async_operation import AsyncOperation
 from talkingmachines._async_session import AsyncSession
+from talkingmachines._avatars import Consent, OperationState, Portrait, Progress, Token, ViewerToken
 from talkingmachines._client import Client
 from talkingmachines._errors import (
     Busy,
     ConnectionLost,
     DeadlineExceeded,
+    EventsLost,
     InvalidInput,
     KeyReused,
     ModelServerUnreachable,
     NoSpeech,
     NotFound,
     NotOffered,
+    OperationCancelled,
     PermissionDenied,
     QuotaExceeded,
     ServerError,
@@ -77,6 +81,7 @@ from talkingmachines._live_events import (
     UserTranscript,
     Word,
 )
+from talkingmachines._operation import Operation
 from talkingmachines._operators import Capacity, SessionList, SessionSummary, Worker
 from talkingmachines._pcm import Pcm
 from talkingmachines._recorder import Recorder
@@ -88,6 +93,7 @@ __all__ = [
     "Answers",
     "AsyncAnswer",
     "AsyncClient",
+    "AsyncOperation",
     "AsyncSession",
     "Avatar",
     "Busy",
@@ -95,10 +101,12 @@ __all__ = [
     "ChunkReady",
     "Client",
     "ConnectionLost",
+    "Consent",
     "CueName",
     "DeadlineExceeded",
     "Ended",
     "Event",
+    "EventsLost",
     "Frame",
     "Heard",
     "InvalidInput",
@@ -111,6 +119,9 @@ __all__ = [
     "NoSpeech",
     "NotFound",
     "NotOffered",
+    "Operation",
+    "OperationCancelled",
+    "OperationState",
     "OtherEvent",
     "Pcm",
     "PermissionDenied",
@@ -119,6 +130,8 @@ __all__ = [
     "Place",
     "PlaybackFinished",
     "PlaybackStarted",
+    "Portrait",
+    "Progress",
     "QuotaExceeded",
     "Recorder",
     "Refused",
@@ -141,6 +154,7 @@ __all__ = [
     "Summary",
     "Swapped",
     "TalkError",
+    "Token",
     "TooLarge",
     "TooManyAttempts",
     "TooManyViewers",
@@ -150,6 +164,7 @@ __all__ = [
     "UserSpeech",
     "UserTranscript",
     "VideoPiece",
+    "ViewerToken",
     "Word",
     "Worker",
 ]

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from talkingmachines._cli import answers, bench, doctor, operators, talk
+from talkingmachines._cli import answers, bench, doctor, making, operators, talk
 from talkingmachines._cli.options import Commands, client_of
 from talkingmachines._errors import (
     Busy,
     DeadlineExceeded,
     InvalidInput,
     NotFound,
+    NotOffered,
     PermissionDenied,
     TalkError,
     Unauthenticated,
@@ -27,7 +28,7 @@ exit codes:
   0    done
   1    the server failed
   2    refused: usage, text, audio, name of the avatar, a file that cannot be read or written,
-       a package that is missing
+       a package that is missing, something that this server does not do
   3    no server answers, it is not ready, or the connection was lost
   4    every slot of the server is taken, or the key has used up its quota
   5    not done within --deadline
@@ -78,7 +79,7 @@ def _report(
 
 def _exit_code(error: TalkError) -> int:
     match error:
-        case InvalidInput() | NotFound():
+        case InvalidInput() | NotFound() | NotOffered():
             return 2
         case Unavailable():
             return 3
@@ -116,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("talkingmachines")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = Commands(parser)
-    for module in (answers, talk, operators, doctor, bench):
+    for module in (answers, talk, making, operators, doctor, bench):
         module.add(commands)
     return parser
 

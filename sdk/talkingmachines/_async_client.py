@@ -7,12 +7,13 @@ from typing import Self, TypeVar
 from weakref import WeakSet
 
 import grpc
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from talkingmachines import _health
 from talkingmachines._async_answer import AsyncAnswer, AsyncCall
+from talkingmachines._async_avatar_calls import AsyncAvatarCalls
 from talkingmachines._async_session import AsyncSession
+from talkingmachines._avatars import Token
 from talkingmachines._connection import channel_options, metadata_of, server_address
-from talkingmachines._events import Avatar
 from talkingmachines._exchange import Exchange, Readiness
 from talkingmachines._input import AudioSource, check_avatar, check_text, read_audio
 from talkingmachines._live_events import Answers, PictureFormat, Place, SoundFormat
@@ -22,10 +23,7 @@ from talkingmachines._session_calls import SessionCalls
 from talkingmachines._session_info import SessionOptions, Ticket
 from talkingmachines._status import CallContext, error_of
 from talkingmachines._wire import (
-    HEALTH,
-    LIST_AVATARS,
     ask_requests,
-    avatars_of,
     render_requests,
     say_request,
 )
@@ -40,7 +38,7 @@ from talkingmachines_api.v1 import (
 R = TypeVar("R")
 
 
-class AsyncClient:
+class AsyncClient(AsyncAvatarCalls):
     """Talks with a server, from one event loop.
 
         async with AsyncClient() as client:
@@ -205,9 +203,18 @@ class AsyncClient:
         options = SessionOptions("", "server", pictures, sound, False, None)
         return self._keep(AsyncSession(self._calls(), options, Ticket(session_id, token)))
 
-    async def avatars(self) -> list[Avatar]:
-        """The characters this server can show; the first is its default."""
-        return avatars_of(await self._unary(self._talk().ListAvatars, LIST_AVATARS))
+    async def create_token(self) -> Token:
+        """A token that opens sessions on the account of this client's key, for some minutes.
+
+        For a program that shall not see the key, such as a page in a browser.
+
+        Raises:
+            InvalidInput: The server asks for no keys.
+            PermissionDenied: This client has a token itself, which makes no others.
+        """
+        request = session_pb2.CreateTokenRequest()
+        answer = await self._unary(self._sessions().CreateToken, request)
+        return Token(answer.token, answer.lifetime_seconds)
 
     async def sessions(self) -> SessionList:
         """Every session of the server, for operators.
@@ -256,9 +263,7 @@ class AsyncClient:
         """
         readiness = Readiness(self._server, timeout_s)
         while True:
-            states = HealthStub(self._open_channel()).Watch(
-                HEALTH, timeout=readiness.left_s, wait_for_ready=True
-            )
+            states = _health.watch(self._open_channel(), readiness.left_s)
             try:
                 async for state in states:
                     if readiness.is_ready(state):

@@ -11,6 +11,7 @@ from typing import Final, Self, cast
 import grpc
 
 from talkingmachines import _live_wire as wire
+from talkingmachines._avatars import ViewerToken
 from talkingmachines._cancelled import is_being_cancelled
 from talkingmachines._errors import ConnectionLost, SessionLost, TalkError, Unavailable
 from talkingmachines._inbox import Inbox
@@ -43,8 +44,9 @@ class AsyncSession(AsyncIterator[LiveStep]):
 
     Iterating gives events, pictures and sound in order of arrival, and ends after `Ended`; `events`
     and `frames` give one of both. Ten seconds of frames are kept for who reads late, then the
-    oldest go. A lost connection is made anew as long as the server keeps the session, told by
-    `Resumed`. Leaving the block ends the session on the server.
+    oldest go; and 4096 events, then EventsLost is raised in place of the next. A lost connection is
+    made anew as long as the server keeps the session, told by `Resumed`. Leaving the block ends the
+    session on the server.
     """
 
     def __init__(
@@ -133,9 +135,19 @@ class AsyncSession(AsyncIterator[LiveStep]):
 
     async def describe(self) -> SessionInfo:
         """How the session is."""
-        if self._ticket is None:
-            raise _not_open()
-        return await self._calls.describe(self._ticket)
+        return await self._calls.describe(self._known())
+
+    async def create_viewer_token(self) -> ViewerToken:
+        """Lets others watch this session; several may share it, and it ends with the session.
+
+        Raises:
+            TooManyAttempts: There are as many tokens as there may be.
+        """
+        return await self._calls.create_viewer_token(self._known())
+
+    async def delete_viewer_tokens(self) -> None:
+        """Takes all viewer tokens back, and shows all viewers out."""
+        await self._calls.delete_viewer_tokens(self._known())
 
     # What is sent
 
@@ -279,6 +291,11 @@ class AsyncSession(AsyncIterator[LiveStep]):
             except LinkLost:
                 if self._link is link:  # its reader will notice too, and connect anew
                     self._unlink(link)
+
+    def _known(self) -> Ticket:
+        if self._ticket is None:
+            raise _not_open()
+        return self._ticket
 
     def _check_begun(self) -> None:
         if self._reading is None:

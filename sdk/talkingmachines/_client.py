@@ -6,13 +6,14 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from talkingmachines import _health
 from talkingmachines._answer import Answer, Call
 from talkingmachines._async_client import AsyncClient
 from talkingmachines._async_session import AsyncSession
+from talkingmachines._avatar_calls import AvatarCalls
+from talkingmachines._avatars import Token
 from talkingmachines._connection import channel_options, metadata_of, server_address
-from talkingmachines._events import Avatar
 from talkingmachines._exchange import Exchange, Readiness
 from talkingmachines._input import AudioSource, check_avatar, check_text, read_audio
 from talkingmachines._live_events import Answers, PictureFormat, Place, SoundFormat
@@ -22,10 +23,7 @@ from talkingmachines._portal import Portal
 from talkingmachines._session import Session
 from talkingmachines._status import CallContext, error_of
 from talkingmachines._wire import (
-    HEALTH,
-    LIST_AVATARS,
     ask_requests,
-    avatars_of,
     render_requests,
     say_request,
 )
@@ -41,7 +39,7 @@ R = TypeVar("R")
 _CLOSE_S = 2.0
 
 
-class Client:
+class Client(AvatarCalls):
     """Talks with a server; may be used from several threads.
 
         with Client() as client:
@@ -233,9 +231,18 @@ class Client:
 
         return Session(self._portal, make)
 
-    def avatars(self) -> list[Avatar]:
-        """The characters this server can show; the first is its default."""
-        return avatars_of(self._unary(self._talk().ListAvatars, LIST_AVATARS))
+    def create_token(self) -> Token:
+        """A token that opens sessions on the account of this client's key, for some minutes.
+
+        For a program that shall not see the key, such as a page in a browser.
+
+        Raises:
+            InvalidInput: The server asks for no keys.
+            PermissionDenied: This client has a token itself, which makes no others.
+        """
+        request = session_pb2.CreateTokenRequest()
+        answer = self._unary(self._sessions().CreateToken, request)
+        return Token(answer.token, answer.lifetime_seconds)
 
     def sessions(self) -> SessionList:
         """Every session of the server, for operators.
@@ -284,9 +291,7 @@ class Client:
         """
         readiness = Readiness(self._server, timeout_s)
         while True:
-            states = HealthStub(self._open_channel()).Watch(
-                HEALTH, timeout=readiness.left_s, wait_for_ready=True
-            )
+            states = _health.watch(self._open_channel(), readiness.left_s)
             try:
                 if any(readiness.is_ready(state) for state in states):
                     return
@@ -302,6 +307,9 @@ class Client:
             return call(request, timeout=self._deadline_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_of(error, CallContext(self._server, self._deadline_s)) from error
+
+    def _pause(self, seconds: float) -> object:
+        return self._closed.wait(seconds)
 
     def _talk(self) -> talk_pb2_grpc.TalkServiceStub:
         return talk_pb2_grpc.TalkServiceStub(self._open_channel())

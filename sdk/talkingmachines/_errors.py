@@ -152,5 +152,17 @@ class SessionLost(TalkError):
     default_reason = "SESSION_LOST"
 
 
+class EventsLost(TalkError):
+    """So many events of a session were not read that the newer ones could not be kept."""
+
+    default_reason = "EVENTS_LOST"
+
+
+class OperationCancelled(TalkError):
+    """Somebody stopped what was waited for; the same request goes on from there."""
+
+    default_reason = "OPERATION_CANCELLED"
+
+
 class ServerError(TalkError):
     """The server failed, or speaks another version of the protocol."""

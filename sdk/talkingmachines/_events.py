@@ -75,8 +75,9 @@ class SavedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Avatar:
-    """A character that the server can show."""
+    """A character that the server can show; `is_shipped` is false for one that was made there."""
 
     id: str
     display_name: str
     description: str
+    is_shipped: bool = True

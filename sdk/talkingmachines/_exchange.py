@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 
 import grpc
-from grpc_health.v1 import health_pb2
 
 from talkingmachines._errors import Busy, ServerError, Unavailable
 from talkingmachines._events import Event, Summary
+from talkingmachines._health import SERVICE_UNKNOWN, SERVING
 from talkingmachines._status import CallContext, error_of, no_server, not_ours
 from talkingmachines._wire import event_of
+from talkingmachines_api.standard.v1.health_pb2 import HealthCheckResponse
 from talkingmachines_api.v1 import talk_pb2
 
 _SHORTEST_DELAY_S = 0.05
@@ -83,16 +84,16 @@ class Readiness:
     def left_s(self) -> float:
         return max(self._give_up_at - self._clock(), 0.0)
 
-    def is_ready(self, answer: health_pb2.HealthCheckResponse) -> bool:
+    def is_ready(self, answer: HealthCheckResponse) -> bool:
         """Takes one state that the server tells of itself.
 
         Raises:
             ServerError: If it is another kind of server.
         """
         self._has_answered = True
-        if answer.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+        if answer.status == SERVICE_UNKNOWN:
             raise not_ours(self._server, "unknown service")
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return answer.status == SERVING
 
     def delay_after_end_s(self, error: grpc.RpcError | None) -> float:
         """How long to wait before asking again, after the server stopped telling.

@@ -4,21 +4,24 @@ import asyncio
 from collections import deque
 from typing import Final, Literal
 
-from talkingmachines._errors import TalkError
+from talkingmachines._errors import EventsLost, TalkError
 from talkingmachines._live_events import Frame, LiveEvent, LiveStep, Picture
 
 MAX_FRAMES: Final = 750
 """Ten seconds of 25 pictures and 50 pieces of sound; of a live call nobody wants older ones."""
 MAX_EVENTS: Final = 4096
+"""Hundreds of turns. Who reads none of them, only frames, is let go on; who reads them too late is
+told: a gap among events would be a lie about what was said."""
 
 Kind = Literal["all", "events", "frames"]
 
 
 class Inbox:
-    """Keeps steps in order, the newest ones where too many are unread; for one event loop.
+    """Keeps steps in order; for one event loop.
 
-    Reading goes on whether the program takes its steps or not: credit and interruptions come the
-    same way.
+    Where too many are unread, of frames the newest are kept, and of events the oldest: after those
+    comes EventsLost. Reading goes on whether the program takes its steps or not: credit and
+    interruptions come the same way.
     """
 
     def __init__(self) -> None:
@@ -27,6 +30,7 @@ class Inbox:
         self._events: deque[tuple[int, LiveEvent]] = deque()
         self._num_put = 0
         self._needs_key = False
+        self._are_events_lost = False
         self._is_over = False
         self._error: TalkError | None = None
         self._news = asyncio.Event()
@@ -34,10 +38,9 @@ class Inbox:
     def put(self, step: LiveStep) -> None:
         self._num_put += 1
         if isinstance(step, LiveEvent):
-            self._events.append((self._num_put, step))
-            if len(self._events) > MAX_EVENTS:
-                self._events.popleft()
-                self.num_dropped += 1
+            self._are_events_lost = self._are_events_lost or len(self._events) >= MAX_EVENTS
+            if not self._are_events_lost:
+                self._events.append((self._num_put, step))
         else:
             self._frames.append((self._num_put, step))
             if len(self._frames) > MAX_FRAMES:
@@ -53,9 +56,12 @@ class Inbox:
         """The next step of that kind; None after the last one.
 
         Raises:
+            EventsLost: All events that could be kept are read, and there were more.
             TalkError: What ended the session, if it was an error.
         """
         while (step := self._pop(kind)) is None:
+            if self._are_events_lost and kind != "frames":
+                raise _events_lost()
             if self._is_over:
                 if self._error is not None:
                     raise self._error
@@ -67,6 +73,8 @@ class Inbox:
     def _pop(self, kind: Kind) -> LiveStep | None:
         self._skip_undecodable()
         queues = {"all": (self._frames, self._events), "events": (self._events,)}
+        if self._are_events_lost and not self._events and kind == "all":
+            return None  # the frames that are left came after events that are not there
         filled = [queue for queue in queues.get(kind, (self._frames,)) if queue]
         if not filled:
             return None
@@ -87,3 +95,10 @@ class Inbox:
     def _drop(self, frame: Frame) -> None:
         self.num_dropped += 1
         self._needs_key = self._needs_key or isinstance(frame, Picture)
+
+
+def _events_lost() -> EventsLost:
+    return EventsLost(
+        f"More than {MAX_EVENTS} events of the session were unread, and the newer ones are lost:"
+        " read events() beside frames(), or iterate over the session."
+    )

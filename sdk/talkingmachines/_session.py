@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from talkingmachines._async_session import AsyncSession
+from talkingmachines._avatars import ViewerToken
 from talkingmachines._live_events import CueName, Frame, Heard, LiveEvent, LiveStep
 from talkingmachines._pcm import Pcm
 from talkingmachines._portal import Portal
@@ -23,8 +24,9 @@ class Session(Iterator[LiveStep]):
 
     Iterating gives events, pictures and sound in order of arrival, and ends after `Ended`; `events`
     and `frames` give one of both. Ten seconds of frames are kept for who reads late, then the
-    oldest go. A lost connection is made anew as long as the server keeps the session, told by
-    `Resumed`. Leaving the block ends the session on the server. May be used from several threads.
+    oldest go; and 4096 events, then EventsLost is raised in place of the next. A lost connection is
+    made anew as long as the server keeps the session, told by `Resumed`. Leaving the block ends the
+    session on the server. May be used from several threads.
     """
 
     def __init__(self, portal: Portal, make: Callable[[], AsyncSession]) -> None:
@@ -78,6 +80,18 @@ class Session(Iterator[LiveStep]):
     def describe(self) -> SessionInfo:
         """How the session is."""
         return self._portal.run(self._twin.describe())
+
+    def create_viewer_token(self) -> ViewerToken:
+        """Lets others watch this session; several may share it, and it ends with the session.
+
+        Raises:
+            TooManyAttempts: There are as many tokens as there may be.
+        """
+        return self._portal.run(self._twin.create_viewer_token())
+
+    def delete_viewer_tokens(self) -> None:
+        """Takes all viewer tokens back, and shows all viewers out."""
+        self._portal.run(self._twin.delete_viewer_tokens())
 
     # What is sent
 

@@ -4,13 +4,14 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import grpc
 
 from talkingmachines import _live_wire as wire
+from talkingmachines._avatars import ViewerToken
 from talkingmachines._cancelled import is_being_cancelled
 from talkingmachines._connection import Metadata, metadata_of
 from talkingmachines._errors import ConnectionLost, ServerError, TalkError, Unavailable
@@ -23,6 +24,7 @@ from talkingmachines_api.v1 import live_pb2, session_pb2, session_pb2_grpc, talk
 CLOSE_S: Final = 5.0
 """For the last call of a session; where it fails the server ends the session by itself."""
 OPEN_S: Final = 10.0
+R = TypeVar("R")
 _DELAYS_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -77,13 +79,17 @@ class SessionCalls:
 
     async def describe(self, ticket: Ticket) -> SessionInfo:
         request = session_pb2.GetSessionRequest(session_id=ticket.session_id)
-        call = self._sessions().GetSession(
-            request, timeout=self.deadline_s, metadata=metadata_of(ticket.token)
-        )
-        try:
-            return info_of((await call).session)
-        except grpc.RpcError as error:
-            raise self.fault(error) from error
+        answer = await self._asked(self._sessions().GetSession, request, ticket)
+        return info_of(answer.session)
+
+    async def create_viewer_token(self, ticket: Ticket) -> ViewerToken:
+        request = session_pb2.CreateViewerTokenRequest(session_id=ticket.session_id)
+        answer = await self._asked(self._sessions().CreateViewerToken, request, ticket)
+        return ViewerToken(answer.token, answer.watch_path, answer.whep_path)
+
+    async def delete_viewer_tokens(self, ticket: Ticket) -> None:
+        request = session_pb2.DeleteViewerTokensRequest(session_id=ticket.session_id)
+        await self._asked(self._sessions().DeleteViewerTokens, request, ticket)
 
     async def delete(self, ticket: Ticket) -> None:
         """Ends the session, if it can be reached."""
@@ -154,6 +160,12 @@ class SessionCalls:
                         f" {grace_s:g} s: open a new session. ({error})"
                     ) from error
         raise AssertionError("unreachable")
+
+    async def _asked(self, call: Callable[..., Awaitable[R]], request: object, ticket: Ticket) -> R:
+        try:
+            return await call(request, timeout=self.deadline_s, metadata=metadata_of(ticket.token))
+        except grpc.RpcError as error:
+            raise self.fault(error) from error
 
     def fault(self, error: grpc.RpcError, num_steps: int = 0) -> TalkError:
         return error_of(error, CallContext(self.server, self.deadline_s, num_steps))

@@ -1,13 +1,11 @@
 """Turns a failed gRPC call into the error it stands for."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # no stubs
-from grpc_status import rpc_status
 
+from talkingmachines._details import Details, read_details
 from talkingmachines._errors import (
     Busy,
     ConnectionLost,
@@ -83,7 +81,7 @@ def error_of(error: grpc.RpcError, call: CallContext) -> TalkError:
     A server of this project says what is wrong in ErrorInfo, and its message is passed on. Without
     it the fault lies on the way there, and the message is ours.
     """
-    told = _details(error)
+    told = read_details(error.trailing_metadata(), error.code().value[0])
     if not told.reason:
         return _error_on_the_way(error, call, told)
     cls = _BY_REASON.get(told.reason) or _BY_CODE.get(error.code(), ServerError)
@@ -91,7 +89,12 @@ def error_of(error: grpc.RpcError, call: CallContext) -> TalkError:
     return _make(cls, message, told)
 
 
-def _error_on_the_way(error: grpc.RpcError, call: CallContext, told: "_Details") -> TalkError:
+def error_told(reason: str, message: str) -> TalkError:
+    """The error that a server told in its answer: what became of an operation."""
+    return _make(_BY_REASON.get(reason, ServerError), message, Details(reason))
+
+
+def _error_on_the_way(error: grpc.RpcError, call: CallContext, told: Details) -> TalkError:
     code, details = error.code(), error.details() or "no details given"
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} and call.num_events:
         return ConnectionLost(
@@ -130,17 +133,7 @@ def not_ours(server: str, details: str) -> ServerError:
     )
 
 
-@dataclass(frozen=True)
-class _Details:
-    """What a server says of an error besides its status and message; AIP-193."""
-
-    reason: str = ""
-    retry_after_s: float | None = None
-    position: int | None = None
-    quota: str = ""
-
-
-def _make(cls: type[TalkError], message: str, told: _Details) -> TalkError:
+def _make(cls: type[TalkError], message: str, told: Details) -> TalkError:
     more: dict[str, Any] = {"reason": told.reason}
     if told.retry_after_s is not None:
         more["retry_after_s"] = told.retry_after_s
@@ -149,30 +142,3 @@ def _make(cls: type[TalkError], message: str, told: _Details) -> TalkError:
     if issubclass(cls, QuotaExceeded):
         more["quota"] = told.quota
     return cls(message, **more)
-
-
-def _details(error: grpc.RpcError) -> _Details:
-    """Reads google.rpc.Status from the call's trailing metadata."""
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    quota = error_details_pb2.QuotaFailure()
-    is_retry_told = False
-    for detail in _status(error).details:
-        if detail.Is(retry.DESCRIPTOR):
-            is_retry_told = detail.Unpack(retry)
-        else:
-            _ = detail.Unpack(info) or detail.Unpack(quota)
-    place = info.metadata.get("position", "")
-    return _Details(
-        reason=info.reason,
-        retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if is_retry_told else None,
-        position=int(place) if place.isdecimal() else None,
-        quota=quota.violations[0].subject if quota.violations else "",
-    )
-
-
-def _status(error: grpc.RpcError) -> status_pb2.Status:
-    try:
-        # It reads what every RpcError has, though those of grpc.aio are no grpc.Call.
-        return rpc_status.from_call(cast(grpc.Call, error)) or status_pb2.Status()
-    except (ValueError, DecodeError):  # a proxy's own idea of details: the status code is left
-        return status_pb2.Status()

@@ -6,13 +6,15 @@ from talkingmachines._events import ChunkReady
 
 _BAR_CELLS = 24
 _PLAIN_INTERVAL_S = 2.0
+_PLAIN_INTERVAL_SHARE = 0.05
 _CLEAR_LINE = "\r\x1b[K"
 
 
 class Terminal:
     """Writes lines, and below them a progress bar where `progress` is a terminal.
 
-    Where it is none, a plain line about every two seconds of the server's time.
+    Where it is none, a plain line about every two seconds of the server's time, or twentieth of the
+    work.
     """
 
     def __init__(self, results: TextIO, progress: TextIO) -> None:
@@ -21,6 +23,7 @@ class Terminal:
         self._has_bar = progress.isatty()
         self._bar = ""
         self._next_plain_s = 0.0
+        self._next_plain_share = 0.0
 
     def result(self, text: str) -> None:
         self._erase()
@@ -41,6 +44,16 @@ class Terminal:
         elif chunk.elapsed_s >= self._next_plain_s or chunk.chunks_done >= chunk.chunks_known:
             self._next_plain_s = chunk.elapsed_s + _PLAIN_INTERVAL_S
             self._write(self._progress, f"{line}\n")
+
+    def update_share(self, share: float, line: str) -> None:
+        """`share` of the work is done, 0 to 1."""
+        if self._has_bar:
+            self._erase()
+            self._bar = f"{bar(round(1000 * share), 1000)} {printable(line)}"
+            self._draw()
+        elif share >= self._next_plain_share or share >= 1:
+            self._next_plain_share = share + _PLAIN_INTERVAL_SHARE
+            self._write(self._progress, f"{printable(line)}\n")
 
     def end_progress(self) -> None:
         """Takes the bar away."""

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from grpc_health.v1 import health_pb2
-
 from talkingmachines._events import (
-    Avatar,
     ChunkReady,
     Event,
     ReplySentence,
@@ -14,11 +11,6 @@ from talkingmachines._events import (
     VideoPiece,
 )
 from talkingmachines_api.v1 import talk_pb2
-
-LIST_AVATARS = talk_pb2.ListAvatarsRequest()
-HEALTH = health_pb2.HealthCheckRequest(
-    service=talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name
-)
 
 _PIECE_BYTES = 64 * 1024
 
@@ -49,10 +41,6 @@ def event_of(message: talk_pb2.TalkEvent) -> Event | None:
             )
         case _:
             return None
-
-
-def avatars_of(message: talk_pb2.ListAvatarsResponse) -> list[Avatar]:
-    return [Avatar(a.id, a.display_name, a.description) for a in message.avatars]
 
 
 def say_request(text: str, avatar: str) -> talk_pb2.SayRequest:

@@ -8,6 +8,7 @@ from services.gateway.call import Call
 from services.gateway.calls import Calls
 from services.gateway.http import expect_type, read_body
 from services.gateway.http_owner import NO_STORE, Owner, for_browsers
+from services.gateway.tokens import watch_path, whep_path
 from services.settings import AppConfig, IceServer
 
 
@@ -31,7 +32,7 @@ def add_viewer_routes(
 
         async def make(call: Call) -> Response:
             token = call.audience.tokens.make()
-            body = {"token": token, "watch": f"/watch?session={call.id}#{token}"}
+            body = {"token": token, "watch": watch_path(call.id, token)}
             return JSONResponse(body, 201, NO_STORE)
 
         return await owner.answers(request, id, make)
@@ -80,7 +81,7 @@ def add_viewer_routes(
             expect_type(request, "application/sdp")
             offer = await read_body(request, config.limits.sdp_bytes, config.limits)
             viewer, sdp = await calls.watch(call, offer)
-            headers = {**NO_STORE, "location": f"/v1/sessions/{call.id}/viewers/{viewer}"}
+            headers = {**NO_STORE, "location": f"{whep_path(call.id)}/{viewer}"}
             if links:
                 headers["link"] = links
             return Response(sdp, 201, headers, "application/sdp")

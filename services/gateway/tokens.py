@@ -51,5 +51,14 @@ class ViewerTokens:
         self._hashes.clear()
 
 
+def watch_path(session: str, token: str) -> str:
+    """Of a page that shows the session to who has a viewer token."""
+    return f"/watch?session={session}#{token}"
+
+
+def whep_path(session: str) -> str:
+    return f"/v1/sessions/{session}/viewers"
+
+
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()

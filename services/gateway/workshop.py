@@ -91,7 +91,7 @@ class Workshop:
         self._worker = worker
         self._avatars = avatars
         self._profile = profile
-        self._recipes = recipes
+        self.recipes = recipes
         self._now = now
         self._works: dict[str, _Work] = {}
 
@@ -103,7 +103,7 @@ class Workshop:
             InvalidInput: Something is wrong with it.
             Busy: Another one is being made.
         """
-        order = await asyncio.to_thread(order_of, source, self._profile, self._recipes)
+        order = await asyncio.to_thread(order_of, source, self._profile, self.recipes)
         names = own_names(self._avatars)
         if order.avatar not in names and len(names) >= MAX_OWN:
             raise TooLarge(f"there are {len(names)} avatars already, as many as may be; remove one")

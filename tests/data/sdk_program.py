@@ -27,7 +27,38 @@ def answers(client: tm.Client, folder: Path) -> list[str]:
             case _:
                 assert_never(step)
     assert_type(client.render(b"RIFF").save("b.mp4").summary.audio_s, float)
-    return [avatar.id for avatar in client.avatars()]
+    assert_type(client.avatar_pages(10), Iterator[list[tm.Avatar]])
+    assert_type(client.portrait("mira"), bytes)
+    return [avatar.id for avatar in client.avatars() if avatar.is_shipped]
+
+
+def made(client: tm.Client) -> str:
+    consent = tm.Consent("Ada Lovelace", "To be shown in this program.")
+    ada = tm.Portrait("ada.jpg", "ada", "Ada", "She counts.", "You are Ada.", consent)
+    operation = client.create_avatar(ada)
+    assert_type(operation, tm.Operation)
+    for now in client.operation(operation.id).watch():
+        assert_type(now.state, tm.OperationState)
+        assert_type(now.left_s, float | None)
+    try:
+        assert_type(operation.wait(60.0, on_progress=print), tm.Progress)
+    except tm.OperationCancelled:
+        print(operation.progress().stage)
+    client.delete_avatar("ada")
+    assert_type(client.create_token().lifetime_s, float)
+    assert_type(client.operations(), list[tm.Progress])
+    return client.create_avatar(Path("nova.toml")).cancel().avatar
+
+
+async def made_too(client: tm.AsyncClient) -> None:
+    operation = await client.create_avatar(b'id = "nova"')
+    assert_type(operation, tm.AsyncOperation)
+    assert_type(operation.watch(), AsyncIterator[tm.Progress])
+    assert_type(await operation.wait(timeout_s=None), tm.Progress)
+    assert_type(client.avatar_pages(), AsyncIterator[list[tm.Avatar]])
+    async with client.session() as session:
+        assert_type((await session.create_viewer_token()).whep_path, str)
+        await session.delete_viewer_tokens()
 
 
 def live(client: tm.Client) -> str:
@@ -100,5 +131,8 @@ client.say(b"Hello.")
 client.session("mira").push_reply("Hello.", 24_000)
 session: tm.AsyncSession = client.session()
 client.session().interrupt().text
+client.create_avatar(tm.Portrait("ada.jpg", "ada", "Ada", "She counts.", "You are Ada."))
+client.operation("x").wait(on_progress=lambda: None)
+client.create_avatar("nova.toml").state
 """
 """What the checker has to refuse, a line each, given a `client: tm.Client`."""

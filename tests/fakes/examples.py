@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "sdk/examples"
+DESCRIPTION: Final = EXAMPLES.parents[1] / "characters/nova.toml"
 IN_A_TERMINAL: Final = (
     "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
     " sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -23,6 +24,7 @@ ARGUMENTS: Final[Mapping[str, Arguments]] = {
     "own_llm.py": lambda folder: [f"{folder}/in/question.wav"],
     "batch_render.py": lambda folder: [f"{folder}/in", f"{folder}/out"],
     "two_avatars.py": lambda folder: ["mira", "otto", "--turns", "3"],
+    "create_avatar.py": lambda folder: [f"{DESCRIPTION}", f"{folder}/a.mp4"],
     "load_test.py": lambda folder: ["--callers", "2"],
 }
 """Of each example, given a folder with in/question.wav."""

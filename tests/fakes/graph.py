@@ -22,6 +22,7 @@ from services.audio_llm.cascade import Cascade
 from services.audio_llm.deployment import AudioLlm
 from services.capacity import Clock
 from services.gateway.deployment import Gateway
+from services.gateway.recipes import Recipes
 from services.inproc import Make, inproc_graph
 from services.ports import free_port
 from services.replica import ComputeWorker, Wiring, Worker
@@ -122,6 +123,7 @@ async def fake_graph(
     parts: Parts | None = None,
     ready: bool = True,
     avatars: Path = NOWHERE,
+    recipes: Recipes | None = None,
 ) -> AsyncIterator[FakeGraph]:
     """Run it; `ready` waits until it has made its first video."""
     config = AppConfig(
@@ -132,6 +134,7 @@ async def fake_graph(
         avatars_dir=avatars,
     )
     async with inproc_graph(config, Environment(), (parts or Parts()).makers()) as gateway:
+        gateway.workshop.recipes = recipes or gateway.workshop.recipes
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{config.port}", timeout=30) as http,

@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from talkingmachines_api.v1 import talk_pb2, talk_pb2_grpc
+from talkingmachines_api.v1 import avatar_pb2, avatar_pb2_grpc, talk_pb2, talk_pb2_grpc
 from tests.fakes.video import FRAME_RATE, mp4_bytes
 
 AVATARS = (("mira", "Mira", "A museum guide."), ("otto", "Otto", "A retired clockmaker."))
@@ -119,6 +119,10 @@ class FakeTalkServer:
             _Servicer(self),  # type: ignore[abstract]  # live talks are not played here
             self._server,
         )
+        avatar_pb2_grpc.add_AvatarServiceServicer_to_server(
+            _AvatarServicer(self),  # type: ignore[abstract]  # none is made here
+            self._server,
+        )
         health_pb2_grpc.add_HealthServicer_to_server(_HealthServicer(self), self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
@@ -210,9 +214,14 @@ class _Servicer(talk_pb2_grpc.TalkServiceServicer):
         for event in self._server.play(steps, context):
             yield talk_pb2.AskResponse(event=event)
 
+
+class _AvatarServicer(avatar_pb2_grpc.AvatarServiceServicer):
+    def __init__(self, server: FakeTalkServer) -> None:
+        self._server = server
+
     def ListAvatars(  # noqa: N802  # named by the proto
-        self, request: talk_pb2.ListAvatarsRequest, context: grpc.ServicerContext
-    ) -> talk_pb2.ListAvatarsResponse:
+        self, request: avatar_pb2.AvatarServiceListAvatarsRequest, context: grpc.ServicerContext
+    ) -> avatar_pb2.AvatarServiceListAvatarsResponse:
         self._server.note(Heard("ListAvatars"))
         for _ in self._server.play(self._server.take_script(otherwise=[]), context):
             raise AssertionError("ListAvatars answers with no event")
@@ -220,7 +229,8 @@ class _Servicer(talk_pb2_grpc.TalkServiceServicer):
             talk_pb2.Avatar(id=id_, display_name=name, description=description)
             for id_, name, description in AVATARS
         ]
-        return talk_pb2.ListAvatarsResponse(avatars=avatars)
+        details = [avatar_pb2.AvatarDetails(avatar=each, is_shipped=True) for each in avatars]
+        return avatar_pb2.AvatarServiceListAvatarsResponse(avatars=details)
 
 
 class _HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # no stubs

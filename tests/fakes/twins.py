@@ -55,6 +55,20 @@ class AwaitableClient(Awaitable):
     def render(self, *args: Any, **kwargs: Any) -> Awaitable:
         return Awaitable(self.blocking.render(*args, **kwargs))
 
+    def avatar_pages(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        return _each(self.blocking.avatar_pages(*args, **kwargs))
+
+    def operation(self, *args: Any) -> "AwaitableOperation":
+        return AwaitableOperation(self.blocking.operation(*args))
+
+    async def create_avatar(self, *args: Any) -> "AwaitableOperation":
+        return AwaitableOperation(await asyncio.to_thread(self.blocking.create_avatar, *args))
+
+
+class AwaitableOperation(Awaitable):
+    def watch(self) -> AsyncIterator[Any]:
+        return _each(self.blocking.watch())
+
 
 async def _each(steps: Any) -> AsyncIterator[Any]:
     end = object()

@@ -76,6 +76,9 @@ RPCS = {
     "SessionService/InterruptSession": "session",
     "SessionService/SwapAvatar": "session",
     "SessionService/DeleteSession": "session",
+    "SessionService/CreateViewerToken": "session",
+    "SessionService/DeleteViewerTokens": "session",
+    "SessionService/CreateToken": "key itself",
     "SessionService/ListSessions": "operator",
     "AvatarService/ListAvatars": "anybody",
     "AvatarService/GetAvatar": "anybody",
@@ -324,6 +327,7 @@ async def test_no_rpc_works_for_who_may_not(rpc: RpcDesk, shown: Credentials) ->
     allowed: dict[str, tuple[str, ...]] = {
         "anybody": (*nobody, *keys, mine["token"]),
         "key": keys,
+        "key itself": (shown.key, shown.operator),  # a token would never run out otherwise
         "operator": (shown.operator,),
         "session": (mine["token"],),
     }
@@ -333,7 +337,7 @@ async def test_no_rpc_works_for_who_may_not(rpc: RpcDesk, shown: Credentials) ->
             if credential in allowed[who]:
                 continue
             error = await call(rpc.channel, method, credential, mine["id"])
-            known = who == "operator" and credential in keys
+            known = who in ("operator", "key itself") and credential in keys
             expected = errors.PermissionDenied if known else errors.Unauthenticated
             assert type(error) is expected, (name, credential)
     assert len(rpc.desk.lives) == 2  # nothing was opened, nothing has ended
@@ -348,6 +352,7 @@ async def test_every_rpc_works_for_who_may(rpc: RpcDesk, shown: Credentials) -> 
     allowed: dict[str, tuple[str, ...]] = {
         "anybody": ("", "tm_guessed"),
         "key": (shown.key, shown.token),
+        "key itself": (shown.key,),
         "operator": (shown.operator,),
         "session": (mine["token"],),
     }
@@ -397,6 +402,20 @@ async def test_the_sdk_shows_its_key(shown: Credentials, monkeypatch: pytest.Mon
             async with tm.AsyncClient(address) as client:
                 with pytest.raises(tm.QuotaExceeded, match="2 sessions"):
                     [step async for step in client.say("Hello.")]
+
+
+async def test_the_sdk_has_tokens_made_for_who_shall_not_see_its_key(shown: Credentials) -> None:
+    async with serving(shown.guard) as (address, _):
+        async with tm.AsyncClient(address, key=shown.key) as client:
+            made = await client.create_token()
+        assert made.lifetime_s == TOKEN_S
+        async with tm.AsyncClient(address, key=made.token) as client:
+            assert [step async for step in client.say("Hello.")]
+            with pytest.raises(tm.PermissionDenied):
+                await client.create_token()
+            shown.clock.now += TOKEN_S
+            with pytest.raises(tm.Unauthenticated, match="run out"):
+                [step async for step in client.say("Hello.")]
 
 
 @pytest.mark.parametrize("key", ["two words", "zwölf", "tab\tbed"])

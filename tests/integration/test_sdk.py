@@ -49,6 +49,14 @@ def test_the_wheel_asks_for_all_it_needs(environment: Path) -> None:
     assert "No broken requirements found" in checked
 
 
+def test_the_core_is_grpc_and_protobuf_alone(environment: Path) -> None:
+    facts = environment.glob("lib/python*/site-packages/*.dist-info")
+    names = {str(PathDistribution(each).metadata["Name"]) for each in facts}
+
+    ours = {"talkingmachines", "grpcio", "protobuf"}
+    assert names - {"typing_extensions"} == ours  # grpcio's own
+
+
 def test_the_environment_has_neither_torch_nor_the_server(environment: Path) -> None:
     code = "from importlib.util import find_spec; print([n for n in {} if find_spec(n)])"
     names = ["torch", "numpy", "ray", "avatar", "services", "talkingmachines"]
@@ -79,12 +87,19 @@ def test_the_installed_command_turns_text_into_a_video(environment: Path, tmp_pa
 
 MOCKED = """
 import sys
-from talkingmachines import Client, PlaybackFinished, Recorder
+from talkingmachines import Client, PlaybackFinished, QuotaExceeded, Recorder
 from talkingmachines.testing import MockServer
 
-with MockServer() as server, Client(server.address) as client, client.session() as session:
-    session.say("One two.")
-    print(next(event.heard.text for event in session if isinstance(event, PlaybackFinished)))
+with MockServer() as server, Client(server.address) as client:
+    client.wait_ready()
+    with client.session() as session:
+        session.say("One two.")
+        print(next(event.heard.text for event in session if isinstance(event, PlaybackFinished)))
+    server.fail("Say", "QUOTA_EXCEEDED", quota="sessions", retry_after_s=2.0)
+    try:
+        list(client.say("Hello."))
+    except QuotaExceeded as error:
+        print(error.quota, error.retry_after_s)
 try:
     Recorder("/nowhere/a.mp4")
 except ImportError as error:
@@ -97,8 +112,9 @@ def test_live_sessions_and_the_mock_server_need_nothing_else(environment: Path) 
     shown = run(environment / "bin/python", "-c", MOCKED).splitlines()
 
     assert shown[0] == "One two."
-    assert shown[1].startswith("This needs av: pip install 'talkingmachines[mux]'")
-    assert shown[2] == "[]"
+    assert shown[1] == "sessions 2.0"
+    assert shown[2].startswith("This needs av: pip install 'talkingmachines[mux]'")
+    assert shown[3] == "[]"
 
 
 def test_the_wheel_names_its_extras(environment: Path) -> None:

@@ -122,6 +122,7 @@ def test_avatars_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         "id": "mira",
         "display_name": "Mira",
         "description": "A museum guide.",
+        "is_shipped": True,
     }
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import grpc
 import pytest
 
+from talkingmachines import Client
 from talkingmachines.testing import MockServer
 from tests.fakes.examples import (
     ARGUMENTS,
+    DESCRIPTION,
     EXAMPLES,
     command,
     environment,
@@ -114,6 +116,19 @@ def test_two_avatars(folder: Path) -> None:
     assert asked == [{"text": "Who are you?"}, {"text": "I am Mira."}, {"text": "I am Mira."}]
 
 
+def test_create_avatar(tmp_path: Path) -> None:
+    with MockServer() as server:
+        shown = run_example("create_avatar.py", server, DESCRIPTION, tmp_path / "a.mp4")
+
+    assert shown.splitlines() == [
+        "  0%  starting",
+        " 50%  half way, 30 s left",
+        "100%  ready",
+        f"nova can be called: {tmp_path}/a.mp4",
+    ]
+    assert (tmp_path / "a.mp4").stat().st_size > 10_000
+
+
 def test_load_test(folder: Path) -> None:
     with MockServer(slots=2) as server:
         server.hold()  # else the first callers may be gone before the last one comes
@@ -141,6 +156,7 @@ HELD_AT = {
     "own_llm.py": "Talk.reply",
     "batch_render.py": "Render",
     "two_avatars.py": "Talk.ask",
+    "create_avatar.py": "WatchOperation",
     "load_test.py": "Talk.say",
 }
 """What each has asked for when it is stopped."""
@@ -164,5 +180,7 @@ def test_ctrl_c_leaves_nothing(name: str, folder: Path) -> None:
         assert (process.returncode, errors) == (130, "")
         assert not is_anybody_left(process.pid)
         assert server.wait_empty()
+        with Client(server.address) as client:
+            assert all(each.is_over for each in client.operations())
     files = [path.name for path in folder.rglob("*") if path.is_file()]
     assert files == ["question.wav"]

@@ -138,6 +138,8 @@ async def test_the_avatars_are_the_cast_and_each_can_speak(tmp_path: Path) -> No
         avatars = await client.avatars()
 
         assert len(avatars) >= 4
+        assert [page[0] async for page in client.avatar_pages(1)] == avatars
+        assert (await client.portrait(avatars[-1].id)).startswith(b"\x89PNG")
         for avatar in avatars:
             saved = await client.say("Hi.", avatar.id).save(tmp_path / f"{avatar.id}.mp4")
             assert saved.summary.frame_count > 0

@@ -23,6 +23,8 @@ def test_each_whole_program_runs(
     monkeypatch.chdir(tmp_path)
     for name in ("question.wav", "my_own_voice.wav"):
         Path(name).write_bytes(b"RIFF")
+    Path("ada.jpg").write_bytes(b"JPEG")
+    Path("nova.toml").write_text('id = "nova"\ndisplay_name = "Nova"\ndescription = "A test."\n')
     with MockServer() as server:
         monkeypatch.setenv("TALKINGMACHINES_SERVER", server.address)
         exec(compile(WHOLE[number], "README.md", "exec"), {})
@@ -30,7 +32,7 @@ def test_each_whole_program_runs(
 
 
 def test_the_programs_are_found() -> None:
-    assert len(WHOLE) == 3
+    assert len(WHOLE) == 4
 
 
 @pytest.mark.parametrize("block", BLOCKS)

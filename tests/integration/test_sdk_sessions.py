@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import talkingmachines as tm
+from talkingmachines._inbox import MAX_EVENTS
 from talkingmachines.testing import MockServer
 from tests.fakes.relay import Relay
 from tests.fakes.twins import CLIENTS
@@ -551,3 +552,17 @@ async def test_operators_see_sessions_and_workers_and_drain_one(
             for ask in (client.sessions, client.workers, client.session().open):
                 with pytest.raises(tm.Unauthenticated):
                     await ask()
+
+
+async def test_who_never_reads_events_is_told_when_it_does(client: Any, server: MockServer) -> None:
+    async with client.session(pictures="none") as session:
+        for number in range(MAX_EVENTS + 1):
+            await session.swap("otto" if number % 2 else "mira")
+        await session.interrupt()  # its answer comes after all of those
+        events = session.events()
+        for _ in range(MAX_EVENTS):
+            assert isinstance(await anext(events), tm.Swapped)
+        with pytest.raises(tm.EventsLost):
+            await anext(events)
+        await session.say("One.")  # the session goes on
+        assert isinstance(await anext(session.frames()), tm.Sound)

@@ -233,3 +233,17 @@ async def test_errors_come_by_name() -> None:
 
         assert isinstance(refused, tm.Refused)
         assert await graph.leftovers() == {}
+
+
+async def test_a_viewer_token_lets_others_watch_until_it_is_taken_back() -> None:
+    async with fake_graph() as graph, client_of(graph) as client:
+        async with client.session("mira", pictures="none") as session:
+            made = await session.create_viewer_token()
+            shown = {"authorization": f"Bearer {made.token}"}
+            assert (await graph.http.get(made.whep_path)).status_code == 401
+            told = (await graph.http.get(made.whep_path, headers=shown)).json()
+            assert (told["avatar"], told["caller_is_connected"]) == ("mira", True)
+            assert (await graph.http.get(made.watch_path)).status_code == 200
+            await session.delete_viewer_tokens()
+            assert (await graph.http.get(made.whep_path, headers=shown)).status_code == 401
+        assert await graph.leftovers() == {}

@@ -85,6 +85,14 @@ async def test_everything_about_a_session_is_asked_of_the_other_gateway() -> Non
         swap = session_pb2.SwapAvatarRequest(session_id=id, avatar_id="otto")
         await two.other.sessions.SwapAvatar(swap, metadata=shown)
         assert len(two.owner.desk.live.events) == 1
+        watch = session_pb2.CreateViewerTokenRequest(session_id=id)
+        viewer = await two.other.sessions.CreateViewerToken(watch, metadata=shown)
+        calls = two.owner.desk.calls
+        assert calls.find_watched(id, viewer.token).id == id
+        alone = session_pb2.DeleteViewerTokensRequest(session_id=id)
+        await two.other.sessions.DeleteViewerTokens(alone, metadata=shown)
+        with pytest.raises(errors.Unauthenticated):
+            calls.find_watched(id, viewer.token)
         delete = session_pb2.DeleteSessionRequest(session_id=id)
         await two.other.sessions.DeleteSession(delete, metadata=shown)
         assert two.owner.desk.sessions.present == set()

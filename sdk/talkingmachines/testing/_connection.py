@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from talkingmachines.testing import _play
-from talkingmachines.testing._desk import AVATARS, Desk, MockSession
+from talkingmachines.testing._desk import Desk, MockSession
 from talkingmachines.testing._faults import Fault
 from talkingmachines.testing._outlet import Outlet
 from talkingmachines.testing._player import Answer, Player
@@ -138,7 +138,7 @@ class Connection:
         self._ask(text)
 
     def swap(self, avatar: str) -> None:
-        if avatar not in [each[0] for each in AVATARS]:
+        if avatar not in self._desk.avatar_ids():
             refusal = live_pb2.Refusal(reason="NOT_FOUND", message=f"No avatar {avatar!r}.")
             self._outlet.tell(refusal=refusal)
             return

@@ -12,7 +12,21 @@ from google.protobuf.json_format import MessageToDict
 
 from talkingmachines.testing._faults import Fault
 
-AVATARS: Final = (("mira", "Mira", "A museum guide."), ("otto", "Otto", "A retired clockmaker."))
+
+@dataclass(frozen=True)
+class MockAvatar:
+    """Who can be called."""
+
+    id: str
+    display_name: str
+    description: str
+    is_shipped: bool = True
+
+
+SHIPPED: Final = (
+    MockAvatar("mira", "Mira", "A museum guide."),
+    MockAvatar("otto", "Otto", "A retired clockmaker."),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class MockSession:
     epoch: int = 0
     connection: Any = None
     ended: str = ""
+    viewer_tokens: list[str] = field(default_factory=list)
+    viewer_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     items: list[tuple[str, str]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -55,6 +71,8 @@ class Desk:
         self.num_renders = 0
         self.hold_after: int | None = None
         self.draining: set[str] = set()
+        self.tokens: set[str] = set()
+        self.avatars = list(SHIPPED)
         self._numbers = itertools.count(1)
 
     def note(self, rpc: str, fields: Mapping[str, object]) -> None:
@@ -63,7 +81,10 @@ class Desk:
             self.changed.notify_all()
 
     def note_message(self, rpc: str, message: Any) -> None:
-        self.note(rpc, MessageToDict(message, preserving_proto_field_name=True))
+        self.note(rpc, self.fields_of(message))
+
+    def fields_of(self, message: Any) -> dict[str, object]:
+        return MessageToDict(message, preserving_proto_field_name=True)
 
     def begin(self, rpc: str, request: Any, context: grpc.ServicerContext) -> None:
         """Writes the request down, and fails it where that was asked for."""
@@ -78,11 +99,28 @@ class Desk:
             fault.end(context)
 
     def check_key(self, context: grpc.ServicerContext) -> None:
-        if self.key and bearer(context) != self.key:
+        """Of who opens something: the key, or a token made from it."""
+        if self.key and bearer(context) not in {self.key, *self.tokens}:
             Fault("UNAUTHENTICATED", "This server asks for a key.").end(context)
 
+    def check_operator(self, context: grpc.ServicerContext) -> None:
+        """The key is an operator's too; tokens never are."""
+        self.check_key(context)
+        if self.key and bearer(context) != self.key:
+            Fault("PERMISSION_DENIED", "This asks for an operator's key.").end(context)
+
+    def make_token(self) -> str:
+        with self.changed:
+            token = f"token-of-the-key-{len(self.tokens) + 1}"
+            self.tokens.add(token)
+        return token
+
+    def avatar_ids(self) -> list[str]:
+        with self.changed:
+            return [each.id for each in self.avatars]
+
     def check_avatar(self, avatar: str, context: grpc.ServicerContext) -> str:
-        known = [each[0] for each in AVATARS]
+        known = self.avatar_ids()
         if avatar and avatar not in known:
             message = f"No avatar {avatar!r}: there are {', '.join(known)}."
             Fault("NOT_FOUND", message).end(context)

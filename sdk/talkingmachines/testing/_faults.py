@@ -1,20 +1,21 @@
 """The server's errors, made on demand: the same statuses and details that the real one sends."""
 
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # no stubs
-from grpc_status import rpc_status
 
-DOMAIN: Final = "talkingmachines"
+from talkingmachines._details import Details, written
+
 STATUSES: Final[dict[str, grpc.StatusCode]] = {
     "INVALID_INPUT": grpc.StatusCode.INVALID_ARGUMENT,
     "TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
     "KEY_REUSED": grpc.StatusCode.INVALID_ARGUMENT,
     "NO_SPEECH": grpc.StatusCode.INVALID_ARGUMENT,
     "CREDIT_EXCEEDED": grpc.StatusCode.INVALID_ARGUMENT,
+    "PROFILE_TAKES_NO_PORTRAIT": grpc.StatusCode.FAILED_PRECONDITION,
+    "PROFILE_TAKES_NO_DESCRIPTION": grpc.StatusCode.FAILED_PRECONDITION,
+    "CONSENT_MISSING": grpc.StatusCode.FAILED_PRECONDITION,
     "NOT_OFFERED": grpc.StatusCode.FAILED_PRECONDITION,
     "NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "CORRUPT_FILE": grpc.StatusCode.DATA_LOSS,
@@ -53,28 +54,7 @@ class Fault:
         """Ends the call with it."""
         if not self.reason:
             context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset by the mock server")
-        status = status_pb2.Status(code=STATUSES[self.reason].value[0], message=self.message)
-        status.details.extend(_packed(detail) for detail in self._details())
-        context.abort_with_status(rpc_status.to_status(status))
-        raise AssertionError("abort returned")
-
-    def _details(self) -> list[Any]:
-        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
-        details: list[Any] = [info]
-        if self.position is not None:
-            info.metadata["position"] = str(self.position)
-        if self.retry_after_s is not None:
-            retry = error_details_pb2.RetryInfo()
-            retry.retry_delay.FromNanoseconds(round(self.retry_after_s * 1e9))
-            details.append(retry)
-        if self.quota:
-            failure = error_details_pb2.QuotaFailure()
-            failure.violations.add(subject=self.quota)
-            details.append(failure)
-        return details
-
-
-def _packed(detail: Any) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(detail)
-    return packed
+        code = STATUSES[self.reason]
+        told = Details(self.reason, self.retry_after_s, self.position, self.quota)
+        context.set_trailing_metadata(written(code.value[0], self.message, told))
+        context.abort(code, self.message)

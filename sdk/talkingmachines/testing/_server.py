@@ -6,13 +6,16 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from talkingmachines.testing._avatars import Avatars
 from talkingmachines.testing._desk import Desk, Request
 from talkingmachines.testing._faults import Fault
+from talkingmachines.testing._health import Health
 from talkingmachines.testing._services import Talk
 from talkingmachines.testing._session_services import Operators, Sessions
 from talkingmachines_api.v1 import (
+    avatar_pb2,
+    avatar_pb2_grpc,
     operator_pb2,
     operator_pb2_grpc,
     session_pb2,
@@ -24,20 +27,24 @@ from talkingmachines_api.v1 import (
 __all__ = ["MockServer", "Request"]
 
 _MAX_CALLS = 100
-_SERVICES = (
-    "",
-    talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name,
-    session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
-    operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
+_SERVICES = frozenset(
+    {
+        "",
+        talk_pb2.DESCRIPTOR.services_by_name["TalkService"].full_name,
+        session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+        avatar_pb2.DESCRIPTOR.services_by_name["AvatarService"].full_name,
+        operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
+    }
 )
 
 
 class MockServer:
     """A server that always answers the same, on 127.0.0.1, while its `with` block runs.
 
-    Its avatars are mira and otto. What they say sounds as a tone, 0.3 s a word, and is sent as
-    fast as it is read. Of the microphone two seconds are a turn, unless push_to_talk says where it
-    ends; what was said in it is always `transcript`, and the answer `reply`.
+    Its avatars are mira and otto, and those that are made with it: one is a step further each time
+    somebody looks, and ready after two. What they say sounds as a tone, 0.3 s a word, and is sent
+    as fast as it is read. Of the microphone two seconds are a turn, unless push_to_talk says where
+    it ends; what was said in it is always `transcript`, and the answer `reply`.
 
     Args:
         slots: Sessions at once.
@@ -59,12 +66,13 @@ class MockServer:
         self._desk = Desk(slots=slots, key=key, transcript=transcript, reply=reply)
         self._pool = ThreadPoolExecutor(max_workers=_MAX_CALLS)
         self._server = grpc.server(self._pool, options=[("grpc.so_reuseport", 0)])
-        self._health = health.HealthServicer(experimental_non_blocking=False)
+        self._health = Health(_SERVICES)
         talk_pb2_grpc.add_TalkServiceServicer_to_server(Talk(self._desk), self._server)
         session_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(self._desk), self._server)
+        self._avatars = Avatars(self._desk)
+        avatar_pb2_grpc.add_AvatarServiceServicer_to_server(self._avatars, self._server)
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(Operators(self._desk), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.set_ready(True)
+        self._server.add_generic_rpc_handlers((self._health.handlers(),))
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
     def __enter__(self) -> Self:
@@ -82,7 +90,7 @@ class MockServer:
     def close(self) -> None:
         """Ends every call; a second time does nothing."""
         self.release()
-        self._health.enter_graceful_shutdown()
+        self._health.close()
         self._server.stop(grace=None).wait()
         self._pool.shutdown()
 
@@ -141,6 +149,10 @@ class MockServer:
         with self._desk.changed:
             self._desk.faults.setdefault(rpc, deque()).append(fault)
 
+    def spoil(self, reason: str, message: str = "The mock server was asked to fail.") -> None:
+        """The avatar that is made next, or now, fails half way."""
+        self._avatars.spoil(Fault(reason, message))
+
     def drop_connections(self) -> int:
         """Breaks every talk as a lost network does; the sessions stay. Returns how many."""
         with self._desk.changed:
@@ -151,6 +163,8 @@ class MockServer:
 
     def hold(self, after_words: int = 0) -> None:
         """From now on playback of each answer stands still after so many words, a video's at once.
+
+        So does the making of an avatar, half way.
 
         An interruption counts there, not before: what was heard is then known.
         """
@@ -170,6 +184,4 @@ class MockServer:
 
     def set_ready(self, ready: bool) -> None:
         """What it tells of its health."""
-        status = health_pb2.HealthCheckResponse
-        for name in _SERVICES:
-            self._health.set(name, status.SERVING if ready else status.NOT_SERVING)
+        self._health.set_ready(ready)

@@ -8,7 +8,7 @@ import grpc
 
 from talkingmachines.testing import _play
 from talkingmachines.testing._connection import Connection, seconds_of
-from talkingmachines.testing._desk import AVATARS, Desk, MockSession
+from talkingmachines.testing._desk import Desk, MockSession
 from talkingmachines.testing._faults import Fault
 from talkingmachines_api.v1 import live_pb2, talk_pb2, talk_pb2_grpc
 
@@ -54,8 +54,10 @@ class Talk(talk_pb2_grpc.TalkServiceServicer):
     ) -> talk_pb2.ListAvatarsResponse:
         self._desk.begin("ListAvatars", request, context)
         avatars = [
-            talk_pb2.Avatar(id=id_, display_name=name, description=about)
-            for id_, name, about in AVATARS
+            talk_pb2.Avatar(
+                id=each.id, display_name=each.display_name, description=each.description
+            )
+            for each in self._desk.avatars
         ]
         return talk_pb2.ListAvatarsResponse(avatars=avatars)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import grpc
 
 from talkingmachines.testing._connection import describe
-from talkingmachines.testing._desk import Desk, MockSession
+from talkingmachines.testing._desk import Desk, MockSession, bearer
 from talkingmachines.testing._faults import Fault
 from talkingmachines.testing._services import full
 from talkingmachines_api.v1 import (
@@ -97,7 +97,7 @@ class Sessions(session_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.ListSessionsResponse:
         desk = self._desk
         desk.begin("ListSessions", request, context)
-        desk.check_key(context)
+        desk.check_operator(context)
         with desk.changed:
             sessions = sorted(desk.sessions.values(), key=lambda session: session.id)
         start = int(request.page_token or 0)
@@ -141,6 +141,41 @@ class Sessions(session_pb2_grpc.SessionServiceServicer):
         self._desk.end_session(session, "hung_up")
         return session_pb2.DeleteSessionResponse()
 
+    def CreateViewerToken(  # noqa: N802  # named by the proto
+        self, request: session_pb2.CreateViewerTokenRequest, context: grpc.ServicerContext
+    ) -> session_pb2.CreateViewerTokenResponse:
+        self._desk.begin("CreateViewerToken", request, context)
+        session = self._desk.session(request.session_id, context)
+        with self._desk.changed:
+            token = f"viewer-{session.id}-{next(session.viewer_numbers)}"
+            session.viewer_tokens.append(token)
+        return session_pb2.CreateViewerTokenResponse(
+            token=token,
+            watch_path=f"/watch?session={session.id}#{token}",
+            whep_path=f"/v1/sessions/{session.id}/viewers",
+        )
+
+    def DeleteViewerTokens(  # noqa: N802  # named by the proto
+        self, request: session_pb2.DeleteViewerTokensRequest, context: grpc.ServicerContext
+    ) -> session_pb2.DeleteViewerTokensResponse:
+        self._desk.begin("DeleteViewerTokens", request, context)
+        session = self._desk.session(request.session_id, context)
+        with self._desk.changed:
+            session.viewer_tokens.clear()
+        return session_pb2.DeleteViewerTokensResponse()
+
+    def CreateToken(  # noqa: N802  # named by the proto
+        self, request: session_pb2.CreateTokenRequest, context: grpc.ServicerContext
+    ) -> session_pb2.CreateTokenResponse:
+        desk = self._desk
+        desk.begin("CreateToken", request, context)
+        if not desk.key:
+            Fault("INVALID_INPUT", "This server asks for no key.").end(context)
+        desk.check_key(context)
+        if bearer(context) != desk.key:
+            Fault("PERMISSION_DENIED", "A token makes no tokens.").end(context)
+        return session_pb2.CreateTokenResponse(token=desk.make_token(), lifetime_seconds=300)
+
 
 class Operators(operator_pb2_grpc.OperatorServiceServicer):
     """One worker a stage."""
@@ -152,7 +187,7 @@ class Operators(operator_pb2_grpc.OperatorServiceServicer):
         self, request: operator_pb2.ListWorkersRequest, context: grpc.ServicerContext
     ) -> operator_pb2.ListWorkersResponse:
         self._desk.begin("ListWorkers", request, context)
-        self._desk.check_key(context)
+        self._desk.check_operator(context)
         workers = [self._worker(stage) for stage in STAGES]
         return operator_pb2.ListWorkersResponse(workers=workers)
 
@@ -160,7 +195,7 @@ class Operators(operator_pb2_grpc.OperatorServiceServicer):
         self, request: operator_pb2.DrainWorkerRequest, context: grpc.ServicerContext
     ) -> operator_pb2.DrainWorkerResponse:
         self._desk.begin("DrainWorker", request, context)
-        self._desk.check_key(context)
+        self._desk.check_operator(context)
         stage = request.worker_id.removesuffix("-1")
         if stage not in STAGES or not request.worker_id.endswith("-1"):
             Fault("NOT_FOUND", f"No worker {request.worker_id!r}.").end(context)

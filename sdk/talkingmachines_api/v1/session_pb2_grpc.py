@@ -69,6 +69,21 @@ class SessionServiceStub:
                 request_serializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteSessionRequest.SerializeToString,
                 response_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteSessionResponse.FromString,
                 _registered_method=True)
+        self.CreateViewerToken = channel.unary_unary(
+                '/talkingmachines_api.v1.SessionService/CreateViewerToken',
+                request_serializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateViewerTokenRequest.SerializeToString,
+                response_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateViewerTokenResponse.FromString,
+                _registered_method=True)
+        self.DeleteViewerTokens = channel.unary_unary(
+                '/talkingmachines_api.v1.SessionService/DeleteViewerTokens',
+                request_serializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteViewerTokensRequest.SerializeToString,
+                response_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteViewerTokensResponse.FromString,
+                _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/talkingmachines_api.v1.SessionService/CreateToken',
+                request_serializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateTokenResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -129,6 +144,31 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateViewerToken(self, request, context):
+        """Makes a token that lets its bearer watch a session over WHEP, and nothing else. Several viewers
+        may share one; all of them end with the session. Asks for the session's token.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) where there are as many as there may be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteViewerTokens(self, request, context):
+        """Takes all viewer tokens of a session back, and shows all viewers out. Asks for its token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateToken(self, request, context):
+        """Makes a short-lived token that opens sessions on the account of a key: for who shall not see the
+        key. Asks for the key; a token makes no others.
+        Errors: INVALID_ARGUMENT where this server asks for no keys; PERMISSION_DENIED for a token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +201,21 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.DeleteSession,
                     request_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteSessionRequest.FromString,
                     response_serializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'CreateViewerToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateViewerToken,
+                    request_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateViewerTokenRequest.FromString,
+                    response_serializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateViewerTokenResponse.SerializeToString,
+            ),
+            'DeleteViewerTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteViewerTokens,
+                    request_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteViewerTokensRequest.FromString,
+                    response_serializer=talkingmachines__api_dot_v1_dot_session__pb2.DeleteViewerTokensResponse.SerializeToString,
+            ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateTokenRequest.FromString,
+                    response_serializer=talkingmachines__api_dot_v1_dot_session__pb2.CreateTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -330,6 +385,87 @@ class SessionService:
             '/talkingmachines_api.v1.SessionService/DeleteSession',
             talkingmachines__api_dot_v1_dot_session__pb2.DeleteSessionRequest.SerializeToString,
             talkingmachines__api_dot_v1_dot_session__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateViewerToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talkingmachines_api.v1.SessionService/CreateViewerToken',
+            talkingmachines__api_dot_v1_dot_session__pb2.CreateViewerTokenRequest.SerializeToString,
+            talkingmachines__api_dot_v1_dot_session__pb2.CreateViewerTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteViewerTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talkingmachines_api.v1.SessionService/DeleteViewerTokens',
+            talkingmachines__api_dot_v1_dot_session__pb2.DeleteViewerTokensRequest.SerializeToString,
+            talkingmachines__api_dot_v1_dot_session__pb2.DeleteViewerTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talkingmachines_api.v1.SessionService/CreateToken',
+            talkingmachines__api_dot_v1_dot_session__pb2.CreateTokenRequest.SerializeToString,
+            talkingmachines__api_dot_v1_dot_session__pb2.CreateTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,18 @@ class SessionServiceStub:
     """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
     """Ends a session; its places are free when this returns. Asks for the session's token."""
+    CreateViewerToken: _grpc.UnaryUnaryMultiCallable[_session_pb2.CreateViewerTokenRequest, _session_pb2.CreateViewerTokenResponse]
+    """Makes a token that lets its bearer watch a session over WHEP, and nothing else. Several viewers
+    may share one; all of them end with the session. Asks for the session's token.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) where there are as many as there may be.
+    """
+    DeleteViewerTokens: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteViewerTokensRequest, _session_pb2.DeleteViewerTokensResponse]
+    """Takes all viewer tokens of a session back, and shows all viewers out. Asks for its token."""
+    CreateToken: _grpc.UnaryUnaryMultiCallable[_session_pb2.CreateTokenRequest, _session_pb2.CreateTokenResponse]
+    """Makes a short-lived token that opens sessions on the account of a key: for who shall not see the
+    key. Asks for the key; a token makes no others.
+    Errors: INVALID_ARGUMENT where this server asks for no keys; PERMISSION_DENIED for a token.
+    """
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -95,6 +107,18 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Ends a session; its places are free when this returns. Asks for the session's token."""
+    CreateViewerToken: _aio.UnaryUnaryMultiCallable[_session_pb2.CreateViewerTokenRequest, _session_pb2.CreateViewerTokenResponse]  # type: ignore[assignment]
+    """Makes a token that lets its bearer watch a session over WHEP, and nothing else. Several viewers
+    may share one; all of them end with the session. Asks for the session's token.
+    Errors: RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) where there are as many as there may be.
+    """
+    DeleteViewerTokens: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteViewerTokensRequest, _session_pb2.DeleteViewerTokensResponse]  # type: ignore[assignment]
+    """Takes all viewer tokens of a session back, and shows all viewers out. Asks for its token."""
+    CreateToken: _aio.UnaryUnaryMultiCallable[_session_pb2.CreateTokenRequest, _session_pb2.CreateTokenResponse]  # type: ignore[assignment]
+    """Makes a short-lived token that opens sessions on the account of a key: for who shall not see the
+    key. Asks for the key; a token makes no others.
+    Errors: INVALID_ARGUMENT where this server asks for no keys; PERMISSION_DENIED for a token.
+    """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Opens sessions on the account of a key, and serves each one to the bearer of its own token.
@@ -162,5 +186,35 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.DeleteSessionResponse, _abc.Awaitable[_session_pb2.DeleteSessionResponse]]:
         """Ends a session; its places are free when this returns. Asks for the session's token."""
+
+    @_abc_1.abstractmethod
+    def CreateViewerToken(
+        self,
+        request: _session_pb2.CreateViewerTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.CreateViewerTokenResponse, _abc.Awaitable[_session_pb2.CreateViewerTokenResponse]]:
+        """Makes a token that lets its bearer watch a session over WHEP, and nothing else. Several viewers
+        may share one; all of them end with the session. Asks for the session's token.
+        Errors: RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) where there are as many as there may be.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteViewerTokens(
+        self,
+        request: _session_pb2.DeleteViewerTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.DeleteViewerTokensResponse, _abc.Awaitable[_session_pb2.DeleteViewerTokensResponse]]:
+        """Takes all viewer tokens of a session back, and shows all viewers out. Asks for its token."""
+
+    @_abc_1.abstractmethod
+    def CreateToken(
+        self,
+        request: _session_pb2.CreateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.CreateTokenResponse, _abc.Awaitable[_session_pb2.CreateTokenResponse]]:
+        """Makes a short-lived token that opens sessions on the account of a key: for who shall not see the
+        key. Asks for the key; a token makes no others.
+        Errors: INVALID_ARGUMENT where this server asks for no keys; PERMISSION_DENIED for a token.
+        """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,6 +25,7 @@ from services.gateway.rpc.owner import (
 )
 from services.gateway.rpc.server import Served, name_in
 from services.gateway.rpc.states import ANSWERS, heard_of, session_of, summary_of
+from services.gateway.tokens import watch_path, whep_path
 from services.settings import AppConfig
 from talkingmachines_api.v1 import session_pb2, session_pb2_grpc
 
@@ -91,6 +92,36 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
             return session_pb2.DeleteSessionResponse()
 
         return await self._at_owner("DeleteSession", request, context, delete)
+
+    async def CreateViewerToken(  # noqa: N802  the protocol's name
+        self, request: session_pb2.CreateViewerTokenRequest, context: Any
+    ) -> session_pb2.CreateViewerTokenResponse:
+        async def make(call: Call) -> session_pb2.CreateViewerTokenResponse:
+            token = call.audience.tokens.make()
+            return session_pb2.CreateViewerTokenResponse(
+                token=token, watch_path=watch_path(call.id, token), whep_path=whep_path(call.id)
+            )
+
+        return await self._at_owner("CreateViewerToken", request, context, make)
+
+    async def DeleteViewerTokens(  # noqa: N802  the protocol's name
+        self, request: session_pb2.DeleteViewerTokensRequest, context: Any
+    ) -> session_pb2.DeleteViewerTokensResponse:
+        async def forget(call: Call) -> session_pb2.DeleteViewerTokensResponse:
+            call.audience.tokens.forget()
+            call.audience.dismiss()
+            return session_pb2.DeleteViewerTokensResponse()
+
+        return await self._at_owner("DeleteViewerTokens", request, context, forget)
+
+    async def CreateToken(  # noqa: N802  the protocol's name
+        self, request: session_pb2.CreateTokenRequest, context: Any
+    ) -> session_pb2.CreateTokenResponse:
+        async def make() -> session_pb2.CreateTokenResponse:
+            token, seconds = self._guard.token(self._guard.caller(headers_of(context)))
+            return session_pb2.CreateTokenResponse(token=token, lifetime_seconds=seconds)
+
+        return await answered(context, make)
 
     async def ListSessions(  # noqa: N802  the protocol's name
         self, request: session_pb2.ListSessionsRequest, context: Any

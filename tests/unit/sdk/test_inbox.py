@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 import talkingmachines as tm
-from talkingmachines._inbox import MAX_EVENTS, MAX_FRAMES, Inbox
+from talkingmachines._inbox import MAX_EVENTS, MAX_FRAMES, Inbox, Kind
 
 pytestmark = pytest.mark.unit
 
@@ -61,12 +61,48 @@ async def test_the_oldest_frames_go_where_too_many_are_unread() -> None:
     assert await inbox.take("events") == tm.Swapped("otto")
 
 
-async def test_events_are_bounded_too() -> None:
+def too_many_events() -> Inbox:
     inbox = Inbox()
+    inbox.put(sound(0))
     for number in range(MAX_EVENTS + 1):
         inbox.put(tm.Swapped(str(number)))
+    inbox.put(sound(1))
+    return inbox
 
-    assert await inbox.take("all") == tm.Swapped("1")
+
+@pytest.mark.parametrize("kind", ["all", "events"])
+async def test_after_the_events_that_could_be_kept_comes_an_error_and_no_gap(kind: Kind) -> None:
+    inbox = too_many_events()
+    steps = [await inbox.take(kind) for _ in range(MAX_EVENTS + (kind == "all"))]
+
+    events = [step for step in steps if isinstance(step, tm.Swapped)]
+    assert [event.avatar for event in events] == [str(n) for n in range(MAX_EVENTS)]
+    inbox.put(tm.Swapped("later"))
+    inbox.finish(None)
+    for _ in range(2):
+        with pytest.raises(tm.EventsLost, match=f"More than {MAX_EVENTS} events"):
+            await inbox.take(kind)
+
+
+async def test_who_reads_frames_alone_goes_on() -> None:
+    inbox = too_many_events()
+    inbox.finish(None)
+
+    assert [await inbox.take("frames") for _ in range(3)] == [sound(0), sound(1), None]
+    assert inbox.num_dropped == 0
+
+
+async def test_all_events_that_fit_are_kept() -> None:
+    inbox = Inbox()
+    for number in range(MAX_EVENTS):
+        inbox.put(tm.Swapped(str(number)))
+    assert await inbox.take("events") == tm.Swapped("0")
+    inbox.put(tm.Swapped("one more"))
+    inbox.finish(None)
+    last = [await inbox.take("events") for _ in range(MAX_EVENTS)][-1]
+
+    assert last == tm.Swapped("one more")
+    assert await inbox.take("events") is None
 
 
 async def test_after_a_gap_pictures_go_on_with_one_that_can_be_decoded() -> None:

@@ -18,16 +18,25 @@ TWINS = [
     (tm.Client, tm.AsyncClient),
     (tm.Answer, tm.AsyncAnswer),
     (tm.Session, tm.AsyncSession),
+    (tm.Operation, tm.AsyncOperation),
 ]
+WITH_BLOCKS = TWINS[:3]
 
 
 def public_members(cls: type) -> dict[str, Any]:
-    return {name: member for name, member in vars(cls).items() if not name.startswith("_")}
+    """Of the class, and of those of ours that it stands on."""
+    ours = [each for each in reversed(cls.__mro__) if each.__module__.startswith("talkingmachines")]
+    members = {name: member for each in ours for name, member in vars(each).items()}
+    return {name: member for name, member in members.items() if not name.startswith("_")}
 
 
 @pytest.mark.parametrize(("sync", "twin"), TWINS)
 def test_the_twins_have_the_same_names(sync: type, twin: type) -> None:
     assert public_members(sync).keys() == public_members(twin).keys()
+
+
+@pytest.mark.parametrize(("sync", "twin"), WITH_BLOCKS)
+def test_the_twins_end_with_their_block(sync: type, twin: type) -> None:
     assert {"__enter__", "__exit__"} <= vars(sync).keys()
     assert {"__aenter__", "__aexit__"} <= vars(twin).keys()
 
@@ -36,7 +45,7 @@ def test_the_twins_have_the_same_names(sync: type, twin: type) -> None:
 def test_the_twins_take_the_same_arguments(sync: type, twin: type) -> None:
     for name, member in public_members(sync).items():
         if inspect.isfunction(member):
-            ours, theirs = (inspect.signature(vars(cls)[name]) for cls in (sync, twin))
+            ours, theirs = (inspect.signature(public_members(cls)[name]) for cls in (sync, twin))
             assert ours.parameters == theirs.parameters, name
 
 
@@ -44,8 +53,12 @@ def test_the_twins_take_the_same_arguments(sync: type, twin: type) -> None:
 def test_the_twins_are_described_in_the_same_words(sync: type, twin: type) -> None:
     for name, member in public_members(sync).items():
         assert (member.__doc__ or "").replace("thread", "task") == (
-            vars(twin)[name].__doc__ or ""
+            public_members(twin)[name].__doc__ or ""
         ), name
+
+
+def test_what_a_client_stands_on_is_looked_at_too() -> None:
+    assert {"create_avatar", "say"} <= public_members(tm.Client).keys()
 
 
 def test_every_public_name_is_exported_and_exists() -> None:

@@ -90,3 +90,14 @@ def test_words_that_the_terminal_cannot_show_are_replaced() -> None:
     Terminal(results, io.StringIO()).result("é 世")
 
     assert raw.getvalue() == b"\xe9 ?\n"
+
+
+def test_a_share_of_the_work_is_drawn_or_told_every_twentieth() -> None:
+    screen, log = Screen(), io.StringIO()
+    on_screen, in_log = Terminal(io.StringIO(), screen), Terminal(io.StringIO(), log)
+    for percent in (0, 1, 50, 53, 55, 100):
+        for terminal in (on_screen, in_log):
+            terminal.update_share(percent / 100, f"{percent} %\x1b")
+
+    assert log.getvalue().splitlines() == ["0 % ", "50 % ", "55 % ", "100 % "]
+    assert screen.getvalue().split("\r\x1b[K")[2] == f"{bar(1, 2)} 50 % "

@@ -6,13 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from avatar.backends.memory import num_bytes_of
 from avatar.bus import Measured
 from avatar.engines import Rehearsal
-from avatar.media import AudioEmbedding
+from avatar.media import AudioEmbedding, LatentChunk
 from services.capacity import SHARE, Trial, declared, fitting, measure, memory_for, time_for
-from tests.fakes.engines import BatchedPainter, CountedClock, CountedPainter, LoudnessPainter
+from tests.fakes.engines import (
+    BatchedPainter,
+    CountedClock,
+    CountedPainter,
+    Loudness,
+    LoudnessPainter,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -95,6 +102,34 @@ def test_the_lesser_of_two_clocks_counts() -> None:
     measured = measure(painter, CHUNK_S, 1, [Disturbed(), painter.clock])
     assert measured is not None
     assert measured[0].cost_s == pytest.approx(0.1)
+
+
+class Later:
+    """Latents that a device is still making: who reads them waits."""
+
+    def __init__(self, clock: CountedClock, rest_s: float) -> None:
+        self.shape = (3, 1, 4, 4)
+        self._clock, self._rest_s = clock, rest_s
+
+    def wait(self) -> NDArray[np.float32]:
+        self._clock.now += self._rest_s
+        return np.zeros(self.shape, np.float32)
+
+    def __array__(self, *_: object, **__: object) -> NDArray[np.float32]:
+        return self.wait()
+
+
+class LaterPainter(CountedPainter):
+    """Comes back at once, and has what it made 0.2 s after."""
+
+    def step(self, chunk: AudioEmbedding, state: Loudness, /) -> tuple[LatentChunk, Loudness]:
+        _, following = super().step(chunk, state)
+        latents: Any = Later(self.clock, 0.2)
+        return LatentChunk(chunk.stamp, latents), following
+
+
+def test_what_is_still_being_made_is_waited_for() -> None:
+    assert found(LaterPainter(0.001)).cost_s == pytest.approx(0.201)
 
 
 def test_batches_are_measured_where_the_engine_makes_them() -> None:

@@ -1,0 +1,1 @@
+"""Messages of others, under names of our own."""
