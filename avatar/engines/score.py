@@ -20,7 +20,7 @@ from avatar.engines import SessionSpec, Spec
 from avatar.engines.choice import graph_or_torch
 from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
-from avatar.media import AudioEmbedding, LatentChunk, SessionId, Stamp
+from avatar.media import AudioEmbedding, LatentChunk, SessionId, Stamp, on_host
 from avatar.models.dit import DiT
 from avatar.sampling.batch import NextChunk, alike, denoise_batch
 from avatar.sampling.policy import Policy
@@ -78,7 +78,8 @@ class ScoreEngine:
         state = self.init_state(Spec(avatar, 0))
         for seq in range(policy.history_latents // policy.chunk_latents + 1):
             stamp = Stamp(SessionId("warm-up"), 0, seq, 0, 0)
-            _, state = self.step(AudioEmbedding(stamp, tokens, ahead), state)
+            made, state = self.step(AudioEmbedding(stamp, tokens, ahead), state)
+            on_host(made.given)
 
     def init_state(self, request: SessionSpec) -> ScoreState:
         """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""
@@ -99,6 +100,8 @@ class ScoreEngine:
         self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None = None
     ) -> tuple[LatentChunk, ScoreState]:
         """Make one chunk of video latents for one chunk of embedded speech; `moves` are a dance.
+
+        On a GPU they are under way when this returns, and nothing has waited for them.
 
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
@@ -125,12 +128,10 @@ class ScoreEngine:
             for group in self._groups(prepared):
                 wanted = [prepared[i].wanted for i in group]
                 done = denoise_batch(self.model, wanted, prepared[group[0]].policy)
-                landing = self._lane.send([latents[0].float() for latents, _ in done])
-                landed = zip(group, landing.wait(), done, strict=True)
-                for i, latents, (_, rollout) in landed:
+                for i, (latents, rollout) in zip(group, done, strict=True):
                     following = replace(prepared[i].following, rollout=rollout)
-                    chunk = chunks[i]
-                    made[i] = LatentChunk(chunk.stamp, latents.numpy(), chunk.last), following
+                    given, chunk = self._lane.send(latents[0].float()), chunks[i]
+                    made[i] = LatentChunk(chunk.stamp, given, chunk.last), following
         return [made[i] for i in range(len(chunks))]
 
     def _check(self, chunk: AudioEmbedding) -> None:
