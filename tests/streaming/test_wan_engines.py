@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from avatar.backends import Running
 from avatar.backends.device import Lane
-from avatar.backends.memory import MEMINFO
+from avatar.backends.memory import MEMINFO, together
 from avatar.cast.profiles import Profile, load_profile
+from avatar.cast.together import SHARING, check_together, plans_of
 from avatar.engines import Spec
 from avatar.engines.profile_card import Chosen, make_card
 from avatar.engines.score import ScoreEngine
@@ -254,6 +255,25 @@ def test_more_memory_than_there_is_is_refused_before_loading(
     for engine in (ScoreEngine, VaeDecoderEngine):
         with pytest.raises(Unavailable, match=r"weights .* \+ .* = .* GiB, but 0\.00 GiB are free"):
             engine.load(toy, CPU)
+
+
+def test_stages_that_share_a_device_must_fit_there_together(
+    toy: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = dict.fromkeys(SHARING, CPU)
+    [plan] = together(plans_of(toy, running))
+    assert [need.what for need in plan.needs] == ["score_worker", "vae_decoder", "audio_encoder"]
+    check_together(toy, running)
+    assert plans_of(load_profile("tiny"), running) == []  # always fits
+    small = tmp_path / "meminfo"
+    free = plan.num_bytes >> 10  # each alone has room
+    small.write_text(f"MemTotal: {free - 1} kB\nMemAvailable: {free - 1} kB\n")
+    monkeypatch.setattr("avatar.backends.memory.MEMINFO", small)
+    ScoreEngine.load(toy, CPU)
+    with pytest.raises(
+        Unavailable, match=r"all stages on cpu: score_worker .* are all that it has"
+    ):
+        check_together(toy, running)
 
 
 def test_files_that_are_not_for_one_another_are_no_profile(

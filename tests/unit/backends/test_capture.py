@@ -3,38 +3,19 @@
 CUDA graphs need a GPU (tests/gpu); here a recorder stands for them that runs on the same memory.
 """
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
-from avatar.backends.capture import GraphedDiT, Run, captured
+from avatar.backends.capture import GraphedDiT, captured
 from avatar.errors import Unavailable
 from avatar.models.dit import CachedContext, Condition, DiT, KeyValue
+from tests.fakes.recorder import OnTheSameMemory
 from tests.fakes.tiny_wan import AUDIO, tiny_wan
 
 pytestmark = pytest.mark.unit
 
 CPU = torch.device("cpu")
-
-
-class OnTheSameMemory:
-    """As a graph: reads where it read at first, writes where it wrote at first."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, run: Run) -> Callable[[], list[Tensor]]:
-        self.count += 1
-        results = run()
-
-        def replay() -> list[Tensor]:
-            for place, result in zip(results, run(), strict=True):
-                place.copy_(result)
-            return results
-
-        return replay
 
 
 def arguments(
