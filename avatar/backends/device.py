@@ -94,8 +94,8 @@ class Lane:
 
     def take(self, given: "Tensor | NDArray[np.generic] | Underway") -> Tensor:
         """Bring an array here, beside the work that goes on; what is under way stays on a GPU."""
-        if isinstance(given, Landing) and given.ready is not None:
-            return self._taken_over(given.made, given.ready)
+        if self._work is not None and isinstance(given, Landing) and given.ready is not None:
+            return self._taken_over(given.made, given.ready, self._work)
         array = given if isinstance(given, Tensor) else on_host(given)
         tensor = array if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
         if self._work is None or tensor.device == self.device:
@@ -115,17 +115,16 @@ class Lane:
         tensor.record_stream(self._copies)  # its memory is not given away before
         return Landing(tensor, there, self._begun, ready, _marked(self._copies))
 
-    def _taken_over(self, made: Tensor, ready: "torch.cuda.Event") -> Tensor:
+    def _taken_over(
+        self, made: Tensor, ready: "torch.cuda.Event", work: "torch.cuda.Stream"
+    ) -> Tensor:
         """What another lane, of this device or another, will have made."""
-        if self._work is None:
-            ready.synchronize()
-            return made.to(self.device)
         # copies between devices run in the present stream of the one that has it
-        reads = self._work if made.device == self.device else torch.cuda.current_stream(made.device)
+        reads = work if made.device == self.device else torch.cuda.current_stream(made.device)
         reads.wait_event(ready)
         made.record_stream(reads)  # its memory is not given away before
         taken = made.to(self.device, non_blocking=True)
-        self._begin(self._work)  # its time is not ours
+        self._begin(work)  # its time is not ours
         return taken
 
     def _begin(self, work: "torch.cuda.Stream") -> None:

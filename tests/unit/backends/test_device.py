@@ -147,6 +147,14 @@ def test_a_lane_takes_what_another_makes_without_the_host(
     assert log == [f"{reader} waits", f"memory kept for {reader}", "to cuda:0"]
 
 
+def test_a_lane_of_the_cpu_takes_what_has_landed() -> None:
+    log: list[str] = []
+    moment: Any = Moment(log)
+    landing = Landing(torch.full((2,), torch.nan), torch.ones(2), None, moment, moment)
+    assert Lane(CPU).take(landing).tolist() == [1, 1]
+    assert log == ["host waits"]
+
+
 def test_parts_that_land_are_one_array() -> None:
     parts = [Landing(each, each, None, None, None) for each in torch.arange(6.0).reshape(3, 1, 2)]
     whole = joined(parts)
