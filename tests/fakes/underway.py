@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avatar.media import AudioEmbedding, LatentChunk
+from avatar.media import AudioEmbedding, FrameChunk, LatentChunk, on_host
 from avatar.transport import OpenRequest
 
 PATIENCE_S = 30
@@ -60,3 +62,49 @@ class AsyncPainter:
 
 def makings(count: int) -> list[Making]:
     return [Making(np.full((1, 1, 2, 2), i, np.float32)) for i in range(count)]
+
+
+S = TypeVar("S")
+I_contra = TypeVar("I_contra", bound=AudioEmbedding | LatentChunk, contravariant=True)
+
+
+class Steps(Protocol[S, I_contra]):
+    def init_state(self, request: OpenRequest, /) -> S: ...
+
+    def step(self, chunk: I_contra, state: S, /) -> tuple[LatentChunk | FrameChunk, S]: ...
+
+
+@dataclass(frozen=True)
+class Coming:
+    """An `Underway` that a thread makes."""
+
+    shape: tuple[int, ...]
+    result: "Future[NDArray[Any]]"
+
+    def wait(self) -> NDArray[Any]:
+        return self.result.result(PATIENCE_S)
+
+    def took_s(self) -> float:
+        self.wait()
+        return 0.0
+
+
+class InAStream(Generic[S, I_contra]):
+    """An engine whose steps are queued and made in order by a thread, as by a CUDA stream.
+
+    Its state is what the queue will have made; a step waits in the queue for what it is given.
+    """
+
+    def __init__(self, engine: Steps[S, I_contra], shape: tuple[int, ...]) -> None:
+        self._engine, self._shape = engine, shape
+        self.stream = ThreadPoolExecutor(1)
+
+    def init_state(self, request: OpenRequest, /) -> "Future[S]":
+        return self.stream.submit(self._engine.init_state, request)
+
+    def step(self, chunk: I_contra, state: "Future[S]", /) -> tuple[Any, "Future[S]"]:
+        made = self.stream.submit(lambda: self._engine.step(chunk, state.result(PATIENCE_S)))
+        array = self.stream.submit(lambda: on_host(made.result()[0].given))
+        kind = LatentChunk if isinstance(chunk, AudioEmbedding) else FrameChunk
+        output = kind(chunk.stamp, Coming(self._shape, array), chunk.last)
+        return output, self.stream.submit(lambda: made.result()[1])
