@@ -24,6 +24,7 @@ from avatar.transport.grpc import GrpcTransport
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 from services.stage import SCORE_WORKER, VAE_DECODER, Stage
 from tests.fakes.engines import SIDE, LoudnessDecoder, LoudnessPainter
+from tests.fakes.graph import Parts, fake_graph, pictures_of, video_of
 from tests.fakes.underway import InAStream
 
 pytestmark = pytest.mark.integration
@@ -132,6 +133,22 @@ async def test_what_is_said_later_changes_no_frames_before() -> None:
     )]  # fmt: skip
     assert same[:4] == [True] * 4
     assert not same[4]
+
+
+async def test_a_video_is_the_same_whether_stages_wait_or_not() -> None:
+    """Behind the gateway, to which frames in one process come under way, too."""
+    score = InAStream(LoudnessPainter(), (3, 1, SIDE, SIDE))
+    decoder = InAStream(LoudnessDecoder(), (12, SIDE, SIDE, 3))
+    pictures = []
+    for parts in (Parts(), Parts(painter=lambda: score, decoder=lambda: decoder)):
+        async with fake_graph(parts=parts) as running:
+            events = await running.say("One two three four five six seven eight.")
+            pictures.append(pictures_of(video_of(events)))
+            assert await running.leftovers() == {}
+    for each in (score, decoder):
+        each.stream.shutdown()
+    assert len(pictures[0]) > 0
+    assert all(np.array_equal(*each) for each in zip(*pictures, strict=True))
 
 
 def test_a_streams_latents_are_no_array_until_they_are_there() -> None:
