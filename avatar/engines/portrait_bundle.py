@@ -213,7 +213,9 @@ class Networks:
         header = read_header(path)
         config = config_of(kind, header)
         weights = dtype.itemsize * sum(math.prod(shape) for shape in header.shapes.values())
-        ways = ["stop what else runs there", "another device (--device cpu)", "a larger machine"]
+        ways = ["stop what else runs there", "make the avatar on a larger machine"]
+        if self._device.type == "cuda":
+            ways.append("on the CPU (--device cpu; of a server, VAE_DEVICE=cpu)")
         Plan(f"portrait ({path.stem})", self._device, [Need("weights", weights)], ways).check()
         with torch.device("meta"):
             model = build(config)

@@ -16,6 +16,7 @@ from avatar.backends.memory import MEMINFO, together
 from avatar.cast.profiles import Profile, load_profile
 from avatar.cast.together import SHARING, check_together, plans_of
 from avatar.engines import Spec
+from avatar.engines.portrait_bundle import Networks
 from avatar.engines.profile_card import Chosen, make_card
 from avatar.engines.score import ScoreEngine
 from avatar.engines.speech_features import SpeechFeaturesEngine
@@ -252,9 +253,12 @@ def test_more_memory_than_there_is_is_refused_before_loading(
     monkeypatch.setattr("avatar.backends.memory.MEMINFO", small)
     assert MEMINFO.name == small.name
     monkeypatch.setattr("avatar.cast.profile.place_into", None)  # nothing is loaded
-    for engine in (ScoreEngine, VaeDecoderEngine):
-        with pytest.raises(Unavailable, match=r"weights .* \+ .* = .* GiB, but 0\.00 GiB are free"):
+    said = r"weights .* \+ .* = .* GiB, but 0\.00 GiB are free"
+    for engine in (ScoreEngine, VaeDecoderEngine, SpeechFeaturesEngine):
+        with pytest.raises(Unavailable, match=said):
             engine.load(toy, CPU)
+    with pytest.raises(Unavailable, match=r"portrait \(vae\) on cpu: weights .*a larger machine"):
+        Networks(toy, torch.device("cpu")).vae()
 
 
 def test_stages_that_share_a_device_must_fit_there_together(
