@@ -230,7 +230,7 @@ async def landed(chunk: C) -> C:
     if (coming := underway(chunk)) is None or not isinstance(chunk, LatentChunk | FrameChunk):
         return chunk
     try:
-        there = await asyncio.to_thread(coming.wait)
+        there: Any = await asyncio.to_thread(coming.wait)
     except RuntimeError as error:  # torch's, of anything on a device
         raise Unavailable(f"the device failed at chunk {chunk.stamp.seq}: {error}") from error
     return replace(chunk, given=there)
