@@ -221,6 +221,12 @@ def underway(chunk: Chunk) -> Underway | None:
     return chunk.given
 
 
+def settle(chunk: Chunk) -> None:
+    """Wait until no device is making any of it: for who times what a chunk costs."""
+    if (coming := underway(chunk)) is not None:
+        coming.wait()
+
+
 async def landed(chunk: C) -> C:
     """The chunk, once all of it is on the host; waits in a thread, so that others go on.
 

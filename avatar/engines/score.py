@@ -20,7 +20,7 @@ from avatar.engines import SessionSpec, Spec
 from avatar.engines.choice import graph_or_torch
 from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
-from avatar.media import AudioEmbedding, LatentChunk, SessionId, Stamp, on_host
+from avatar.media import AudioEmbedding, LatentChunk, SessionId, Stamp, settle
 from avatar.models.dit import DiT
 from avatar.sampling.batch import NextChunk, alike, denoise_batch
 from avatar.sampling.policy import Policy
@@ -79,7 +79,7 @@ class ScoreEngine:
         for seq in range(policy.history_latents // policy.chunk_latents + 1):
             stamp = Stamp(SessionId("warm-up"), 0, seq, 0, 0)
             made, state = self.step(AudioEmbedding(stamp, tokens, ahead), state)
-            on_host(made.given)
+            settle(made)
 
     def init_state(self, request: SessionSpec) -> ScoreState:
         """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""

@@ -18,6 +18,7 @@ from avatar.media import (
     Stamp,
     WorkerId,
     landed,
+    settle,
     underway,
 )
 from avatar.transport import Channel, Hop, Inbound, OpenRequest
@@ -135,6 +136,16 @@ async def test_what_has_landed_is_an_array() -> None:
     assert chunk.given is making.array
     assert (chunk.stamp, chunk.last, underway(chunk)) == (STAMP, True, None)
     assert await landed(chunk) is chunk
+
+
+async def test_who_times_a_chunk_waits_for_it() -> None:
+    [making] = makings(1)
+    settling = asyncio.create_task(asyncio.to_thread(settle, LatentChunk(STAMP, making)))
+    assert await asyncio.to_thread(making.waiting.wait, PATIENCE_S)
+    assert not settling.done()
+    making.finish()
+    await asyncio.wait_for(settling, PATIENCE_S)
+    settle(embedding(0))  # nothing of it was ever on a device
 
 
 async def test_what_a_device_failed_at_says_so() -> None:
