@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from avatar import wire
-from avatar.bus import LEDGER_LENGTH, Bus, Lease, WorkerInfo
+from avatar.bus import LEDGER_LENGTH, Bus, Lease, Measured, WorkerInfo
 from avatar.errors import AvatarError, Fenced, InvalidInput, SessionLost
 from avatar.media import (
     AudioChunk,
@@ -67,6 +67,16 @@ class BatchEngine(Protocol[State, In_contra, Out_co]):
     ) -> Sequence[tuple[Out_co, State]]: ...
 
 
+@runtime_checkable
+class HoldsAvatars(Protocol):
+    """An engine that keeps avatars from one session to the next."""
+
+    @property
+    def avatars(self) -> tuple[str, ...]:
+        """Those in memory now; asked from another thread."""
+        ...
+
+
 @dataclass(frozen=True)
 class StageKind(Generic[In]):
     """What tells one compute stage from another, besides its engine."""
@@ -97,12 +107,20 @@ class Stage(Generic[State, In, Out]):
         *,
         slots: int,
         max_batch: int = 1,
-        avatars: tuple[str, ...] = (),
+        measured: Measured | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_batch` chunks are computed together at most, where the engine can."""
         self.kind = kind
-        self.host = SessionHost(kind.name, worker, bus, transport, slots=slots, avatars=avatars)
+        self.host = SessionHost(
+            kind.name,
+            worker,
+            bus,
+            transport,
+            slots=slots,
+            measured=measured,
+            avatars=(lambda: engine.avatars) if isinstance(engine, HoldsAvatars) else tuple,
+        )
         self._engine = engine
         self._bus = bus
         self._transport = transport

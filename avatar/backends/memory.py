@@ -1,10 +1,12 @@
 """How much memory a stage will need, and an error that adds it up where there is not enough."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from avatar.errors import Unavailable
@@ -126,3 +128,20 @@ def _on_machine(entry: str, pages: str) -> int:
         pass
     known = pages if pages in os.sysconf_names else "SC_PHYS_PAGES"
     return os.sysconf(known) * os.sysconf("SC_PAGE_SIZE")
+
+
+def num_bytes_of(state: object) -> int:
+    """Of all tensors and arrays in a session's state, each counted once."""
+    return sum({id(each): each.nbytes for each in _arrays(state)}.values())
+
+
+def _arrays(state: object) -> Iterator[torch.Tensor | np.ndarray[Any, Any]]:
+    if isinstance(state, torch.Tensor | np.ndarray):
+        yield state
+    elif isinstance(state, tuple | list):
+        for each in state:
+            yield from _arrays(each)
+    elif isinstance(state, Mapping):
+        yield from _arrays(tuple(state.values()))
+    else:
+        yield from _arrays(tuple(getattr(state, "__dict__", {}).values()))

@@ -13,7 +13,9 @@ from avatar.engines.profile_card import Chosen, make_card
 def run(args: argparse.Namespace) -> None:
     """Raises AvatarError, saying what helps."""
     width, height = parse_size(args.size) if args.size else (None, None)
-    chosen = Chosen(args.policy, height, width, args.decoder, args.hold_back)
+    chosen = Chosen(
+        args.policy, height, width, args.decoder, args.hold_back, args.slots, args.ready_s
+    )
     profile = make_card(args.folder.expanduser(), chosen)
     for number, name in enumerate(draw_cast(profile, choose_device(args.device)), start=1):
         sys.stderr.write(f"portrait {number} of {len(CAST)}: {name}\n")

@@ -77,7 +77,7 @@ from talkingmachines._live_events import (
     UserTranscript,
     Word,
 )
-from talkingmachines._operators import SessionList, SessionSummary, Worker
+from talkingmachines._operators import Capacity, SessionList, SessionSummary, Worker
 from talkingmachines._pcm import Pcm
 from talkingmachines._recorder import Recorder
 from talkingmachines._session import Session
@@ -91,6 +91,7 @@ __all__ = [
     "AsyncSession",
     "Avatar",
     "Busy",
+    "Capacity",
     "ChunkReady",
     "Client",
     "ConnectionLost",

@@ -51,7 +51,7 @@ class Gateway:
             wiring.bus,
             wiring.transport,
             worker,
-            slots=config.slots,
+            slots=config.num_slots,
             chunk_deadline_s=config.limits.chunk_s,
             line_length=config.limits.line_length,
             line_s=config.limits.line_s,
@@ -138,7 +138,7 @@ class Gateway:
             operator.served(OperatorService(bus, guard)),
         ]
         # a caller talks, and perhaps asks something else meanwhile; those who wait do so in a call
-        return RpcServer(services, MAX_CALLS + 2 * config.slots + config.limits.line_length)
+        return RpcServer(services, MAX_CALLS + 2 * config.num_slots + config.limits.line_length)
 
     async def _become_ready(self) -> None:
         """Wait for the stages, warm them with one short video, then keep watching."""
