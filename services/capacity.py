@@ -5,15 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Protocol, runtime_checkable
 
-import numpy as np
-
 from avatar.bus import Measured
 from avatar.engines import Rehearsal, Spec
-from avatar.media import FrameChunk, LatentChunk, StageName
+from avatar.media import StageName, settle
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from services.settings import MOST_SLOTS
-from services.stage import BatchEngine, Engine, In, Media, Out, State
+from services.stage import BatchEngine, Engine, In, Out, State
 
 log = get_logger(__name__)
 
@@ -57,7 +55,7 @@ class Trial(Generic[State, In, Out]):
         state = engine.init_state(spec)
         for seq in range(rehearsal.num_chunks):
             made, state = engine.step(self._chunk(seq), state)
-            wait_for(made)
+            settle(made)
         self.state, self.device = state, rehearsal.device
 
     def most_together(self, max_batch: int) -> int:
@@ -79,24 +77,16 @@ class Trial(Generic[State, In, Out]):
     def _make(self, together: int) -> None:
         chunk = self._chunk(self._rehearsal.num_chunks)
         if together == 1 or not isinstance(self._engine, BatchEngine):
-            made, _ = self._engine.step(chunk, self.state)
-            wait_for(made)
+            results: Sequence[tuple[Out, State]] = [self._engine.step(chunk, self.state)]
         else:
-            for made, _ in self._engine.step_many([chunk] * together, [self.state] * together):
-                wait_for(made)
+            results = self._engine.step_many([chunk] * together, [self.state] * together)
+        for made, _ in results:  # a device may be at it still
+            settle(made)
 
     def _chunk(self, seq: int) -> In:
         chunk: Any = self._rehearsal.chunk
         made: In = replace(chunk, stamp=replace(chunk.stamp, seq=seq))
         return made
-
-
-def wait_for(chunk: Media) -> None:
-    """Until it is made: a device may still be at work when `step` returns; who reads waits."""
-    if isinstance(chunk, LatentChunk):
-        np.asarray(chunk.latents)
-    elif isinstance(chunk, FrameChunk):
-        np.asarray(chunk.frames)
 
 
 def time_for(chunk_s: float, costs_s: Mapping[int, float]) -> Measured:

@@ -2,6 +2,7 @@
 
 import os
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -280,8 +281,22 @@ class AppConfig(_Frozen):
         # with auto there must be room for one; how many more is seen when the weights are there
         slots = 1 if self.slots == "auto" else self.num_slots
         return Running(
-            self.backend, devices[stage], self.linears, self.attention, self.capture, slots
+            self.backend,
+            devices[stage],
+            self.linears,
+            self.attention,
+            self.capture,
+            slots,
+            self.max_batch,
         )
+
+    @property
+    def is_on_one_machine(self) -> bool:
+        """Whether all stages are: they reach each other by addresses that lead nowhere else."""
+        try:
+            return ip_address(self.stage_host).is_loopback
+        except ValueError:
+            return self.stage_host == "localhost"
 
     def with_environment(self) -> Self:
         """These settings, overridden by the environment variables named in the fields.

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from avatar.cast.avatars import FOLDER, home
-from avatar.errors import CorruptFile, NotFound
+from avatar.errors import CorruptFile, InvalidInput, NotFound
 from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.timebase import ChunkClock
 
@@ -28,6 +28,8 @@ PATCH = 16
 """Pixels that a token of a Wan-class model covers in each direction: 8 of the VAE, 2 of the DiT."""
 MAX_SIDE, MAX_FPS, MAX_CHUNK_LATENTS = 1280, 60, 16
 MAX_SLOTS, MAX_READY_S = 64, 7200
+
+_SIZE = re.compile(r"(\d{2,4})(?:x(\d{2,4}))?")
 
 Kind = Literal["model", "marker"]
 Recipe = Literal["own", "native", "multitalk", "s2v"]
@@ -99,6 +101,19 @@ PROFILES = {
     )
 }
 """Those that need nothing but this package."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height, in pixels, of "480x640"; "512" is a square.
+
+    Raises:
+        InvalidInput: It is neither.
+    """
+    if (match := _SIZE.fullmatch(text)) is None:
+        raise InvalidInput(
+            f"size {text!r}: WIDTHxHEIGHT expected, such as 480x640 (upright), or 512 for a square"
+        )
+    return int(match[1]), int(match[2] or match[1])
 
 
 def load_profile(wish: str, avatars: Path | None = None, models: Path = MODELS) -> Profile:

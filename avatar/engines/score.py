@@ -107,6 +107,8 @@ class ScoreEngine:
     ) -> tuple[LatentChunk, ScoreState]:
         """Make one chunk of video latents for one chunk of embedded speech; `moves` are a dance.
 
+        On a GPU they are under way when this returns, and nothing has waited for them.
+
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
         """
@@ -132,12 +134,10 @@ class ScoreEngine:
             for group in self._groups(prepared):
                 wanted = [prepared[i].wanted for i in group]
                 done = denoise_batch(self.model, wanted, prepared[group[0]].policy)
-                landing = self._lane.send([latents[0].float() for latents, _ in done])
-                landed = zip(group, landing.wait(), done, strict=True)
-                for i, latents, (_, rollout) in landed:
+                for i, (latents, rollout) in zip(group, done, strict=True):
                     following = replace(prepared[i].following, rollout=rollout)
-                    chunk = chunks[i]
-                    made[i] = LatentChunk(chunk.stamp, latents.numpy(), chunk.last), following
+                    given, chunk = self._lane.send(latents[0].float()), chunks[i]
+                    made[i] = LatentChunk(chunk.stamp, given, chunk.last), following
         return [made[i] for i in range(len(chunks))]
 
     def _check(self, chunk: AudioEmbedding) -> None:

@@ -11,7 +11,7 @@ from avatar.cast.profiles import Profile
 from avatar.engines import Rehearsal, SessionSpec
 from avatar.engines.audio_encoder import check_samples, silent_chunk
 from avatar.engines.hearing import whole_latents
-from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding
+from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding, on_host
 from avatar.models.wav2vec2 import SpeechFeatures, SpeechState
 
 
@@ -50,11 +50,11 @@ class SpeechFeaturesEngine:
         with self._lane.open():
             frames, ahead, following = self.features.embed(samples, known, state)
             latents = [whole_latents(each, clock.frames_per_latent) for each in (frames, ahead)]
-            tokens, lookahead = self._lane.send(latents).wait()
+            tokens, lookahead = (on_host(self._lane.send(each)) for each in latents)
         embedding = AudioEmbedding(
             chunk.stamp,
-            tokens.numpy(),
-            lookahead.numpy(),
+            tokens,
+            lookahead,
             chunk.last,
             chunk.behaviour,
             chunk.cues,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avatar.backends import ANYHOW, TORCH, Backend, Running
-from avatar.backends.device import Lane, choose_device
+from avatar.backends.device import Lane, choose_device, joined
 from avatar.backends.needs import WanDecoder
 from avatar.backends.vae import OpenVinoVAE
 from avatar.cast.characters import DEFAULT_CHARACTER
@@ -90,19 +90,22 @@ class VaeDecoderEngine:
         return DecoderState(take(appearance.model_portrait.sink_latents[:, -1]), reference)
 
     def step(self, chunk: LatentChunk, state: State) -> tuple[FrameChunk, State]:
-        """Raises InvalidInput where the latents have another shape than this VAE's."""
+        """On a GPU frames are under way when this returns, and so may the latents still be.
+
+        Raises:
+            InvalidInput: The latents have another shape than this VAE's.
+        """
         expected = self._latent_shape()
-        if chunk.latents.shape[1:] != expected:
+        if chunk.given.shape[1:] != expected:
             raise InvalidInput(
-                f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected"
+                f"latents of shape {chunk.given.shape[1:]} given, {expected} expected"
             )
         with self._lane.open():
-            latents = self._lane.take(np.ascontiguousarray(chunk.latents))[None]
+            latents = self._lane.take(chunk.given)[None]
             decode: Decode = self.model.decode_parts  # type: ignore[assignment]  # its own state
             parts, following = decode(latents, state)
             # a part is on its way to the CPU while the next is still being decoded
-            landings = [self._lane.send([as_bytes(part[0])]) for part in parts]
-        frames = np.concatenate([each.numpy() for landing in landings for each in landing.wait()])
+            frames = joined([self._lane.send(as_bytes(part[0])) for part in parts])
         return FrameChunk(chunk.stamp, frames, chunk.last), following
 
     def _latent_shape(self) -> tuple[int, int, int]:

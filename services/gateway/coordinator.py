@@ -20,7 +20,16 @@ from avatar.errors import (
     SessionLost,
     Unavailable,
 )
-from avatar.media import STAGES, AudioChunk, Chunk, FrameChunk, SessionId, StageName, WorkerId
+from avatar.media import (
+    STAGES,
+    AudioChunk,
+    Chunk,
+    FrameChunk,
+    SessionId,
+    StageName,
+    WorkerId,
+    landed,
+)
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
@@ -149,7 +158,8 @@ class Session:
             try:
                 async with asyncio.timeout(None) as self._patience:
                     self._set_deadline()
-                    chunk = await inbound.receive()
+                    if (chunk := await inbound.receive()) is not None:
+                        chunk = await landed(chunk)  # in one process it comes by reference
             finally:
                 self._patience = None
             if chunk is not None or self._next is None:

@@ -24,8 +24,11 @@ def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
         from avatar.engines.marker import MarkerScore
 
         return MarkerScore(profile=profile)
+    from avatar.cast.together import SHARING, check_together
     from avatar.engines.score import ScoreEngine
 
+    if config.is_on_one_machine:
+        check_together(profile, {stage: config.running(stage) for stage in SHARING})
     engine = ScoreEngine.load(profile, config.running("score_worker"), config.max_batch)
     tell_loaded("score_worker", engine.backend)
     return engine

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from avatar.backends import Running
 from avatar.backends.device import Lane
-from avatar.backends.memory import MEMINFO
+from avatar.backends.memory import MEMINFO, together
 from avatar.cast.profiles import Profile, load_profile, read_profile
+from avatar.cast.together import SHARING, check_together, plans_of
 from avatar.engines import Spec, profile_card
+from avatar.engines.portrait_bundle import Networks
 from avatar.engines.profile_card import Chosen, make_card
 from avatar.engines.score import ScoreEngine
 from avatar.engines.speech_features import SpeechFeaturesEngine
@@ -277,9 +279,31 @@ def test_more_memory_than_there_is_is_refused_before_loading(
     monkeypatch.setattr("avatar.backends.memory.MEMINFO", small)
     assert MEMINFO.name == small.name
     monkeypatch.setattr("avatar.cast.profile.place_into", None)  # nothing is loaded
-    for engine in (ScoreEngine, VaeDecoderEngine):
-        with pytest.raises(Unavailable, match=r"weights .* \+ .* = .* GiB, but 0\.00 GiB are free"):
+    said = r"weights .* \+ .* = .* GiB, but 0\.00 GiB are free"
+    for engine in (ScoreEngine, VaeDecoderEngine, SpeechFeaturesEngine):
+        with pytest.raises(Unavailable, match=said):
             engine.load(toy, CPU)
+    with pytest.raises(Unavailable, match=r"portrait \(vae\) on cpu: weights .*a larger machine"):
+        Networks(toy, torch.device("cpu")).vae()
+
+
+def test_stages_that_share_a_device_must_fit_there_together(
+    toy: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = dict.fromkeys(SHARING, CPU)
+    [plan] = together(plans_of(toy, running))
+    assert [need.what for need in plan.needs] == ["score_worker", "vae_decoder", "audio_encoder"]
+    check_together(toy, running)
+    assert plans_of(load_profile("tiny"), running) == []  # always fits
+    small = tmp_path / "meminfo"
+    free = plan.num_bytes >> 10  # each alone has room
+    small.write_text(f"MemTotal: {free - 1} kB\nMemAvailable: {free - 1} kB\n")
+    monkeypatch.setattr("avatar.backends.memory.MEMINFO", small)
+    ScoreEngine.load(toy, CPU)
+    with pytest.raises(
+        Unavailable, match=r"all stages on cpu: score_worker .* are all that it has"
+    ):
+        check_together(toy, running)
 
 
 def test_files_that_are_not_for_one_another_are_no_profile(

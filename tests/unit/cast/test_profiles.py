@@ -12,12 +12,21 @@ from avatar.cast.profiles import (
     Profile,
     check_profile,
     load_profile,
+    parse_size,
     read_profile,
     write_profile,
 )
-from avatar.errors import CorruptFile, NotFound
+from avatar.errors import CorruptFile, InvalidInput, NotFound
 
 pytestmark = pytest.mark.unit
+
+
+def test_a_pictures_size_is_width_by_height_everywhere() -> None:
+    assert parse_size("480x640") == (480, 640)
+    assert parse_size("512") == (512, 512)
+    for text in ("", "640*480", "5", "12345", "480x", "x480", "480x640x3"):
+        with pytest.raises(InvalidInput, match=r"WIDTHxHEIGHT expected, such as 480x640"):
+            parse_size(text)
 
 
 def written(folder: Path) -> Profile:

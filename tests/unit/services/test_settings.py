@@ -43,6 +43,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def test_stages_are_on_one_machine_where_their_addresses_lead_nowhere_else() -> None:
+    here = dict.fromkeys(("127.0.0.1", "::1", "localhost"), True)
+    elsewhere = dict.fromkeys(("10.0.0.7", "0.0.0.0", "stage.example"), False)
+    for host, is_one in (here | elsewhere).items():
+        assert AppConfig(stage_host=host).is_on_one_machine == is_one
+
+
 def test_a_misspelt_key_is_refused() -> None:
     with pytest.raises(ValidationError, match="slot"):
         AppConfig.model_validate({"slot": 2})
