@@ -119,6 +119,18 @@ def _add_profile(parser: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help="of sound that are waited for: better lips, a later answer; default: %(default)s",
     )
+    add(
+        "--slots",
+        type=int,
+        metavar="N",
+        help="sessions at once, where SLOTS is not set; default: 1 of a DiT of 8 GiB or more",
+    )
+    add(
+        "--ready-s",
+        type=int,
+        metavar="SECONDS",
+        help="longest start, where READY_TIMEOUT_S is not set; default: by the weights' size",
+    )
     add("--device", default="auto", help="that encodes the cast's portraits; default: %(default)s")
 
 

@@ -1,10 +1,13 @@
 """The nouns that flow: Stamp, AudioChunk -> AudioEmbedding -> LatentChunk -> FrameChunk."""
 
-from dataclasses import dataclass, field
-from typing import Literal, NewType, get_args
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NewType, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from avatar.errors import Unavailable
 
 SessionId = NewType("SessionId", str)
 WorkerId = NewType("WorkerId", str)
@@ -103,13 +106,36 @@ class AudioEmbedding:
     cues: tuple[CueName, ...] = ()
 
 
+class Underway(Protocol):
+    """An array that a device of this process has been asked for and may still be making.
+
+    What computes on a device may take it from there without waiting; all others wait for it.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def wait(self) -> NDArray[Any]:
+        """The array, once it is on the host; blocks, and may be called again."""
+        ...
+
+    def took_s(self) -> float:
+        """How long the device worked on it, in seconds; blocks until that is over."""
+        ...
+
+
 @dataclass(frozen=True)
 class LatentChunk:
     """One denoised chunk: `latents` is (F, C, H, W) float32 in the VAE's normalised space."""
 
     stamp: Stamp
-    latents: NDArray[np.float32]
+    given: NDArray[np.float32] | Underway
     last: bool = False
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        """Blocks while they are under way: where nothing may block, `landed` comes before."""
+        return on_host(self.given)
 
 
 @dataclass(frozen=True)
@@ -117,8 +143,18 @@ class FrameChunk:
     """One decoded chunk: `frames` is (N, H, W, 3) uint8 RGB."""
 
     stamp: Stamp
-    frames: NDArray[np.uint8]
+    given: NDArray[np.uint8] | Underway
     last: bool = False
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """Blocks while they are under way: where nothing may block, `landed` comes before."""
+        return on_host(self.given)
+
+
+def on_host(given: "NDArray[Any] | Underway") -> NDArray[Any]:
+    """Waits, if that is what it takes."""
+    return given if isinstance(given, np.ndarray) else given.wait()
 
 
 TurnKind = Literal[
@@ -175,3 +211,32 @@ class TurnEvent:
 
 
 Chunk = AudioChunk | AudioEmbedding | LatentChunk | FrameChunk | TurnEvent
+C = TypeVar("C", bound=Chunk)
+
+
+def underway(chunk: Chunk) -> Underway | None:
+    """What of the chunk a device may still be making; None where all of it is here."""
+    if not isinstance(chunk, LatentChunk | FrameChunk) or isinstance(chunk.given, np.ndarray):
+        return None
+    return chunk.given
+
+
+def settle(chunk: Chunk) -> None:
+    """Wait until no device is making any of it: for who times what a chunk costs."""
+    if (coming := underway(chunk)) is not None:
+        coming.wait()
+
+
+async def landed(chunk: C) -> C:
+    """The chunk, once all of it is on the host; waits in a thread, so that others go on.
+
+    Raises:
+        Unavailable: The device failed at it.
+    """
+    if (coming := underway(chunk)) is None or not isinstance(chunk, LatentChunk | FrameChunk):
+        return chunk
+    try:
+        there: Any = await asyncio.to_thread(coming.wait)
+    except RuntimeError as error:  # torch's, of anything on a device
+        raise Unavailable(f"the device failed at chunk {chunk.stamp.seq}: {error}") from error
+    return replace(chunk, given=there)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from avatar.backends.needs import cache_bytes_of, cached_tokens, kv_bytes
 from avatar.models.dit import DiT, DiTConfig
 from avatar.models.taehv import TAEHV
 from avatar.models.vae import VAE, VAEConfig
@@ -88,12 +89,10 @@ def budget(profile: Measured, decoder: str = "") -> Budget:
     """`decoder` is a name of the profile's; the usual one if empty."""
     c, policy, n = profile.model, profile.policy, profile.tokens_per_latent
     own = policy.chunk_latents * n
-    sink = len(policy.sink_positions) * n
-    seen = own + sink + policy.history_latents * n
-    copies = 1 if policy.cache == "clean_pass" else len(policy.sigmas)
-    words = profile.text_tokens * bool(c.text_dim) + profile.image_tokens * bool(c.image_dim)
-    kept = sink + copies * policy.history_latents * n + words
-    pair = 2 * HALF * c.dim * c.num_layers  # a key and a value of every layer
+    cached = cached_tokens(
+        c, policy, n, text_tokens=profile.text_tokens, image_tokens=profile.image_tokens
+    )
+    seen, words = own + cached.sink + cached.history, cached.words
     parameters = count_parameters(c)
     config = profile.decoders[decoder or next(iter(profile.decoders))]
     decoded, state = decoder_cost(config, profile.latent_size, policy.chunk_latents)
@@ -105,8 +104,8 @@ def budget(profile: Measured, decoder: str = "") -> Budget:
         forwards=profile.forwards,
         parameters=parameters,
         weight_bytes=HALF * parameters,
-        read_kv_bytes=pair * (seen - own + words),
-        session_kv_bytes=pair * kept,
+        read_kv_bytes=kv_bytes(c, cached.read, HALF),
+        session_kv_bytes=kv_bytes(c, cached.kept, HALF),
         decoder_state_bytes=state,
     )
 
@@ -174,7 +173,7 @@ def decoder_cost(
         latents = torch.empty(1, num_latents, config.latent_channels, *latent_size)
         with FlopCounterMode(display=False) as counter:
             model.decode_parts(latents, state)
-    return float(counter.get_total_flops()), HALF * count_numbers(state)
+    return float(counter.get_total_flops()), cache_bytes_of(state, HALF)
 
 
 def opened(config: Decoder, latent_size: tuple[int, int], device: torch.device) -> tuple[Any, Any]:
@@ -191,12 +190,3 @@ def decoder_of(config: Decoder) -> VAE | WanVAE | TAEHV:
     if isinstance(config, VAEConfig):
         return VAE(config)
     return WanVAE(config) if isinstance(config, WanVAEConfig) else TAEHV(config)
-
-
-def count_numbers(state: object) -> int:
-    """In all tensors of a state."""
-    if isinstance(state, torch.Tensor):
-        return state.numel()
-    if isinstance(state, tuple | list):
-        return sum(count_numbers(each) for each in state)
-    return sum(count_numbers(each) for each in getattr(state, "__dict__", {}).values())

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from avatar.backends import Capture, Linears
 from avatar.models.dit import AudioConfig, DiTConfig, tiny
 from avatar.models.dit.config import S2VConfig
 from avatar.models.dit.zoo import tm_18b, wan21_t2v_1_3b, wan22_s2v_14b
@@ -20,8 +21,9 @@ Decoder = WanVAEConfig | TAEHVConfig | VAEConfig
 class Measured:
     """`size` is height and width in pixels; `bar_ms` what a chunk may take on an H200.
 
-    `toy` profiles are small enough for a CPU; the others are not run there. `decoders` by name, the
-    first one is the usual.
+    `bar_with` is how it is reached, see docs/performance.md: other ways are told beside. `toy`
+    profiles are small enough for a CPU; the others are not run there. `decoders` by name, the first
+    one is the usual.
     """
 
     name: str
@@ -32,8 +34,14 @@ class Measured:
     decoders: dict[str, Decoder]
     toy: bool = False
     bar_ms: float | None = None
+    bar_with: tuple[Capture, Linears] = ("compile", "native")
     text_tokens: int = 512
     image_tokens: int = 257
+
+    @property
+    def size_text(self) -> str:
+        """WIDTHxHEIGHT, as it is asked for."""
+        return f"{self.size[1]}x{self.size[0]}"
 
     @property
     def latent_size(self) -> tuple[int, int]:
@@ -62,7 +70,14 @@ _SPEECH = AudioConfig(
 )
 _TM = Measured("tm-18b", tm_18b(), NATIVE_2_STEP, AT_25, (512, 512), WAN, bar_ms=480.0)
 _REALVIDEO = Measured(
-    "realvideo-2step", wan22_s2v_14b(), REALVIDEO_2_STEP, AT_16, (480, 640), WAN, bar_ms=400.0
+    "realvideo-2step",
+    wan22_s2v_14b(),
+    REALVIDEO_2_STEP,
+    AT_16,
+    (640, 480),
+    WAN,
+    bar_ms=400.0,
+    bar_with=("compile", "fp8"),
 )
 _TOY_DIT = replace(
     tm_18b(), dim=96, ffn_dim=160, num_layers=4, num_heads=2, text_dim=48, image_dim=56,
@@ -93,7 +108,7 @@ PROFILES = {
             text_tokens=32, image_tokens=17,
         ),
         replace(
-            _REALVIDEO, name="toy-realvideo", toy=True, bar_ms=None, size=(96, 128), decoders=TOY,
+            _REALVIDEO, name="toy-realvideo", toy=True, bar_ms=None, size=(128, 96), decoders=TOY,
             model=_TOY_S2V, text_tokens=32,
         ),
     )

@@ -3,38 +3,48 @@
 import gc
 import math
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import sdpa_kernel
+from numpy.typing import NDArray
+from torch import Tensor
 
-from avatar.backends import Attention, Capture, Linears, Running
+from avatar.backends import TORCH, Attention, Capture, Linears, Running
 from avatar.backends.capture import captured
-from avatar.backends.device import KERNELS, check_attention
+from avatar.backends.device import Lane, lane_of
 from avatar.backends.memory import Plan, free_memory
-from avatar.backends.needs import Picture, decoder_plan, score_plan
-from avatar.backends.numbers import check_fp8, fp8_linears, half_where_it_counts
-from avatar.models.dit import DiT
-from avatar.models.dit.random_weights import draw_weights, empty_model
-from avatar.models.vae import VAE
-from avatar.sampling.rollout import (
-    Anchor,
-    Portrait,
-    RolloutState,
-    denoise_chunk,
-    drop_anchor,
+from avatar.backends.needs import Picture, decoder_plan, half_of, score_plan
+from avatar.backends.numbers import check_fp8, half_where_it_counts, in_8_bits
+from avatar.cast.characters import CAST
+from avatar.cast.profiles import Profile
+from avatar.cast.sampler import init_state
+from avatar.engines.hearing import hearing_of
+from avatar.engines.score import ScoreEngine, ScoreState
+from avatar.engines.vae_decoder import State, VaeDecoderEngine
+from avatar.media import (
+    AudioEmbedding,
+    FrameChunk,
+    LatentChunk,
+    SessionId,
+    Stamp,
+    Underway,
+    on_host,
 )
+from avatar.models.dit import DiT
+from avatar.models.dit.random_weights import draw_in_place
+from avatar.models.vae import VAE
+from avatar.sampling.rollout import Portrait, RolloutState, drop_anchor
 from bench.denoise_budget import budget, decoder_of, gpu_named
 from bench.denoise_profiles import Decoder, Measured
-from bench.denoise_queues import Beside
+from bench.machine import ROOT
 from bench.results import Values
 from bench.stats import spread
 
 WARM_UP = 3
+SESSION = SessionId("bench")
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,12 @@ class How:
     chunks: int = 20
 
     @property
-    def half(self) -> torch.dtype:
-        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+    def running(self) -> Running:
+        return Running("torch", str(self.device), self.linears, self.attention, self.capture)
 
 
 class Stream:
-    """One session: its portrait, its past, and the network that goes on with it."""
+    """One session on the engines that serve calls, of networks that no file holds."""
 
     def __init__(self, profile: Measured, how: How) -> None:
         """Build it on the device, with nothing of it on the host.
@@ -62,59 +72,72 @@ class Stream:
         Raises:
             Unavailable: A way to run it was asked for that this device does not have.
         """
-        check_attention(how.attention, how.device)
+        lane = lane_of(how.running, how.device)
         if how.linears == "fp8":
             check_fp8(how.device)
         self.profile, self.how = profile, how
-        self.model = built_dit(profile, how)
+        c, n, g = profile.model, profile.tokens_per_latent, torch.Generator().manual_seed(0)
+        height, width = profile.size
+        served = Profile(profile.name, profile.clock, profile.policy, height, width, ROOT)
         name = how.decoder or next(iter(profile.decoders))
-        self.decoder = built_decoder(profile.decoders[name], how)
-        g = torch.Generator(how.device).manual_seed(0)
+        self.score = ScoreEngine(served, built_dit(profile, how), TORCH, lane)
+        decoder, self.beside = built_decoder(profile.decoders[name], how), Lane(how.device)
+        self.decoder = VaeDecoderEngine(served, decoder, TORCH, self.beside)
+        self.lane, hearing = lane, hearing_of(c)
 
         def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=g, device=how.device)
+            return torch.randn(*shape, generator=g)
 
-        self.speech = draw(1, *speech_shape(profile))
-        c, n = profile.model, profile.tokens_per_latent
-        self.controls = draw(1, profile.policy.chunk_latents, c.num_controls)
-        sink = draw(
-            1, max(3, len(profile.policy.sink_positions)), c.latent_channels, *size(profile)
-        )
+        each = hearing.tokens_per_latent, hearing.dim
+        self.tokens = draw(profile.policy.chunk_latents, *each).numpy()
+        self.ahead = draw(hearing.lookahead_latents, *each).numpy()
+        sinks = len(profile.policy.sink_positions)
+        self.sink = draw(1, max(3, sinks), c.latent_channels, *profile.latent_size)
         channels = None
         if c.condition_channels not in (0, c.latent_channels):
-            channels = draw(1, 21, c.condition_channels, *size(profile))
-        mask = torch.ones(1, n, device=how.device)
-        sinks = sink[:, : len(profile.policy.sink_positions)]
-        self.portrait, self.sink = Portrait(sinks, mask, channels), sink
+            channels = draw(1, 21, c.condition_channels, *profile.latent_size)
+        self.portrait = Portrait(self.sink[:, :sinks], torch.ones(1, n), channels)
         self.text = draw(1, profile.text_tokens, c.text_dim) if c.text_dim else None
         self.image = draw(1, profile.image_tokens, c.image_dim) if c.image_dim else None
+        synchronize(how.device)  # weights were drawn in no lane
 
-    def open(self) -> tuple[Anchor, RolloutState, Any]:
+    def open(self) -> tuple[ScoreState, State]:
         """What a session needs once: keys and values of its portrait, a primed decoder."""
-        anchor = drop_anchor(
-            self.model, self.portrait, self.profile.policy, text=self.text, image=self.image
-        )
-        if isinstance(self.decoder, VAE):
-            height, width = self.profile.size
-            picture = self.sink.new_zeros(1, 3, height, width)
-            return anchor, RolloutState(), self.decoder.init_decoder(picture)
-        with torch.autocast(self.how.device.type, enabled=False):
-            primed = self.decoder.primed_decoder(self._of_decoder(self.sink))
-        return anchor, RolloutState(), primed
+        take = self.lane.take
+        with self.lane.open():
+            portrait = replace(
+                self.portrait,
+                sink_latents=take(self.portrait.sink_latents),
+                face_mask=take(self.portrait.face_mask),
+                image_channels=taken(self.lane, self.portrait.image_channels),
+            )
+            text, image = (taken(self.lane, each) for each in (self.text, self.image))
+            policy = self.profile.policy
+            anchor = drop_anchor(self.score.model, portrait, policy, text=text, image=image)
+        motion = init_state(0, CAST[0].temperament)
+        with self.beside.open():
+            decoder = self.decoder.model
+            if isinstance(decoder, VAE):
+                picture = torch.zeros(1, 3, *self.profile.size, device=self.how.device)
+                return ScoreState(0, anchor, motion, RolloutState()), decoder.init_decoder(picture)
+            primed = decoder.primed_decoder(self.beside.take(self.sink))
+        return ScoreState(0, anchor, motion, RolloutState()), primed
 
-    def denoise(self, anchor: Anchor, state: RolloutState, seq: int) -> tuple[Tensor, RolloutState]:
-        controls = self.controls if self.profile.model.num_controls else None
-        return denoise_chunk(
-            self.model, anchor, self.speech, controls, state, self.profile.policy,
-            seed=0, epoch=0, seq=seq,
-        )  # fmt: skip
+    def denoise(self, state: ScoreState, seq: int) -> tuple[LatentChunk, ScoreState]:
+        stamp = Stamp(SESSION, 0, seq, 0, self.profile.clock.pts(seq))
+        return self.score.step(AudioEmbedding(stamp, self.tokens, self.ahead), state)
 
-    def decode(self, latents: Tensor, state: Any) -> tuple[list[Tensor], Any]:
-        with torch.autocast(self.how.device.type, enabled=False):  # all of it is in one type
-            return self.decoder.decode_parts(self._of_decoder(latents), state)
+    def decode(self, latents: LatentChunk, state: State) -> tuple[FrameChunk, State]:
+        return self.decoder.step(latents, state)
 
-    def _of_decoder(self, latents: Tensor) -> Tensor:
-        return latents.to(next(self.decoder.parameters()).dtype)
+
+def taken(lane: Lane, tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else lane.take(tensor)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def measure_profile(profile: Measured, how: How) -> Values:
@@ -124,109 +147,125 @@ def measure_profile(profile: Measured, how: How) -> Values:
     if how.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(how.device)
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        if how.device.type == "cuda":
-            stack.enter_context(torch.autocast("cuda", how.half))
-            # nothing is recorded as a graph on the default stream
-            stack.enter_context(torch.cuda.stream(torch.cuda.Stream(how.device)))
-        if KERNELS[how.attention]:
-            stack.enter_context(sdpa_kernel(KERNELS[how.attention]))
-        stream = Stream(profile, how)
-        values = timed(stream)
+    values = timed(Stream(profile, how))
     return values | shares(profile, how, values)
 
 
 def timed(stream: Stream) -> Values:
-    how = stream.how
+    how, profile = stream.how, stream.profile
     ceiling = product_flops(stream)
-    anchor, begun, decoding = stream.open()
-    state, decoded = begun, decoding
+    opened = scored, decoding = stream.open()
     for seq in range(WARM_UP):
-        latents, state = stream.denoise(anchor, state, seq)
-        _, decoded = stream.decode(latents, decoded)
-    warm = state
-    forwards = len(stream.profile.policy.sigmas) + (stream.profile.policy.cache == "clean_pass")
-    score = each_ms(how, lambda: stream.denoise(anchor, warm, WARM_UP))
-    decode = each_ms(how, lambda: stream.decode(latents, decoded))
+        latents, scored = stream.denoise(scored, seq)
+        _, decoding = stream.decode(latents, decoding)
+    warm = scored, decoding
+    score = each_ms(how, lambda: stream.denoise(scored, WARM_UP)[0].given)
     rows: Values = {
         "score_ms": score,
-        "forward_ms": {name: each / forwards for name, each in score.items() if name != "count"},
-        "decoder_ms": decode,
-        "one_after_the_other_ms": run_ms(stream, anchor, warm, decoded, overlapped=False),
-        "first_frame_ms": each_ms(how, lambda: first_frame(stream, anchor, begun, decoding)),
-        "open_ms": each_ms(replace(how, chunks=min(3, how.chunks)), stream.open),
+        "forward_ms": {
+            name: each / profile.forwards for name, each in score.items() if name != "count"
+        },
+        "decoder_ms": each_ms(how, lambda: stream.decode(latents, decoding)[0].given),
+        "one_after_the_other_ms": run_ms(stream, warm, overlapped=False),
+        "first_frame_ms": whole_ms(how, lambda: first_chunk(stream, opened)),
+        "open_ms": whole_ms(replace(how, chunks=min(3, how.chunks)), stream.open),
         "product_tflops": ceiling / 1e12,
     }
     if how.device.type == "cuda":
-        rows["overlapped_ms"] = run_ms(stream, anchor, warm, decoded, overlapped=True)
+        rows["overlapped_ms"] = run_ms(stream, warm, overlapped=True)
         torch.cuda.empty_cache()
         rows["peak_gib"] = torch.cuda.max_memory_allocated(how.device) / 2**30
         rows["free_gib"] = free_memory(how.device) / 2**30
     return rows
 
 
-def first_frame(stream: Stream, anchor: Anchor, state: RolloutState, decoding: Any) -> list[Tensor]:
-    """The first chunk of an opened session, and its first latent's frames."""
-    latents, _ = stream.denoise(anchor, state, 0)
-    return stream.decode(latents[:, :1], decoding)[0]
+def first_chunk(stream: Stream, opened: tuple[ScoreState, State]) -> None:
+    """Of an opened session, to its frames on the host: a stage hands on whole chunks."""
+    latents, _ = stream.denoise(opened[0], 0)
+    on_host(stream.decode(latents, opened[1])[0].given)
 
 
-def each_ms(how: How, work: Callable[[], object]) -> dict[str, float]:
-    """Of single repetitions, after one that is not counted."""
+def each_ms(how: How, work: Callable[[], NDArray[Any] | Underway]) -> dict[str, float]:
+    """Of single repetitions, after one that is not counted; a device tells its own time."""
     work()
     times = []
     for _ in range(how.chunks):
-        if how.device.type == "cuda":
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            work()
-            end.record()
-            end.synchronize()
-            times.append(start.elapsed_time(end))
-        else:
-            began = time.perf_counter()
-            work()
-            times.append(1000 * (time.perf_counter() - began))
+        began = time.perf_counter()
+        made = work()
+        on_host(made)
+        taken_s = time.perf_counter() - began
+        times.append(1000 * (taken_s if isinstance(made, np.ndarray) else made.took_s()))
     return spread(times)
 
 
-def run_ms(
-    stream: Stream, anchor: Anchor, state: RolloutState, decoded: Any, *, overlapped: bool
-) -> float:
-    """Mean of a chunk, denoised and decoded, chunk after chunk, the host never waiting between."""
-    lanes = Beside(stream.how.device, overlapped=overlapped)
-    if stream.how.device.type == "cuda":
-        torch.cuda.synchronize(stream.how.device)
-    began, start = time.perf_counter(), lanes.mark()
-    for seq in range(stream.how.chunks):
-        with lanes.first():
-            latents, state = stream.denoise(anchor, state, WARM_UP + seq)
-        handed = lanes.hand_over(latents)
-        with lanes.second():
-            _, decoded = stream.decode(handed, decoded)
-    lanes.join()
-    end = lanes.mark()
-    if start is not None and end is not None:
-        end.synchronize()
-        return start.elapsed_time(end) / stream.how.chunks
+def whole_ms(how: How, work: Callable[[], object]) -> dict[str, float]:
+    """Of single repetitions, from asking until the device stands still."""
+    work()
+    times = []
+    for _ in range(how.chunks):
+        synchronize(how.device)
+        began = time.perf_counter()
+        work()
+        synchronize(how.device)
+        times.append(1000 * (time.perf_counter() - began))
+    return spread(times)
+
+
+def run_ms(stream: Stream, begun: tuple[ScoreState, State], *, overlapped: bool) -> float:
+    """Mean of a chunk, denoised, decoded and on the host, chunk after chunk."""
+    synchronize(stream.how.device)
+    began = time.perf_counter()
+    for _ in run(stream, begun, overlapped=overlapped):
+        pass
     return 1000 * (time.perf_counter() - began) / stream.how.chunks
+
+
+def run(
+    stream: Stream, begun: tuple[ScoreState, State], *, overlapped: bool
+) -> Iterator[FrameChunk]:
+    """Chunks as a stage makes them: one more is asked for before the last one's frames are here.
+
+    Not `overlapped`, the host waits for the latents and for the frames of each.
+    """
+    scored, decoding = begun
+    before: FrameChunk | None = None
+    for seq in range(stream.how.chunks):
+        latents, scored = stream.denoise(scored, WARM_UP + seq)
+        if not overlapped:
+            on_host(latents.given)
+        frames, decoding = stream.decode(latents, decoding)
+        if not overlapped:
+            on_host(frames.given)
+        if before is not None:
+            yield arrived(before)
+        before = frames
+    if before is not None:
+        yield arrived(before)
+
+
+def arrived(chunk: FrameChunk) -> FrameChunk:
+    return replace(chunk, given=chunk.frames)
 
 
 def product_flops(stream: Stream) -> float:
     """Operations a second of one large product of this model's own shape: what could be had."""
     c, how = stream.profile.model, stream.how
     rows = stream.profile.tokens_per_latent * stream.profile.policy.chunk_latents
-    x = torch.randn(rows, c.dim, device=how.device, dtype=how.half)
-    w = torch.randn(c.dim, c.ffn_dim, device=how.device, dtype=how.half)
+    half = half_of(how.device)
+    x = torch.randn(rows, c.dim, device=how.device, dtype=half)
+    w = torch.randn(c.dim, c.ffn_dim, device=how.device, dtype=half)
     repeat = max(1, int(2e9 / (rows * c.dim * c.ffn_dim)))
 
-    def work() -> None:
-        for _ in range(repeat):
-            x @ w
+    def work() -> NDArray[Any] | Underway:
+        with stream.lane.open():
+            y = x @ w
+            for _ in range(repeat - 1):
+                y = x @ w
+            return stream.lane.send(y[:1, :1].float())
 
-    taken = each_ms(replace(how, chunks=max(5, how.chunks)), work)["median"]
-    return repeat * 2.0 * rows * c.dim * c.ffn_dim / (taken / 1000)
+    synchronize(how.device)
+    taken_ms = each_ms(replace(how, chunks=max(5, how.chunks)), work)["median"]
+    return repeat * 2.0 * rows * c.dim * c.ffn_dim / (taken_ms / 1000)
 
 
 def shares(profile: Measured, how: How, values: Values) -> Values:
@@ -253,24 +292,20 @@ def check_memory(profile: Measured, how: How) -> None:
     if isinstance(decoder, VAE):
         return  # a few megabytes
     picture = Picture(*profile.size)
-    told = Running("torch", str(how.device), how.linears, how.attention, how.capture)
     plans = (
-        score_plan(model, profile.policy, picture, told, how.device),
-        decoder_plan(decoder, profile.model.latent_channels, picture, told, how.device),
+        score_plan(model, profile.policy, picture, how.running, how.device),
+        decoder_plan(decoder, profile.model.latent_channels, picture, how.running, how.device),
     )
     needs = [need for plan in plans for need in plan.needs]
     Plan("denoise", how.device, needs, plans[0].ways_out).check()
 
 
 def built_dit(profile: Measured, how: How) -> DiT:
+    """Layer by layer, as a file is loaded: the whole in bfloat16 may be more than there is."""
     with torch.device("meta"):
         model = DiT(profile.model)
-    in_half(model, how.half)
-    empty_model(model, how.device)
-    draw_weights(model)
-    model.eval().requires_grad_(False)
-    if how.linears == "fp8":
-        fp8_linears(model.blocks)
+    numbers = half_where_it_counts(model, half_of(how.device))
+    draw_in_place(model, how.device, numbers, in_8_bits if how.linears == "fp8" else None)
     return captured(model, how.capture, how.device)
 
 
@@ -279,7 +314,7 @@ def built_decoder(config: Decoder, how: How) -> Any:
         model: Any = decoder_of(config)
     statistics = {name: each for name, each in model.named_buffers() if not each.is_meta}
     if not isinstance(model, VAE):  # the default avatar's is small
-        model.to(how.half)  # nothing is moved: there are no numbers yet
+        model.to(half_of(how.device))  # nothing is moved: there are no numbers yet
     model.to_empty(device=how.device)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -288,26 +323,3 @@ def built_decoder(config: Decoder, how: How) -> Any:
             # those that hold numbers of their own keep them
             buffer.copy_(statistics[name]) if name in statistics else buffer.fill_(1.0)
     return model.eval().requires_grad_(False)
-
-
-def in_half(model: nn.Module, half: torch.dtype) -> None:
-    """What `half_where_it_counts` chooses, before there are any numbers."""
-    kept = half_where_it_counts(model, half)
-    for name, parameter in model.named_parameters():
-        parameter.data = parameter.data.to(kept(name))
-
-
-def speech_shape(profile: Measured) -> tuple[int, ...]:
-    """Of what a chunk hears, as the model's `project_audio` takes it, without the batch."""
-    c, latents = profile.model, profile.policy.chunk_latents
-    if c.s2v is not None:
-        frames = c.s2v.left_frames + c.s2v.frames_per_latent * latents
-        return frames, c.s2v.audio_layers, c.s2v.audio_dim
-    audio = c.audio
-    if audio is None:
-        return latents, 1, 1
-    return latents + 2 * audio.reach, audio.tokens_per_latent, audio.dim
-
-
-def size(profile: Measured) -> tuple[int, int]:
-    return profile.latent_size

@@ -10,11 +10,17 @@ from itertools import islice, takewhile
 from threading import Lock
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from avatar.telemetry.logging import get_logger
 from services.precedence import Due, urgency
+
+log = get_logger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+Finish = Callable[[], float]
+"""Waits until a device has done what a call asked it for; how many seconds that took."""
 
 SMOOTHING = 0.2
 """Weight of the last duration in what the next one is expected to be."""
@@ -25,10 +31,16 @@ class Batch(Generic[T, R]):
 
     Nobody waits for a batch to fill. It learns how long each size takes: the first of a batch gets
     its result later than it would alone, so companions are taken only where its deadline allows.
+    `unfinished` tells of results whether a device is still making them.
     """
 
-    def __init__(self, function: Callable[[list[T]], Sequence[R]], most: int = 1) -> None:
-        self.function, self.most = function, most
+    def __init__(
+        self,
+        function: Callable[[list[T]], Sequence[R]],
+        most: int = 1,
+        unfinished: Callable[[Sequence[R]], Finish | None] = lambda results: None,
+    ) -> None:
+        self.function, self.most, self.unfinished = function, most, unfinished
         self._expected_s: dict[int, float] = {}
 
     def allowed(self, left_s: float) -> int:
@@ -60,7 +72,10 @@ class _Call:
 class ComputeThread:
     """Runs one call after the other; one that runs is never interrupted.
 
-    What is due is so in seconds of `clock`.
+    A call is over for whoever waits for it when its results are; a device may still be making
+    them. It is asked for one call's more meanwhile, so that it never stands still, and no further:
+    what is asked for cannot be put back behind what is more urgent. What is due is so in seconds
+    of `clock`.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,6 +83,7 @@ class ComputeThread:
         self._waiting: list[_Call] = []  # in the order in which they came
         self._lock = Lock()
         self._clock = clock
+        self._on_device: tuple[Batch[Any, Any], int, Finish] | None = None
 
     @property
     def num_waiting(self) -> int:
@@ -128,6 +144,16 @@ class ComputeThread:
             for call in calls:  # one of them cannot be made: the others can
                 self._run([call])
             return
-        batch.took(len(calls), self._clock() - started)
+        if (finish := batch.unfinished(results)) is None:
+            batch.took(len(calls), self._clock() - started)
         for call, result in zip(calls, results, strict=True):
             call.result.set_result(result)
+        before, self._on_device = self._on_device, finish and (batch, len(calls), finish)
+        if before is not None:
+            self._await_device(*before)
+
+    def _await_device(self, batch: Batch[Any, Any], size: int, finish: Finish) -> None:
+        try:
+            batch.took(size, finish())
+        except Exception as error:  # noqa: BLE001  # who waits for the results is told, too
+            log.warning("device_failed", error=str(error))

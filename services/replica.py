@@ -4,16 +4,17 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Generic, Protocol
 
 from avatar.backends import Backend
-from avatar.bus import Bus
+from avatar.bus import Bus, Measured
 from avatar.media import StageName, WorkerId
 from avatar.telemetry import logging
 from avatar.transport import Transport
+from services.capacity import Clock, declared, fitting, measure
 from services.garbage import settle
 from services.settings import LIBRARIES, AppConfig, Environment, set_environment
 from services.stage import Engine, In, Out, Stage, StageKind, State
@@ -75,25 +76,42 @@ class ComputeWorker(Generic[State, In, Out]):
         wiring: Wiring,
         kind: StageKind[In],
         load: Callable[[AppConfig], Engine[State, In, Out]],
+        clocks: Sequence[Clock] | None = None,
     ) -> None:
+        """`clocks`: what the engine's chunks are measured with, where it is not the machine's."""
         self.serving: Stage[State, In, Out] | None = None
         self._config = config
         self._wiring = wiring
         self._kind = kind
         self._load = load
+        self._clocks = clocks
 
     async def start(self) -> None:
-        engine = await asyncio.to_thread(self._load, self._config)
+        engine, slots, measured = await asyncio.to_thread(self._ready)
         self.serving = Stage(
             self._kind,
             engine,
             self._wiring.bus,
             self._wiring.transport,
             new_worker_id(self._kind.name),
-            slots=self._config.slots,
+            slots=slots,
             max_batch=self._config.max_batch,
+            measured=measured,
         )
         await self.serving.start()
+
+    def _ready(self) -> tuple[Engine[State, In, Out], int, Measured | None]:
+        """The engine, warm; how many sessions it takes; what that was concluded from."""
+        config, engine = self._config, self._load(self._config)
+        found = measure(engine, config.clock.chunk_s, config.max_batch, self._clocks)
+        if found is None:
+            return engine, config.num_slots, None
+        measured, trial = found
+        if config.slots == "auto":
+            slots = declared(self._kind.name, None, measured, fitting(trial))
+        else:  # for so many there is memory: it was looked at before the weights were read
+            slots = declared(self._kind.name, config.num_slots, measured)
+        return engine, slots, measured
 
     def check_health(self) -> None:
         if self.serving is None:

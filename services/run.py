@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 import os
 import shutil
 import signal
@@ -35,7 +36,6 @@ ROOT = Path(__file__).resolve().parent.parent
 MIN_FREE_BYTES = 500 << 20
 MAX_BASE = 28
 """Characters: Ray puts sockets below, and a socket's path ends at 107."""
-READY_TIMEOUT_S = 300.0
 POLL_S = 0.2
 TROUBLE_POLL_S = 2.0
 CHECK_S = 1.0
@@ -131,7 +131,7 @@ def run_ray(
             progress.tell("Valkey is up")
         from services.local_ray import ray_graph
 
-        asyncio.run(announce(redis_url, launcher_id(config.port)))
+        asyncio.run(announce(redis_url, launcher_id(config.port), config.start_s))
         progress.tell("Ray is starting")
         trouble = stack.enter_context(ray_graph(deployed, folder))
         progress.tell("Ray is up; its workers load the models")
@@ -171,7 +171,7 @@ def run_inproc(config: AppConfig, progress: Progress) -> int:
     return 0
 
 
-async def announce(redis_url: str, us: WorkerId) -> None:
+async def announce(redis_url: str, us: WorkerId, ttl_s: float) -> None:
     """Say on the bus that this process still answers on the gateway's port.
 
     Raises:
@@ -179,7 +179,7 @@ async def announce(redis_url: str, us: WorkerId) -> None:
     """
     async with _bus(redis_url) as bus:
         marker = WorkerInfo(us, "gateway", "", slots=0, draining=True)
-        await bus.advertise(marker, ttl_s=READY_TIMEOUT_S)
+        await bus.advertise(marker, ttl_s=ttl_s)
 
 
 async def hand_over(
@@ -194,10 +194,11 @@ async def hand_over(
     Raises:
         Unavailable: A stage does not start, or it takes too long.
     """
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    deadline = time.monotonic() + config.start_s
     us = launcher_id(config.port)
     looked_at = time.monotonic()
     is_ours = True
+    missing: list[str] = list(STAGES)
     async with _bus(redis_url) as bus:
         while time.monotonic() < deadline:
             if is_ours:
@@ -217,8 +218,11 @@ async def hand_over(
                 if problem := await asyncio.to_thread(trouble):
                     raise Unavailable(f"the graph did not start: {problem}")
             await asyncio.sleep(POLL_S)
+    longer = math.ceil(2 * config.start_s)
     raise Unavailable(
-        f"not ready within {READY_TIMEOUT_S:g} s; see {log_file()}, and whether the machine is busy"
+        f"not ready within {config.start_s:g} s: still waiting for {', '.join(missing)}. Where "
+        f"it is still at work, give it more: READY_TIMEOUT_S={longer} make run; "
+        f"else see {log_file()}, and whether the machine is busy"
     )
 
 

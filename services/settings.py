@@ -2,6 +2,7 @@
 
 import os
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -35,6 +36,16 @@ ICE_URL = r"^(stun:[^\s?:]+(:\d+)?|turns?:[^\s?:]+(:\d+)?(\?transport=(udp|tcp))
 """What both aiortc and browsers understand."""
 
 DEVICE = r"^(auto|cpu|cuda|cuda:\d{1,2})$"
+
+DEFAULT_SLOTS = 2
+MOST_SLOTS = 64
+UNMEASURED_SLOTS = 4
+"""A gateway process encodes for about so many (docs/capacity.md)."""
+
+START_S = 300.0
+COMPILING_S = 600.0
+READ_BYTES_PER_S = 50e6
+"""Of a slow network volume."""
 
 Runtime = Literal["ray", "inproc"]
 RUNTIMES: dict[str, Runtime] = {"ray": "ray", "inproc": "inproc"}
@@ -177,8 +188,11 @@ class AppConfig(_Frozen):
         default="off",
         description="CAPTURE; off, compile (torch.compile) or graph (CUDA graphs) for the DiT",
     )
-    slots: int = Field(
-        default=2, ge=1, le=64, description="SLOTS; sessions at once, on every stage"
+    slots: Annotated[int, Field(ge=1, le=MOST_SLOTS)] | Literal["auto"] | None = Field(
+        default=None,
+        description="SLOTS; sessions at once that a worker takes at most; one that measures time "
+        "for fewer takes fewer. Unset: as the profile's card says, else 2. auto: as many as it "
+        "measures, up to 64, where memory allows; 4 where nothing is measured",
     )
     max_batch: int = Field(
         default=1,
@@ -191,6 +205,13 @@ class AppConfig(_Frozen):
     grpc_port: int = Field(default=9000, ge=0, le=65535, description="GRPC_PORT; the talk service")
     stage_host: str = Field(
         default="127.0.0.1", description="STAGE_HOST; where stages reach each other"
+    )
+    ready_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=24 * 3600,
+        description="READY_TIMEOUT_S; longest start of the graph, in seconds. Unset: as the "
+        "profile's card says, else by the size of its weights",
     )
     drain_s: float = Field(
         default=15.0,
@@ -212,6 +233,13 @@ class AppConfig(_Frozen):
         if not folder.is_absolute() and folder.parts[:1] != ("~",):  # stages run elsewhere
             raise ValueError("a path that begins with / or ~ is needed")
         return folder
+
+    @field_validator("slots", mode="before")
+    @classmethod
+    def _is_a_number_or_auto(cls, wish: object) -> object:
+        if isinstance(wish, str) and wish != "auto" and not wish.lstrip("+-").isdecimal():
+            raise ValueError(f"a whole number from 1 to {MOST_SLOTS}, or auto, is needed")
+        return wish
 
     @field_validator("profile")
     @classmethod
@@ -238,6 +266,21 @@ class AppConfig(_Frozen):
     def clock(self) -> ChunkClock:
         return self.model.clock
 
+    @property
+    def num_slots(self) -> int:
+        """Sessions at once of a worker that does not measure what they cost it."""
+        if self.slots == "auto":
+            return UNMEASURED_SLOTS
+        return self.slots or self.model.slots or DEFAULT_SLOTS
+
+    @property
+    def start_s(self) -> float:
+        """How long the graph may take until it is ready."""
+        if self.ready_timeout_s or self.model.ready_s:
+            return float(self.ready_timeout_s or self.model.ready_s or 0)
+        compiling_s = COMPILING_S if self.capture != "off" else 0.0
+        return START_S + compiling_s + self.model.weight_bytes // READ_BYTES_PER_S
+
     def running(self, stage: StageName) -> Running:
         """How that stage is to run its network."""
         devices = {
@@ -245,9 +288,25 @@ class AppConfig(_Frozen):
             "vae_decoder": self.vae_device,
             "audio_encoder": self.encoder_device,
         }
+        # with auto there must be room for one; how many more is seen when the weights are there
+        slots = 1 if self.slots == "auto" else self.num_slots
         return Running(
-            self.backend, devices[stage], self.linears, self.attention, self.capture, self.slots
+            self.backend,
+            devices[stage],
+            self.linears,
+            self.attention,
+            self.capture,
+            slots,
+            self.max_batch,
         )
+
+    @property
+    def is_on_one_machine(self) -> bool:
+        """Whether all stages are: they reach each other by addresses that lead nowhere else."""
+        try:
+            return ip_address(self.stage_host).is_loopback
+        except ValueError:
+            return self.stage_host == "localhost"
 
     def with_environment(self) -> Self:
         """These settings, overridden by the environment variables named in the fields.
@@ -271,6 +330,7 @@ class AppConfig(_Frozen):
             "port": "PORT",
             "grpc_port": "GRPC_PORT",
             "stage_host": "STAGE_HOST",
+            "ready_timeout_s": "READY_TIMEOUT_S",
             "drain_s": "DRAIN_S",
             "avatars_dir": "AVATARS_DIR",
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from avatar import wire
-from avatar.bus import LEDGER_LENGTH, Bus, Lease, WorkerInfo
+from avatar.bus import LEDGER_LENGTH, Bus, Lease, Measured, WorkerInfo
 from avatar.errors import AvatarError, Fenced, InvalidInput, SessionLost
 from avatar.media import (
     AudioChunk,
@@ -18,11 +18,13 @@ from avatar.media import (
     StageName,
     Stamp,
     WorkerId,
+    landed,
+    underway,
 )
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import get_logger
 from avatar.transport import Channel, Inbound, OpenRequest, Transport
-from services.compute import Batch, ComputeThread
+from services.compute import Batch, ComputeThread, Finish
 from services.precedence import Precedence
 from services.worker import SessionHost, task_group, until_done
 
@@ -41,7 +43,8 @@ class Engine(Protocol[State, In_contra, Out_co]):
     """The computation of a stage: pure, synchronous, one chunk in, one chunk out.
 
     It runs in the stage's only compute thread. The state is a value that the session owns:
-    `step` returns a new one and leaves the one given as it was.
+    `step` returns a new one and leaves the one given as it was. What it returns may be under way
+    on a device; the next stage of the same process, or the edge to another, waits for it.
     """
 
     def init_state(self, request: OpenRequest, /) -> State:
@@ -62,6 +65,16 @@ class BatchEngine(Protocol[State, In_contra, Out_co]):
     def step_many(
         self, chunks: Sequence[In_contra], states: Sequence[State], /
     ) -> Sequence[tuple[Out_co, State]]: ...
+
+
+@runtime_checkable
+class HoldsAvatars(Protocol):
+    """An engine that keeps avatars from one session to the next."""
+
+    @property
+    def avatars(self) -> tuple[str, ...]:
+        """Those in memory now; asked from another thread."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,12 +107,20 @@ class Stage(Generic[State, In, Out]):
         *,
         slots: int,
         max_batch: int = 1,
-        avatars: tuple[str, ...] = (),
+        measured: Measured | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_batch` chunks are computed together at most, where the engine can."""
         self.kind = kind
-        self.host = SessionHost(kind.name, worker, bus, transport, slots=slots, avatars=avatars)
+        self.host = SessionHost(
+            kind.name,
+            worker,
+            bus,
+            transport,
+            slots=slots,
+            measured=measured,
+            avatars=(lambda: engine.avatars) if isinstance(engine, HoldsAvatars) else tuple,
+        )
         self._engine = engine
         self._bus = bus
         self._transport = transport
@@ -107,7 +128,7 @@ class Stage(Generic[State, In, Out]):
         self.compute = ComputeThread(kind.name, clock)
         self._precedence = Precedence()
         most = max_batch if isinstance(engine, BatchEngine) else 1
-        self._steps = Batch(self._compute, most)
+        self._steps = Batch(self._compute, most, self._unfinished)
 
     async def start(self) -> WorkerInfo:
         return await self.host.start(self.serve)
@@ -228,10 +249,24 @@ class Stage(Generic[State, In, Out]):
             made = [engine.step(each.chunk, each.state) for each in asked]
         took_s = self._clock() - started
         metrics.stage_batch.labels(self.kind.name).observe(len(asked))
-        for each in asked:
+        for each, (output, _) in zip(asked, made, strict=True):
             metrics.stage_wait_seconds.labels(self.kind.name).observe(started - each.at)
-            metrics.stage_seconds.labels(self.kind.name).observe(took_s)
+            if underway(output) is None:
+                metrics.stage_seconds.labels(self.kind.name).observe(took_s)
         return made
+
+    def _unfinished(self, made: Sequence[tuple[Out, State]]) -> Finish | None:
+        coming = [each for output, _ in made if (each := underway(output)) is not None]
+        if not coming:
+            return None
+
+        def finish() -> float:
+            took_s = max(each.took_s() for each in coming)
+            for _ in coming:
+                metrics.stage_seconds.labels(self.kind.name).observe(took_s)
+            return took_s
+
+        return finish
 
 
 @dataclass(frozen=True)
@@ -280,7 +315,8 @@ class _Ledger(Generic[Out]):
         stage = self._lease.stage
         while (chunk := await self._waiting.get()) is not None and not self._is_abandoned:
             try:
-                result = await self._bus.commit(self._lease, chunk.stamp.seq, wire.encode(chunk))
+                content = wire.encode(await landed(chunk))
+                result = await self._bus.commit(self._lease, chunk.stamp.seq, content)
             except (AvatarError, OSError) as error:  # the ledger has a hole; the call goes on
                 metrics.commit_failures_total.labels(stage).inc()
                 log.warning("commit_failed", seq=chunk.stamp.seq, error=str(error))

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from avatar.bus import WORKER_TTL_S, Bus, Lease, WorkerInfo
+from avatar.bus import WORKER_TTL_S, Bus, Lease, Measured, WorkerInfo
 from avatar.errors import AvatarError, Busy, ChannelClosed, Fenced
 from avatar.media import StageName, WorkerId
 from avatar.telemetry import metrics
@@ -26,11 +26,22 @@ Serve = Callable[[Inbound, Lease], Awaitable[None]]
 """Serves one edge of a session whose lease is ours."""
 
 
-class Heartbeat:
-    """Says on the bus, again and again, that a worker is there."""
+Avatars = Callable[[], tuple[str, ...]]
+"""Which avatars are in memory now."""
 
-    def __init__(self, bus: Bus, info: WorkerInfo, interval_s: float = WORKER_TTL_S / 3) -> None:
+
+class Heartbeat:
+    """Says on the bus, again and again, that a worker is there, and what is in its memory."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        info: WorkerInfo,
+        interval_s: float = WORKER_TTL_S / 3,
+        avatars: Avatars = tuple,
+    ) -> None:
         self.info = info
+        self._avatars = avatars
         self._bus = bus
         self._interval_s = interval_s
         self._stopped = asyncio.Event()
@@ -71,6 +82,7 @@ class Heartbeat:
                 if not self.info.draining and await is_asked_to_drain(self._bus, self.info.worker):
                     log.info("worker_draining", stage=self.info.stage, worker=self.info.worker)
                     self.info = replace(self.info, draining=True)
+                self.info = replace(self.info, avatars=self._avatars())
                 await self._bus.advertise(self.info)
             except (AvatarError, OSError) as error:  # the bus may come back; media goes on
                 log.warning("heartbeat_failed", worker=self.info.worker, error=str(error))
@@ -117,7 +129,8 @@ class SessionHost:
         transport: Transport,
         *,
         slots: int,
-        avatars: tuple[str, ...] = (),
+        measured: Measured | None = None,
+        avatars: Avatars = tuple,
     ) -> None:
         self.stage = stage
         self.num_sessions = 0
@@ -125,6 +138,7 @@ class SessionHost:
         self._bus = bus
         self._transport = transport
         self._slots = slots
+        self._measured = measured
         self._avatars = avatars
         self._free = asyncio.Semaphore(slots)
         self._heartbeat: Heartbeat | None = None
@@ -139,10 +153,26 @@ class SessionHost:
                     await serve(inbound, lease)
 
         address = await self._transport.listen(let_in)
-        info = WorkerInfo(self._worker, self.stage, address, self._slots, self._avatars)
-        self._heartbeat = Heartbeat(self._bus, info)
+        info = WorkerInfo(
+            self._worker,
+            self.stage,
+            address,
+            self._slots,
+            self._avatars(),
+            measured=self._measured,
+        )
+        self._heartbeat = Heartbeat(self._bus, info, avatars=self._avatars)
         await self._heartbeat.start()
-        log.info("worker_started", stage=self.stage, worker=self._worker, address=address)
+        metrics.slots.labels(self.stage).set(self._slots)
+        found = {} if self._measured is None else asdict(self._measured)
+        log.info(
+            "worker_started",
+            stage=self.stage,
+            worker=self._worker,
+            address=address,
+            slots=self._slots,
+            **found,
+        )
         return info
 
     def check_health(self) -> None:

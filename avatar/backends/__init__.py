@@ -33,7 +33,7 @@ class Running:
     """How a stage is to run its network.
 
     `device` is auto (a GPU where there is one), cpu, cuda or cuda:N. `slots` is for how many
-    sessions at once there must be memory.
+    sessions at once there must be memory, `max_batch` how many of them one forward may be of.
     """
 
     wish: Wish = "auto"
@@ -42,6 +42,7 @@ class Running:
     attention: Attention = "auto"
     capture: Capture = "off"
     slots: int = 1
+    max_batch: int = 1
 
 
 ANYHOW = Running()

@@ -77,15 +77,15 @@ class GraphedDiT(DiT):
         self,
         x: Tensor,
         time6: Tensor,
-        own_angles: Tensor,
-        key_angles: Tensor,
+        own_turns: Tensor,
+        key_turns: Tensor,
         context: Context,
         condition: Condition,
     ) -> tuple[Tensor, list[KeyValue]]:
         usual = super().through_blocks
         if not isinstance(context, CachedContext):
-            return usual(x, time6, own_angles, key_angles, context, condition)
-        inputs, unpack = _packed(x, time6, own_angles, key_angles, context, condition)
+            return usual(x, time6, own_turns, key_turns, context, condition)
+        inputs, unpack = _packed(x, time6, own_turns, key_turns, context, condition)
         signature = tuple((each.shape, each.dtype) for each in inputs), unpack.shape
         if signature not in self._recordings:
             held = [each.clone() for each in inputs]
@@ -116,24 +116,24 @@ class _Unpack:
         self, tensors: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, CachedContext, Condition]:
         rest = iter(tensors)
-        x, time6, own_angles, key_angles = (next(rest) for _ in range(4))
+        x, time6, own_turns, key_turns = (next(rest) for _ in range(4))
         parts = tuple(_pairs(rest, count) for count in self.shape[0])
         fixed = tuple(tuple(_pairs(rest, count)) for count in self.shape[1])
         audio = next(rest) if self.shape[2] else None
         face_mask = next(rest) if self.shape[3] else None
         condition = Condition(x, audio, face_mask, fixed=fixed)
-        return x, time6, own_angles, key_angles, CachedContext(parts, ()), condition
+        return x, time6, own_turns, key_turns, CachedContext(parts, ()), condition
 
 
 def _packed(
     x: Tensor,
     time6: Tensor,
-    own_angles: Tensor,
-    key_angles: Tensor,
+    own_turns: Tensor,
+    key_turns: Tensor,
     context: CachedContext,
     condition: Condition,
 ) -> tuple[list[Tensor], _Unpack]:
-    inputs = [x, time6, own_angles, key_angles]
+    inputs = [x, time6, own_turns, key_turns]
     inputs += (each for part in context.parts for pair in part for each in pair)
     inputs += (each for layer in condition.fixed for pair in layer for each in pair)
     inputs += (each for each in (condition.audio, condition.face_mask) if each is not None)

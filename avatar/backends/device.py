@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from avatar.backends import Attention, Running
 from avatar.errors import Unavailable
+from avatar.media import Underway, on_host
 
 KERNELS: dict[Attention, list[SDPBackend]] = {
     "auto": [],
@@ -54,7 +57,9 @@ class Lane:
     """What one stage does on its device, in order; two lanes of one device overlap.
 
     On a GPU work and copies are in streams of their own and nothing but `Landing.wait` waits for
-    them: the next kernel is queued while the one before runs. On the CPU all of it is at once.
+    them: the next kernel is queued while the one before runs. What one lane made another takes
+    without the host: its stream waits for the moment when that was made. On the CPU all of it is
+    at once.
 
     `half` is what products are computed in where it is not float32; norms, sums and what is
     handed on stay float32. `attention` names one of torch's kernels.
@@ -71,6 +76,7 @@ class Lane:
         is_gpu = device.type == "cuda"
         self._work = torch.cuda.Stream(device) if is_gpu else None
         self._copies = torch.cuda.Stream(device) if is_gpu else None
+        self._begun: torch.cuda.Event | None = None
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -79,35 +85,57 @@ class Lane:
             stack.enter_context(torch.inference_mode())
             if self._work is not None:
                 stack.enter_context(torch.cuda.stream(self._work))
+                self._begin(self._work)
             if self.half is not None:
                 stack.enter_context(torch.autocast(self.device.type, self.half))
             if self._kernels:
                 stack.enter_context(sdpa_kernel(self._kernels))
             yield
 
-    def take(self, array: Tensor | NDArray[np.generic]) -> Tensor:
-        """Bring an array here, beside the work that goes on."""
+    def take(self, given: "Tensor | NDArray[np.generic] | Underway") -> Tensor:
+        """Bring an array here, beside the work that goes on; what is under way stays on a GPU."""
+        if self._work is not None and isinstance(given, Landing) and given.ready is not None:
+            return self._taken_over(given.made, given.ready, self._work)
+        array = given if isinstance(given, Tensor) else on_host(given)
         tensor = array if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
         if self._work is None or tensor.device == self.device:
             return tensor.to(self.device)
         # memory that may be moved must be copied before the call returns, and waits for the lane
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def send(self, tensors: Sequence[Tensor]) -> "Landing":
-        """Begin to copy results to the CPU as soon as they are computed."""
+    def send(self, tensor: Tensor) -> "NDArray[Any] | Landing":
+        """Begin to copy a result to the CPU as soon as it is computed; on the CPU it is there."""
         if self._work is None or self._copies is None:
-            return Landing([each.cpu() for each in tensors], None)
-        self._copies.wait_stream(self._work)
-        landed = []
+            return tensor.cpu().numpy()
+        ready = _marked(self._work, timed=True)
+        there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        self._copies.wait_event(ready)
         with torch.cuda.stream(self._copies):
-            for each in tensors:
-                there = torch.empty(each.shape, dtype=each.dtype, pin_memory=True)
-                there.copy_(each, non_blocking=True)
-                each.record_stream(self._copies)  # its memory is not given away before
-                landed.append(there)
-            over = torch.cuda.Event()
-            over.record(self._copies)
-        return Landing(landed, over)
+            there.copy_(tensor, non_blocking=True)
+        tensor.record_stream(self._copies)  # its memory is not given away before
+        return Landing(tensor, there, self._begun, ready, _marked(self._copies))
+
+    def _taken_over(
+        self, made: Tensor, ready: "torch.cuda.Event", work: "torch.cuda.Stream"
+    ) -> Tensor:
+        """What another lane, of this device or another, will have made."""
+        # copies between devices run in the present stream of the one that has it
+        reads = work if made.device == self.device else torch.cuda.current_stream(made.device)
+        reads.wait_event(ready)
+        made.record_stream(reads)  # its memory is not given away before
+        taken = made.to(self.device, non_blocking=True)
+        self._begin(work)  # its time is not ours
+        return taken
+
+    def _begin(self, work: "torch.cuda.Stream") -> None:
+        self._begun = _marked(work, timed=True)
+
+
+def _marked(stream: "torch.cuda.Stream", *, timed: bool = False) -> "torch.cuda.Event":
+    """The moment when all that is queued there by now is done; who waits for it sleeps."""
+    event = torch.cuda.Event(enable_timing=timed, blocking=True)
+    event.record(stream)
+    return event
 
 
 def lane_of(running: Running, device: torch.device) -> Lane:
@@ -137,14 +165,51 @@ def check_attention(name: Attention, device: torch.device) -> None:
         ) from error
 
 
+@dataclass(frozen=True)
 class Landing:
-    """Tensors on their way to the CPU."""
+    """A tensor that a lane makes, and its copy on the way to the CPU: an `Underway`."""
 
-    def __init__(self, tensors: Sequence[Tensor], over: "torch.cuda.Event | None") -> None:
-        self._tensors, self._over = tensors, over
+    made: Tensor
+    there: Tensor
+    begun: "torch.cuda.Event | None"
+    ready: "torch.cuda.Event | None"
+    over: "torch.cuda.Event | None"
 
-    def wait(self) -> Sequence[Tensor]:
-        """Them, once they are there."""
-        if self._over is not None:
-            self._over.synchronize()
-        return self._tensors
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.there.shape)
+
+    def wait(self) -> NDArray[Any]:
+        if self.over is not None:
+            self.over.synchronize()
+        return self.there.numpy()
+
+    def took_s(self) -> float:
+        if self.begun is None or self.ready is None:
+            return 0.0
+        self.ready.synchronize()
+        return self.begun.elapsed_time(self.ready) / 1000
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Parts that land one after the other, each a piece of the first axis: an `Underway`."""
+
+    parts: Sequence[Landing]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        _, *rest = self.parts[0].shape
+        return sum(each.shape[0] for each in self.parts), *rest
+
+    def wait(self) -> NDArray[Any]:
+        return np.concatenate([each.wait() for each in self.parts])
+
+    def took_s(self) -> float:
+        return self.parts[-1].took_s()
+
+
+def joined(parts: "Sequence[NDArray[Any] | Landing]") -> "NDArray[Any] | Joined":
+    """Of one lane's `send`."""
+    coming = [each for each in parts if isinstance(each, Landing)]
+    return Joined(coming) if coming else np.concatenate([on_host(each) for each in parts])

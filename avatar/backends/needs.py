@@ -13,6 +13,7 @@ from avatar.backends.numbers import half_where_it_counts, is_for_8_bits
 from avatar.models.dit import DiT, DiTConfig
 from avatar.models.taehv import TAEHV
 from avatar.models.vae_wan import WanVAE
+from avatar.models.wav2vec2.config import Recipe, Wav2Vec2Config
 from avatar.sampling.policy import Policy
 
 TEXT_TOKENS, IMAGE_TOKENS = 512, 257
@@ -44,6 +45,52 @@ def weight_bytes(model: DiT, half: torch.dtype, *, fp8: bool = False) -> int:
     return total
 
 
+@dataclass(frozen=True)
+class CachedTokens:
+    """Tokens whose keys and values a session keeps, by what they are of.
+
+    `history` is of one of `copies`: a step may have a cache of its own.
+    """
+
+    sink: int
+    history: int
+    copies: int
+    words: int
+    """Of text and image."""
+
+    @property
+    def kept(self) -> int:
+        return self.sink + self.copies * self.history + self.words
+
+    @property
+    def read(self) -> int:
+        """By one forward, besides what it makes itself."""
+        return self.sink + self.history + self.words
+
+
+def cached_tokens(
+    config: DiTConfig,
+    policy: Policy,
+    tokens: int,
+    *,
+    text_tokens: int = TEXT_TOKENS,
+    image_tokens: int = IMAGE_TOKENS,
+) -> CachedTokens:
+    """In the steady state; `tokens` are those of a latent.
+
+    The packed past of Wan-S2V is one and a half latents, and a few tokens.
+    """
+    sink = len(policy.sink_positions) * tokens + 3 * tokens * policy.sink_motion // 2
+    copies = len(policy.sigmas) if policy.cache == "per_step" else 1
+    words = text_tokens * bool(config.text_dim) + image_tokens * bool(config.image_dim)
+    return CachedTokens(sink, policy.history_latents * tokens, copies, words)
+
+
+def kv_bytes(config: DiTConfig, num_tokens: int, half: int) -> int:
+    """Of keys and values of so many tokens in all layers."""
+    return 2 * half * config.num_layers * config.dim * num_tokens
+
+
 def score_plan(
     model: DiT,
     policy: Policy,
@@ -57,49 +104,67 @@ def score_plan(
     """
     half, config = half_of(device), model.config
     tokens = picture.tokens(config.patch)
-    session = _session_bytes(config, policy, tokens, half.itemsize)
+    cached = cached_tokens(config, policy, tokens)
+    session = kv_bytes(config, cached.kept, half.itemsize)
+    forward = _forward_bytes(config, policy, tokens, half.itemsize)
     is_fp8 = running.linears == "fp8"
     needs = [
         Need("weights", weight_bytes(model, half, fp8=is_fp8)),
         Need(f"keys and values of {running.slots} sessions", running.slots * session),
-        Need("one forward", _forward_bytes(config, policy, tokens, half.itemsize)),
+        Need("one forward", running.max_batch * forward),
         *_context(device),
     ]
+    if running.capture == "graph" and device.type == "cuda":
+        graphs = _graph_bytes(config, policy, tokens, half.itemsize)
+        sizes = running.max_batch * (running.max_batch + 1) // 2
+        needs.append(Need("CUDA graphs", sizes * graphs))
+    return Plan("score_worker", device, needs, _ways_out(running, device, picture))
+
+
+def _ways_out(running: Running, device: torch.device, picture: Picture) -> list[str]:
     ways = [f"fewer sessions at once (SLOTS, now {running.slots})"] if running.slots > 1 else []
+    if running.max_batch > 1:
+        ways.append(f"fewer in one forward (MAX_BATCH, now {running.max_batch})")
     if device.type == "cuda":
-        if not is_fp8:
+        if running.capture == "graph":
+            ways.append("CAPTURE=compile, which copies no caches")
+        if running.linears != "fp8":
             ways.append("LINEARS=fp8, where the GPU has 8-bit products")
         ways.append("another GPU (SCORE_DEVICE=cuda:1), the VAE on another (VAE_DEVICE)")
-    ways.append(f"a smaller picture than {picture.height} x {picture.width} or a smaller model")
-    return Plan("score_worker", device, needs, ways)
-
-
-def _session_bytes(config: DiTConfig, policy: Policy, tokens: int, half: int) -> int:
-    """Caches of the sink and the past chunks, and of text and image."""
-    copies = len(policy.sigmas) if policy.cache == "per_step" else 1
-    cached = _sink_tokens(policy, tokens) + copies * policy.history_latents * tokens
-    words = TEXT_TOKENS * (config.text_dim is not None) + IMAGE_TOKENS * bool(config.image_dim)
-    return 2 * half * config.num_layers * config.dim * (cached + words)
-
-
-def _sink_tokens(policy: Policy, tokens: int) -> int:
-    """The packed past of Wan-S2V is one and a half latents, and a few tokens."""
-    return len(policy.sink_positions) * tokens + 3 * tokens * policy.sink_motion // 2
+    return [*ways, f"a smaller picture than {picture.height} x {picture.width} or a smaller model"]
 
 
 def _forward_bytes(config: DiTConfig, policy: Policy, tokens: int, half: int) -> int:
-    """The new caches beside the old ones, and the largest of what a block works with.
+    """The new caches beside the old ones, and what a block works with."""
+    cached, own = cached_tokens(config, policy, tokens), policy.chunk_latents * tokens
+    caches = kv_bytes(config, cached.copies * cached.history, half)
+    return caches + _work_bytes(config, own, own + cached.sink + cached.history, half)
+
+
+def _work_bytes(config: DiTConfig, own: int, seen: int, half: int) -> int:
+    """The largest of what a block works with.
 
     Rotated keys pass through float32, twice; so do the residual and its norm.
     """
-    own = policy.chunk_latents * tokens
-    seen = own + _sink_tokens(policy, tokens) + policy.history_latents * tokens
-    copies = len(policy.sigmas) if policy.cache == "per_step" else 1
-    caches = 2 * half * config.num_layers * config.dim * copies * policy.history_latents * tokens
     attention = config.dim * (seen * (2 * half + half + 2 * 4) + own * (2 * half + 2 * 4))
     feed_forward = 2 * half * own * config.ffn_dim
     residual = 3 * 4 * own * config.dim
-    return caches + residual + max(attention, feed_forward)
+    return residual + max(attention, feed_forward)
+
+
+def _graph_bytes(config: DiTConfig, policy: Policy, tokens: int, half: int) -> int:
+    """Of the recordings of one session's forwards, one for each length that its past may have.
+
+    Each has copies of the caches that it reads, its own keys and values, and a pool of memory that
+    no other may use.
+    """
+    cached, own = cached_tokens(config, policy, tokens), policy.chunk_latents * tokens
+    total = 0
+    for history in range(0, policy.history_latents + 1, policy.chunk_latents):
+        seen = cached.sink + history * tokens
+        total += kv_bytes(config, seen + cached.words + own, half)
+        total += _work_bytes(config, own, own + seen, half)
+    return total
 
 
 def decoder_plan(
@@ -124,6 +189,22 @@ def decoder_plan(
         ways.append("another GPU (VAE_DEVICE=cuda:1)")
     ways.append(f"a smaller picture than {picture.height} x {picture.width}")
     return Plan("vae_decoder", device, needs, ways)
+
+
+def speech_plan(config: Wav2Vec2Config, weights: int, recipe: Recipe, device: torch.device) -> Plan:
+    """wav2vec2 in float32, of so many bytes of weights; what a session has heard is on the host."""
+    samples = recipe.window_frames * recipe.samples_per_frame
+    # the first convolution makes the largest tensors, and its norm one more of the kind
+    convolved = 3 * 4 * config.conv_dim * samples // config.conv_strides[0]
+    tokens = max(config.num_tokens(samples), recipe.window_frames)
+    states = 2 * 4 * (config.num_layers + 1) * tokens * config.dim
+    attended = 2 * 4 * config.num_heads * tokens**2
+    needs = [
+        Need("weights", weights),
+        Need("one window", max(convolved, states + attended)),
+        *_context(device),
+    ]
+    return Plan("audio_encoder", device, needs, ["wav2vec2 elsewhere (ENCODER_DEVICE=cpu)"])
 
 
 def half_of(device: torch.device) -> torch.dtype:

@@ -92,14 +92,3 @@ def in_8_bits(place: str, module: nn.Module) -> nn.Module:
     if place.startswith("blocks.") and is_for_8_bits(module):
         return Float8Linear(module)
     return module
-
-
-def fp8_linears(blocks: nn.Module) -> int:
-    """Put `Float8Linear` where a large linear layer was; returns how many there are."""
-    count = 0
-    for module in list(blocks.modules()):
-        for name, child in list(module.named_children()):
-            if is_for_8_bits(child):
-                setattr(module, name, Float8Linear(child))
-                count += 1
-    return count

@@ -27,8 +27,26 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a worker found out of itself at its start.
+
+    `cost_s` is what `together` sessions' next chunks of `chunk_s` each cost it, made in one go;
+    for `sessions` sessions at once there is time.
+    """
+
+    chunk_s: float
+    cost_s: float
+    together: int
+    sessions: int
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
-    """What a worker says of itself in each heartbeat."""
+    """What a worker says of itself in each heartbeat.
+
+    `slots` are how many sessions it takes, `avatars` those that are in its memory; `measured` is
+    None where nothing was, see services/capacity.py.
+    """
 
     worker: WorkerId
     stage: StageName
@@ -40,6 +58,7 @@ class WorkerInfo:
     """Where a gateway answers other gateways."""
     grpc: str = ""
     """The same for gRPC: host and port."""
+    measured: Measured | None = None
 
 
 CommitResult = Literal["committed", "duplicate", "fenced"]

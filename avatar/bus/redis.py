@@ -23,6 +23,7 @@ from avatar.bus import (
     ControlKind,
     Lease,
     LedgerEntry,
+    Measured,
     WorkerInfo,
     scripts,
 )
@@ -346,6 +347,8 @@ def _slot(lease: Lease) -> str:
 def _worker(content: bytes) -> WorkerInfo:
     fields = json.loads(content)
     fields["avatars"] = tuple(fields["avatars"])
+    if (measured := fields.get("measured")) is not None:
+        fields["measured"] = Measured(**measured)
     return WorkerInfo(**fields)
 
 

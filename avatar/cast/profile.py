@@ -1,6 +1,7 @@
 """The files of a profile: weights, and what it knows of each avatar."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from torch import Tensor
 
 from avatar.backends import Running
 from avatar.backends.capture import captured
-from avatar.backends.needs import Picture, WanDecoder, decoder_plan, half_of, score_plan
+from avatar.backends.needs import (
+    Picture,
+    WanDecoder,
+    decoder_plan,
+    half_of,
+    score_plan,
+    speech_plan,
+)
 from avatar.backends.numbers import check_fp8, half_where_it_counts, in_8_bits
 from avatar.cast.avatars import APPEARANCE, own_file, own_names
 from avatar.cast.profiles import ASSETS, Profile
@@ -23,7 +31,15 @@ from avatar.models.dit import DiT, DiTConfig
 from avatar.models.taehv import TAEHV, TAEHVConfig
 from avatar.models.vae import VAE, VAEConfig
 from avatar.models.vae_wan import WanVAE, WanVAEConfig
-from avatar.models.wav2vec2 import SpeechFeatures, Wav2Vec2, Wav2Vec2Config, multitalk, native, s2v
+from avatar.models.wav2vec2 import (
+    Recipe,
+    SpeechFeatures,
+    Wav2Vec2,
+    Wav2Vec2Config,
+    multitalk,
+    native,
+    s2v,
+)
 from avatar.models.weights import (
     CONVERT_FIX,
     GIT_FIX,
@@ -169,15 +185,23 @@ def load_speech_features(profile: Profile, device: torch.device = CPU) -> Speech
 
     Raises:
         CorruptFile: The file is of another network.
+        Unavailable: It does not fit there, with the sum of what it needs.
     """
     path = weight_file(profile, profile.audio_encoder)
-    config = config_of(Wav2Vec2Config, read_header(path))
+    header = read_header(path)
+    config = config_of(Wav2Vec2Config, header)
+    weights = 4 * sum(math.prod(shape) for shape in header.shapes.values())
+    speech_plan(config, weights, recipe_of(profile), device).check()
     with torch.device("meta"):
         model = Wav2Vec2(config)
     model = place_into(model, path, device, lambda name: torch.float32)
+    return SpeechFeatures(model, recipe_of(profile), profile.clock.frames_per_chunk)
+
+
+def recipe_of(profile: Profile) -> Recipe:
+    """How features are made; not of the recipe "own"."""
     make = {"multitalk": multitalk, "s2v": s2v, "native": native}[profile.hearing]
-    recipe = make(profile.clock.fps, profile.hold_back_frames)
-    return SpeechFeatures(model, recipe, profile.clock.frames_per_chunk)
+    return make(profile.clock.fps, profile.hold_back_frames)
 
 
 def load_dit(profile: Profile, running: Running = CPU_RUNNING, device: torch.device = CPU) -> DiT:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from avatar.cast.avatars import FOLDER, home
-from avatar.errors import CorruptFile, NotFound
+from avatar.errors import CorruptFile, InvalidInput, NotFound
 from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.timebase import ChunkClock
 
@@ -27,6 +27,9 @@ FORMAT = 1
 PATCH = 16
 """Pixels that a token of a Wan-class model covers in each direction: 8 of the VAE, 2 of the DiT."""
 MAX_SIDE, MAX_FPS, MAX_CHUNK_LATENTS = 1280, 60, 16
+MAX_SLOTS, MAX_READY_S = 64, 7200
+
+_SIZE = re.compile(r"(\d{2,4})(?:x(\d{2,4}))?")
 
 Kind = Literal["model", "marker"]
 Recipe = Literal["own", "native", "multitalk", "s2v"]
@@ -35,6 +38,8 @@ MAX_HOLD_BACK = 25
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 Built = TypeVar("Built")
 _FILES = ("dit", "decoder", "audio_encoder")
+_OPERATION = ("slots", "ready_s")
+"""Left out of a card that has no opinion."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Profile:
     weights: it draws test signals to measure time with. `hearing` is how features are made of
     speech, of which `hold_back_frames` more are waited for, see `avatar.models.wav2vec2.Recipe`.
     `dit`, `decoder` and `audio_encoder` are the weight files' names, without `.safetensors`.
+    `slots`, sessions at once, and `ready_s`, the longest start in seconds, stand for the settings
+    SLOTS and READY_TIMEOUT_S where these are not set; None: as for any other profile.
     """
 
     name: str
@@ -60,6 +67,14 @@ class Profile:
     dit: str = "dit"
     decoder: str = "vae"
     audio_encoder: str = "audio_encoder"
+    slots: int | None = None
+    ready_s: int | None = None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the files that are loaded at the start; what is not there counts nothing."""
+        files = (self.folder / f"{getattr(self, name)}.safetensors" for name in _FILES)
+        return sum(file.stat().st_size for file in files if file.is_file())
 
 
 TINY_POLICY = replace(NATIVE_2_STEP, audio_gain=1.3, head_gain=1.2)
@@ -86,6 +101,19 @@ PROFILES = {
     )
 }
 """Those that need nothing but this package."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height, in pixels, of "480x640"; "512" is a square.
+
+    Raises:
+        InvalidInput: It is neither.
+    """
+    if (match := _SIZE.fullmatch(text)) is None:
+        raise InvalidInput(
+            f"size {text!r}: WIDTHxHEIGHT expected, such as 480x640 (upright), or 512 for a square"
+        )
+    return int(match[1]), int(match[2] or match[1])
 
 
 def load_profile(wish: str, avatars: Path | None = None, models: Path = MODELS) -> Profile:
@@ -143,6 +171,8 @@ def read_profile(folder: Path) -> Profile:
             dit=str(content["files"]["dit"]),
             decoder=str(content["files"]["decoder"]),
             audio_encoder=str(content["files"]["audio_encoder"]),
+            slots=_whole_or_none(content, "slots"),
+            ready_s=_whole_or_none(content, "ready_s"),
         )
         check_profile(profile)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -174,6 +204,7 @@ def write_profile(profile: Profile) -> None:
         "policy": asdict(profile.policy),
         "hearing": {"recipe": profile.hearing, "hold_back_frames": profile.hold_back_frames},
         "files": {name: getattr(profile, name) for name in _FILES},
+        **{name: value for name in _OPERATION if (value := getattr(profile, name)) is not None},
     }
     profile.folder.mkdir(parents=True, exist_ok=True)
     (profile.folder / CARD).write_text(json.dumps(content, indent=1) + "\n")
@@ -193,6 +224,8 @@ def check_profile(profile: Profile) -> None:
         ("height", profile.height, MAX_SIDE),
         ("width", profile.width, MAX_SIDE),
         ("hold_back_frames", profile.hold_back_frames + 1, MAX_HOLD_BACK + 1),
+        ("slots", 1 if profile.slots is None else profile.slots, MAX_SLOTS),
+        ("ready_s", 1 if profile.ready_s is None else profile.ready_s, MAX_READY_S),
     ):
         if not 1 <= value <= most:
             raise ValueError(f"{name} is {value}, 1 to {most} expected")
@@ -201,6 +234,13 @@ def check_profile(profile: Profile) -> None:
             raise ValueError(f"files.{name} is {getattr(profile, name)!r}, a file's name expected")
     if profile.height % PATCH or profile.width % PATCH:
         raise ValueError(f"size {profile.height} x {profile.width}: multiples of {PATCH} expected")
+
+
+def _whole_or_none(content: dict[str, Any], name: str) -> int | None:
+    value = content.get(name)
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{name} is {value!r}, a whole number expected")
+    return value
 
 
 def _built(kind: type[Built], values: object) -> Built:

@@ -5,9 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.cast.profile import load_audio_encoder
 from avatar.cast.profiles import Profile
-from avatar.engines import SessionSpec
+from avatar.engines import REHEARSED, Rehearsal, SessionSpec
 from avatar.errors import InvalidInput
 from avatar.media import LOOKAHEAD_LATENTS, SPEECH_RATE, AudioChunk, AudioEmbedding
 from avatar.models.audio_encoder import AudioEncoder
@@ -25,6 +26,10 @@ class AudioEncoderEngine:
     def load(cls, profile: Profile) -> "AudioEncoderEngine":
         """Raises AvatarError for damaged weights."""
         return cls(profile, load_audio_encoder(profile))
+
+    def rehearsal(self) -> Rehearsal[AudioChunk]:
+        """What to try it with before the first caller comes."""
+        return Rehearsal(DEFAULT_CHARACTER.id, silent_chunk(self.samples_per_chunk))
 
     def init_state(self, request: SessionSpec) -> Tensor:
         return self.model.init_state()
@@ -54,6 +59,12 @@ class AudioEncoderEngine:
         tokens, state = self.model(torch.from_numpy(samples)[None], state)
         per_latent = tokens[0].unflatten(0, (len(samples) // self.samples_per_latent, -1))
         return per_latent.numpy(), state
+
+
+def silent_chunk(num_samples: int) -> AudioChunk:
+    """Of a session in which what follows is known for as long again."""
+    silence = np.zeros(num_samples, np.float32)
+    return AudioChunk(REHEARSED, silence, SPEECH_RATE, lookahead=silence)
 
 
 def check_samples(chunk: AudioChunk, expected: int) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar.cast.avatars import character_of
+from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.cast.profiles import PROFILES, Profile
-from avatar.engines import SessionSpec
+from avatar.engines import REHEARSED, Rehearsal, SessionSpec
 from avatar.engines.pattern import (
     CELLS,
     EARLIEST_PHASE_MS,
@@ -60,6 +61,10 @@ class MarkerAudioEncoder:
         self._sleep, self._clock = sleep, profile.clock
         self._samples = profile.clock.samples_per_chunk(SPEECH_RATE)
 
+    def rehearsal(self) -> Rehearsal[AudioChunk]:
+        chunk = AudioChunk(REHEARSED, np.zeros(self._samples, np.float32))
+        return Rehearsal(DEFAULT_CHARACTER.id, chunk)
+
     def init_state(self, request: SessionSpec) -> Heard:
         return Heard()
 
@@ -102,6 +107,12 @@ class MarkerScore:
     def __init__(self, sleep: Sleep = time.sleep, profile: Profile = MARKER) -> None:
         self._sleep, self._profile = sleep, profile
 
+    def rehearsal(self) -> Rehearsal[AudioEmbedding]:
+        clock = self._profile.clock
+        tokens = np.zeros((clock.latents_per_chunk, clock.frames_per_latent, FEATURES), np.float32)
+        unknown = np.zeros((LOOKAHEAD_LATENTS, *tokens.shape[1:]), np.float32)
+        return Rehearsal(DEFAULT_CHARACTER.id, AudioEmbedding(REHEARSED, tokens, unknown))
+
     def init_state(self, request: SessionSpec) -> None:
         """Raises NotFound for an unknown avatar."""
         character_of(request.avatar, self._profile.avatars)
@@ -128,6 +139,11 @@ class MarkerVaeDecoder:
 
     def __init__(self, sleep: Sleep = time.sleep, profile: Profile = MARKER) -> None:
         self._sleep, self._profile = sleep, profile
+
+    def rehearsal(self) -> Rehearsal[LatentChunk]:
+        clock = self._profile.clock
+        blocks = np.zeros((clock.latents_per_chunk, clock.frames_per_latent, CELLS, CELLS))
+        return Rehearsal(DEFAULT_CHARACTER.id, LatentChunk(REHEARSED, blocks.astype(np.float32)))
 
     def init_state(self, request: SessionSpec) -> None:
         """Raises NotFound for an unknown avatar."""

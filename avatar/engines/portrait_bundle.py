@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -177,9 +178,6 @@ class Networks:
         cache = PromptCache(folder / PROMPTS, listed[path.name], tokenizer.sha256)
 
         def embed(text: str) -> Tensor:
-            needed = path.stat().st_size
-            ways = ["stop what else runs here", "make the avatar on a larger machine"]
-            Plan("text encoder", self._device, [Need("weights", needed)], ways).check()
             model = self._placed(UMT5, UMT5Config, path, torch.bfloat16)
             made: Tensor = model(torch.tensor([tokenizer.ids(text)], device=self._device))
             return made
@@ -212,7 +210,13 @@ class Networks:
         path: Path,
         dtype: torch.dtype,
     ) -> Model:
-        config = config_of(kind, read_header(path))
+        header = read_header(path)
+        config = config_of(kind, header)
+        weights = dtype.itemsize * sum(math.prod(shape) for shape in header.shapes.values())
+        ways = ["stop what else runs there", "make the avatar on a larger machine"]
+        if self._device.type == "cuda":
+            ways.append("on the CPU (--device cpu; of a server, VAE_DEVICE=cpu)")
+        Plan(f"portrait ({path.stem})", self._device, [Need("weights", weights)], ways).check()
         with torch.device("meta"):
             model = build(config)
         return place_into(model, path, self._device, lambda name: dtype)

@@ -14,6 +14,8 @@ from avatar.sampling.policy import POLICIES
 from avatar.timebase import ChunkClock
 
 FRAMES_PER_LATENT = 4
+LARGE_BYTES = 8 << 30
+"""A DiT of such a size keeps one GPU busy with one session (docs/performance.md)."""
 DIT, SPEECH, DECODER, TINY_DECODER = "dit", "wav2vec2", "vae", "tiny_vae"
 """What `python -m avatar convert` calls the files, less `.safetensors`."""
 
@@ -46,6 +48,8 @@ class Chosen:
     width: int | None = None
     decoder: str = DECODER
     hold_back_frames: int = 1
+    slots: int | None = None
+    ready_s: int | None = None
 
 
 def make_card(folder: Path, chosen: Chosen) -> Profile:
@@ -76,6 +80,8 @@ def make_card(folder: Path, chosen: Chosen) -> Profile:
         dit=DIT,
         decoder=chosen.decoder,
         audio_encoder=SPEECH,
+        slots=_slots(dit) if chosen.slots is None else chosen.slots,
+        ready_s=chosen.ready_s,
     )
     try:
         check_profile(profile)
@@ -83,6 +89,11 @@ def make_card(folder: Path, chosen: Chosen) -> Profile:
         raise InvalidInput(f"{folder / CARD} is not written: {error}") from error
     write_profile(profile)
     return profile
+
+
+def _slots(dit: Header) -> int | None:
+    """None is what any machine is asked to take."""
+    return 1 if dit.path.stat().st_size >= LARGE_BYTES else None
 
 
 def _header(folder: Path, name: str, presets: str) -> Header:

@@ -1,20 +1,21 @@
 """`python -m avatar profile`: make a folder of converted weights something to serve from."""
 
 import argparse
-import re
 import sys
 
 from avatar.backends.device import choose_device
 from avatar.cast.characters import CAST
+from avatar.cast.profiles import parse_size
 from avatar.engines.cast_portraits import draw_cast
 from avatar.engines.profile_card import Chosen, make_card
-from avatar.errors import InvalidInput
 
 
 def run(args: argparse.Namespace) -> None:
     """Raises AvatarError, saying what helps."""
-    width, height = _size(args.size)
-    chosen = Chosen(args.policy, height, width, args.decoder, args.hold_back)
+    width, height = parse_size(args.size) if args.size else (None, None)
+    chosen = Chosen(
+        args.policy, height, width, args.decoder, args.hold_back, args.slots, args.ready_s
+    )
     profile = make_card(args.folder.expanduser(), chosen)
     for number, name in enumerate(draw_cast(profile, choose_device(args.device)), start=1):
         sys.stderr.write(f"portrait {number} of {len(CAST)}: {name}\n")
@@ -23,12 +24,3 @@ def run(args: argparse.Namespace) -> None:
         f"{profile.folder}: {profile.width} x {profile.height} at {clock.fps} frames a second, "
         f"chunks of {1000 * clock.chunk_s:g} ms. Call it: PROFILE={profile.folder} make run\n"
     )
-
-
-def _size(text: str) -> tuple[int | None, int | None]:
-    if not text:
-        return None, None
-    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
-    if match is None:
-        raise InvalidInput(f"--size {text}: WIDTHxHEIGHT expected, such as 480x640")
-    return int(match[1]), int(match[2])

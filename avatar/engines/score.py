@@ -11,16 +11,18 @@ from avatar.backends import ANYHOW, TORCH, Backend, Running
 from avatar.backends.device import Lane, choose_device, lane_of
 from avatar.backends.dit import OpenVinoDiT, slots
 from avatar.cast.avatars import character_of
+from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.cast.dance import Moves, danced
 from avatar.cast.motion import further
-from avatar.cast.profile import load_appearance, load_dit
+from avatar.cast.profile import load_dit
 from avatar.cast.profiles import Profile
 from avatar.cast.sampler import MotionState, init_state, step
-from avatar.engines import SessionSpec, Spec
+from avatar.cast.wardrobe import Wardrobe
+from avatar.engines import REHEARSED, Rehearsal, SessionSpec
 from avatar.engines.choice import graph_or_torch
 from avatar.engines.hearing import hearing_of
 from avatar.errors import InvalidInput
-from avatar.media import AudioEmbedding, LatentChunk, SessionId, Stamp
+from avatar.media import AudioEmbedding, LatentChunk
 from avatar.models.dit import DiT
 from avatar.sampling.batch import NextChunk, alike, denoise_batch
 from avatar.sampling.policy import Policy
@@ -50,6 +52,7 @@ class ScoreEngine:
         self.profile, self.model, self.backend = profile, model, backend
         self._lane = lane or Lane(torch.device("cpu"))
         self._hearing = hearing_of(model.config)
+        self._wardrobe = Wardrobe(profile)
 
     @classmethod
     def load(cls, profile: Profile, running: Running = ANYHOW, max_batch: int = 1) -> "ScoreEngine":
@@ -66,8 +69,13 @@ class ScoreEngine:
         lane = lane_of(running, choose_device(running.device))
         return cls(profile, load_dit(profile, running, lane.device), backend, lane)
 
-    def warm_up(self, avatar: str) -> None:
-        """Make chunks of silence until forwards of every shape that one session has were run.
+    @property
+    def avatars(self) -> tuple[str, ...]:
+        """Whose appearance is in memory."""
+        return self._wardrobe.names
+
+    def rehearsal(self) -> Rehearsal[AudioEmbedding]:
+        """What to try it with before the first caller comes: forwards of every shape there is.
 
         Kernels are then compiled or recorded, and no caller's first chunks wait for it.
         """
@@ -75,14 +83,13 @@ class ScoreEngine:
         each = (hearing.tokens_per_latent, hearing.dim)
         tokens = np.zeros((policy.chunk_latents, *each), np.float32)
         ahead = np.zeros((hearing.lookahead_latents, *each), np.float32)
-        state = self.init_state(Spec(avatar, 0))
-        for seq in range(policy.history_latents // policy.chunk_latents + 1):
-            stamp = Stamp(SessionId("warm-up"), 0, seq, 0, 0)
-            _, state = self.step(AudioEmbedding(stamp, tokens, ahead), state)
+        chunk = AudioEmbedding(REHEARSED, tokens, ahead)
+        num_chunks = policy.history_latents // policy.chunk_latents + 1
+        return Rehearsal(DEFAULT_CHARACTER.id, chunk, num_chunks, str(self._lane.device))
 
     def init_state(self, request: SessionSpec) -> ScoreState:
         """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""
-        appearance = load_appearance(self.profile, request.avatar)
+        appearance = self._wardrobe.take(request.avatar)
         with self._lane.open():
             anchor = drop_anchor(
                 self.model,
@@ -99,6 +106,8 @@ class ScoreEngine:
         self, chunk: AudioEmbedding, state: ScoreState, moves: Moves | None = None
     ) -> tuple[LatentChunk, ScoreState]:
         """Make one chunk of video latents for one chunk of embedded speech; `moves` are a dance.
+
+        On a GPU they are under way when this returns, and nothing has waited for them.
 
         Raises:
             InvalidInput: The embedding has another shape than this model was trained on.
@@ -125,12 +134,10 @@ class ScoreEngine:
             for group in self._groups(prepared):
                 wanted = [prepared[i].wanted for i in group]
                 done = denoise_batch(self.model, wanted, prepared[group[0]].policy)
-                landing = self._lane.send([latents[0].float() for latents, _ in done])
-                landed = zip(group, landing.wait(), done, strict=True)
-                for i, latents, (_, rollout) in landed:
+                for i, (latents, rollout) in zip(group, done, strict=True):
                     following = replace(prepared[i].following, rollout=rollout)
-                    chunk = chunks[i]
-                    made[i] = LatentChunk(chunk.stamp, latents.numpy(), chunk.last), following
+                    given, chunk = self._lane.send(latents[0].float()), chunks[i]
+                    made[i] = LatentChunk(chunk.stamp, given, chunk.last), following
         return [made[i] for i in range(len(chunks))]
 
     def _check(self, chunk: AudioEmbedding) -> None:

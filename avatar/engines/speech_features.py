@@ -5,12 +5,13 @@ import torch
 
 from avatar.backends import Running
 from avatar.backends.device import Lane, choose_device
+from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.cast.profile import load_speech_features
 from avatar.cast.profiles import Profile
-from avatar.engines import SessionSpec
-from avatar.engines.audio_encoder import check_samples
+from avatar.engines import Rehearsal, SessionSpec
+from avatar.engines.audio_encoder import check_samples, silent_chunk
 from avatar.engines.hearing import whole_latents
-from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding
+from avatar.media import SPEECH_RATE, AudioChunk, AudioEmbedding, on_host
 from avatar.models.wav2vec2 import SpeechFeatures, SpeechState
 
 
@@ -25,6 +26,11 @@ class SpeechFeaturesEngine:
         """Raises AvatarError for damaged weights, or a device that is not there."""
         lane = Lane(choose_device(running.device))
         return cls(profile, load_speech_features(profile, lane.device), lane)
+
+    def rehearsal(self) -> Rehearsal[AudioChunk]:
+        """What to try it with before the first caller comes."""
+        chunk = silent_chunk(self.profile.clock.samples_per_chunk(SPEECH_RATE))
+        return Rehearsal(DEFAULT_CHARACTER.id, chunk, device=str(self._lane.device))
 
     def init_state(self, request: SessionSpec) -> SpeechState:
         return self.features.init_state()
@@ -44,11 +50,11 @@ class SpeechFeaturesEngine:
         with self._lane.open():
             frames, ahead, following = self.features.embed(samples, known, state)
             latents = [whole_latents(each, clock.frames_per_latent) for each in (frames, ahead)]
-            tokens, lookahead = self._lane.send(latents).wait()
+            tokens, lookahead = (on_host(self._lane.send(each)) for each in latents)
         embedding = AudioEmbedding(
             chunk.stamp,
-            tokens.numpy(),
-            lookahead.numpy(),
+            tokens,
+            lookahead,
             chunk.last,
             chunk.behaviour,
             chunk.cues,

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from avatar.backends import ANYHOW, TORCH, Backend, Running
-from avatar.backends.device import Lane, choose_device
+from avatar.backends.device import Lane, choose_device, joined
 from avatar.backends.needs import WanDecoder
 from avatar.backends.vae import OpenVinoVAE
-from avatar.cast.profile import Appearance, load_appearance, load_decoder, load_vae
+from avatar.cast.characters import DEFAULT_CHARACTER
+from avatar.cast.profile import Appearance, load_decoder, load_vae
 from avatar.cast.profiles import Profile
-from avatar.engines import SessionSpec
+from avatar.cast.wardrobe import Wardrobe
+from avatar.engines import REHEARSED, Rehearsal, SessionSpec
 from avatar.engines.choice import graph_or_torch
 from avatar.errors import InvalidInput
 from avatar.media import FrameChunk, LatentChunk
@@ -41,6 +43,7 @@ class VaeDecoderEngine:
     ) -> None:
         self.profile, self.model, self.backend = profile, model, backend
         self._lane = lane or Lane(torch.device("cpu"))
+        self._wardrobe = Wardrobe(profile)
 
     @classmethod
     def load(cls, profile: Profile, running: Running = ANYHOW) -> "VaeDecoderEngine":
@@ -53,9 +56,21 @@ class VaeDecoderEngine:
         # these networks are kept in half precision themselves: no autocast
         return cls(profile, model, backend, Lane(device))
 
+    @property
+    def avatars(self) -> tuple[str, ...]:
+        """Whose appearance is in memory."""
+        return self._wardrobe.names
+
+    def rehearsal(self) -> Rehearsal[LatentChunk]:
+        """What to try it with before the first caller comes."""
+        num_latents = self.profile.clock.latents_per_chunk
+        latents = np.zeros((num_latents, *self._latent_shape()), np.float32)
+        chunk = LatentChunk(REHEARSED, latents)
+        return Rehearsal(DEFAULT_CHARACTER.id, chunk, device=str(self._lane.device))
+
     def init_state(self, request: SessionSpec) -> State:
         """Raises NotFound for an unknown avatar, CorruptFile for a damaged one."""
-        appearance = load_appearance(self.profile, request.avatar)
+        appearance = self._wardrobe.take(request.avatar)
         with self._lane.open():
             if isinstance(self.model, VAE):
                 return self._with_features(self.model, appearance)
@@ -75,21 +90,27 @@ class VaeDecoderEngine:
         return DecoderState(take(appearance.model_portrait.sink_latents[:, -1]), reference)
 
     def step(self, chunk: LatentChunk, state: State) -> tuple[FrameChunk, State]:
-        """Raises InvalidInput where the latents have another shape than this VAE's."""
-        height, width = self.profile.height // 8, self.profile.width // 8
-        expected = (self.model.config.latent_channels, height, width)
-        if chunk.latents.shape[1:] != expected:
+        """On a GPU frames are under way when this returns, and so may the latents still be.
+
+        Raises:
+            InvalidInput: The latents have another shape than this VAE's.
+        """
+        expected = self._latent_shape()
+        if chunk.given.shape[1:] != expected:
             raise InvalidInput(
-                f"latents of shape {chunk.latents.shape[1:]} given, {expected} expected"
+                f"latents of shape {chunk.given.shape[1:]} given, {expected} expected"
             )
         with self._lane.open():
-            latents = self._lane.take(np.ascontiguousarray(chunk.latents))[None]
+            latents = self._lane.take(chunk.given)[None]
             decode: Decode = self.model.decode_parts  # type: ignore[assignment]  # its own state
             parts, following = decode(latents, state)
             # a part is on its way to the CPU while the next is still being decoded
-            landings = [self._lane.send([as_bytes(part[0])]) for part in parts]
-        frames = np.concatenate([each.numpy() for landing in landings for each in landing.wait()])
+            frames = joined([self._lane.send(as_bytes(part[0])) for part in parts])
         return FrameChunk(chunk.stamp, frames, chunk.last), following
+
+    def _latent_shape(self) -> tuple[int, int, int]:
+        height, width = self.profile.height // 8, self.profile.width // 8
+        return self.model.config.latent_channels, height, width
 
 
 def as_bytes(pictures: Tensor) -> Tensor:

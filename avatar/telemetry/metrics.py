@@ -51,6 +51,18 @@ commit_failures_total = Counter(
 sessions = Gauge(
     "avatar_sessions", "Sessions attached to a stage now.", ["stage"], multiprocess_mode="livesum"
 )
+slots = Gauge(
+    "avatar_slots",
+    "Sessions at once that a stage's workers declare.",
+    ["stage"],
+    multiprocess_mode="livesum",
+)
+chunk_cost_seconds = Gauge(
+    "avatar_chunk_cost_seconds",
+    "What one session's chunk costs, as a worker of the stage measured it at its start.",
+    ["stage"],
+    multiprocess_mode="livemax",
+)
 waiting = Gauge("avatar_waiting", "Callers who wait for a free slot.", multiprocess_mode="livesum")
 first_chunk_seconds = Histogram(
     "avatar_first_chunk_seconds",

@@ -48,6 +48,9 @@ class Channel(Protocol):
     async def send(self, chunk: Chunk, /) -> None:
         """Deliver `chunk` in order; waits while MAX_CREDIT chunks are unacknowledged.
 
+        It need not have landed: within the process it is handed on as it is, and what leaves the
+        process leaves when it is there, while the sender goes on.
+
         Raises:
             ChannelClosed: The receiver has gone; its own error, if it sent one, is raised instead.
             ValueError: `finish` was called before.

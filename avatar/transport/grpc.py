@@ -1,14 +1,16 @@
 """Edges over gRPC: one bidirectional stream each, from replica to replica."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import grpc
 from grpc_status import rpc_status
 
 from avatar import wire
 from avatar.errors import AvatarError, ChannelClosed, InvalidInput, Unavailable
-from avatar.media import StageName
+from avatar.media import FrameChunk, LatentChunk, StageName, landed, underway
 from avatar.transport import Channel, Handler, OpenRequest
 from avatar.transport.edge import End, Message
 from avatar.transport.messages import from_response, open_to_proto, to_request
@@ -30,6 +32,23 @@ OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """A chunk that a device is still making: it is sent when it has landed, in its turn."""
+
+    chunk: LatentChunk | FrameChunk
+    since: float = field(default_factory=time.monotonic)
+
+    async def request(self) -> stage_pb2.AttachRequest:
+        """Raises AvatarError where the device failed, or the chunk cannot be encoded."""
+        there = await landed(self.chunk)
+        stamp = there.stamp
+        if stamp.left_s is not None:  # of which some has passed since the chunk was handed over
+            left_s = max(0.0, stamp.left_s - (time.monotonic() - self.since))
+            there = replace(there, stamp=replace(stamp, left_s=left_s))
+        return to_request(there)
 
 
 class GrpcTransport:
@@ -114,7 +133,7 @@ class GrpcChannel(End):
         self._address = address
         self._request = request
         self._on_over = on_over
-        self._outbox: asyncio.Queue[stage_pb2.AttachRequest | None] = asyncio.Queue()
+        self._outbox: asyncio.Queue[stage_pb2.AttachRequest | Arriving | None] = asyncio.Queue()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._carrying: asyncio.Task[None] | None = None
 
@@ -147,7 +166,10 @@ class GrpcChannel(End):
             self._opened.set_exception(reason)
 
     def _put(self, message: Message) -> None:
-        self._outbox.put_nowait(to_request(message))
+        if isinstance(message, LatentChunk | FrameChunk) and underway(message) is not None:
+            self._outbox.put_nowait(Arriving(message))
+        else:
+            self._outbox.put_nowait(to_request(message))
 
     async def _carry(self) -> None:
         """Take in what the receiver says, until it says no more."""
@@ -173,11 +195,14 @@ class GrpcChannel(End):
 
     async def _write(self, call: Call) -> None:
         try:
-            while (request := await self._outbox.get()) is not None:
-                await call.write(request)
+            while (item := await self._outbox.get()) is not None:
+                await call.write(await item.request() if isinstance(item, Arriving) else item)
             await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # the call is over; its reader learns why
+        except AvatarError as error:
+            self.lose(error)
+            call.cancel()
 
     def _take_response(self, response: stage_pb2.AttachResponse | None) -> None:
         if response is None:  # gRPC's way to say that it could not parse the bytes

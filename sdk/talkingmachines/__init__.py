@@ -82,7 +82,7 @@ from talkingmachines._live_events import (
     Word,
 )
 from talkingmachines._operation import Operation
-from talkingmachines._operators import SessionList, SessionSummary, Worker
+from talkingmachines._operators import Capacity, SessionList, SessionSummary, Worker
 from talkingmachines._pcm import Pcm
 from talkingmachines._recorder import Recorder
 from talkingmachines._session import Session
@@ -97,6 +97,7 @@ __all__ = [
     "AsyncSession",
     "Avatar",
     "Busy",
+    "Capacity",
     "ChunkReady",
     "Client",
     "ConnectionLost",

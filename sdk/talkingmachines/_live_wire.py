@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from talkingmachines import _live_events as live
 from talkingmachines._errors import InvalidInput
 from talkingmachines._input import check_text
-from talkingmachines._operators import SessionSummary, Worker
+from talkingmachines._operators import Capacity, SessionSummary, Worker
 from talkingmachines_api.v1 import live_pb2, media_pb2, operator_pb2, session_pb2
 
 _SOUND: "Final[dict[live.SoundFormat, live_pb2.SoundFormat.ValueType]]" = {
@@ -199,4 +199,18 @@ def summary_of(message: session_pb2.SessionSummary) -> SessionSummary:
 
 
 def worker_of(message: operator_pb2.WorkerSummary) -> Worker:
-    return Worker(message.id, message.stage, message.slots, message.sessions, message.draining)
+    return Worker(
+        message.id,
+        message.stage,
+        message.slots,
+        message.sessions,
+        message.draining,
+        tuple(message.avatar_ids),
+        _capacity_of(message.measured) if message.HasField("measured") else None,
+    )
+
+
+def _capacity_of(message: operator_pb2.MeasuredCapacity) -> Capacity:
+    return Capacity(
+        message.chunk_seconds, message.cost_seconds, message.sessions_together, message.sessions
+    )

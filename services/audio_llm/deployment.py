@@ -58,10 +58,10 @@ class AudioLlm:
         self._cascade: Cascade | None = None
         self._live: LiveBackend | None = None
         # each session may hear and speak at the same time
-        self._threads = ThreadPoolExecutor(2 * config.slots, thread_name_prefix="speech")
+        self._threads = ThreadPoolExecutor(2 * config.num_slots, thread_name_prefix="speech")
         worker = new_worker_id(self.stage)
         self.host = SessionHost(
-            self.stage, worker, wiring.bus, wiring.transport, slots=config.slots
+            self.stage, worker, wiring.bus, wiring.transport, slots=config.num_slots
         )
 
     async def start(self) -> None:
@@ -221,7 +221,7 @@ def load_cascade(config: AppConfig, environment: Environment, executor: Executor
         RemoteRecognizer(server(chat.asr_model)) if chat.asr_model else WhisperRecognizer(),
         ChatClient(server(chat.chat_model), ReplyStyle(offers_cues=True))
         if chat.chat_model
-        else open_local_chat(slots=config.slots),
+        else open_local_chat(slots=config.num_slots),
         _voice(config.model.kind, server(chat.tts_model) if chat.tts_model else None),
         VoiceDetector(),
         executor,

@@ -5,7 +5,7 @@ import random
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -20,7 +20,16 @@ from avatar.errors import (
     SessionLost,
     Unavailable,
 )
-from avatar.media import STAGES, AudioChunk, Chunk, FrameChunk, SessionId, StageName, WorkerId
+from avatar.media import (
+    STAGES,
+    AudioChunk,
+    Chunk,
+    FrameChunk,
+    SessionId,
+    StageName,
+    WorkerId,
+    landed,
+)
 from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
@@ -149,7 +158,8 @@ class Session:
             try:
                 async with asyncio.timeout(None) as self._patience:
                     self._set_deadline()
-                    chunk = await inbound.receive()
+                    if (chunk := await inbound.receive()) is not None:
+                        chunk = await landed(chunk)  # in one process it comes by reference
             finally:
                 self._patience = None
             if chunk is not None or self._next is None:
@@ -272,6 +282,7 @@ class Coordinator:
         info = WorkerInfo(self._worker, "gateway", address, self._slots, http=http, grpc=grpc)
         self._heartbeat = Heartbeat(self._bus, info)
         await self._heartbeat.start()
+        metrics.slots.labels("gateway").set(self._slots)
 
     def check_health(self) -> None:
         if self._heartbeat is None:
@@ -332,7 +343,9 @@ class Coordinator:
         with bound(session=id):
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._shielded, self._forget, id)
-                owned = await self._admission.admit(lambda: self._acquire_all(id, stack), tell)
+                owned = await self._admission.admit(
+                    lambda: self._acquire_all(id, avatar, stack), tell
+                )
                 session = Session(id, avatar, owned, self._chunk_deadline_s, self._bus, answers)
                 self.sessions[id] = session
                 stack.callback(self.sessions.pop, id)
@@ -351,18 +364,20 @@ class Coordinator:
                     await session.close()
                     keeping.cancel()
 
-    async def _acquire_all(self, session: SessionId, stack: AsyncExitStack) -> Owned:
+    async def _acquire_all(self, session: SessionId, avatar: str, stack: AsyncExitStack) -> Owned:
         """Leases on all stages, which `stack` gives back; or an error and none."""
         owned: Owned = {}
         async with AsyncExitStack() as held:
             for stage in reversed(STAGES):  # ours first: whether this gateway is full is known here
-                worker, lease = await self._acquire(session, stage)
+                worker, lease = await self._acquire(session, avatar, stage)
                 held.push_async_callback(self._shielded, self._release, lease)
                 owned[stage] = worker, lease
             stack.push_async_callback(held.pop_all().aclose)
         return owned
 
-    async def _acquire(self, session: SessionId, stage: StageName) -> tuple[WorkerInfo, Lease]:
+    async def _acquire(
+        self, session: SessionId, avatar: str, stage: StageName
+    ) -> tuple[WorkerInfo, Lease]:
         workers = await self._listed(stage)
         if not workers:
             raise Unavailable(f"no live {stage} worker; try again when /readyz says 200")
@@ -378,7 +393,7 @@ class Coordinator:
                 for worker, load in zip(some, loads, strict=True)
                 if load < worker.slots
             }
-            for worker in sorted(free, key=free.__getitem__, reverse=True):
+            for worker in in_order(free, avatar):
                 lease = await self._bus.acquire(session, worker)
                 if lease is not None:
                     return worker, lease
@@ -441,6 +456,22 @@ class Coordinator:
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)
         await asyncio.shield(task)
+
+
+def in_order(free: Mapping[WorkerInfo, int], avatar: str) -> list[WorkerInfo]:
+    """Workers, by how many slots each has free: whom to ask first for one.
+
+    Of those with about as many free as the one with most, who has the avatar in memory comes first.
+    About: an eighth less, so with fewer than eight free just as many; to have it saves some
+    milliseconds once, a crowded worker costs its sessions something with every chunk.
+    """
+    most = max(free.values(), default=0)
+    enough = most - most // 8
+
+    def key(worker: WorkerInfo) -> tuple[bool, int]:
+        return free[worker] >= enough and avatar in worker.avatars, free[worker]
+
+    return sorted(free, key=key, reverse=True)
 
 
 async def _connect(

@@ -53,7 +53,7 @@ class Gateway:
             wiring.bus,
             wiring.transport,
             worker,
-            slots=config.slots,
+            slots=config.num_slots,
             chunk_deadline_s=config.limits.chunk_s,
             line_length=config.limits.line_length,
             line_s=config.limits.line_s,
@@ -144,8 +144,9 @@ class Gateway:
             operator.served(OperatorService(bus, guard)),
         ]
         # a caller talks, and perhaps asks something else meanwhile; those who wait do so in a call
-        max_calls = MAX_CALLS + 2 * config.slots + config.limits.line_length
-        return RpcServer(services, max_calls, config.limits.waiting_streams + config.slots)
+        slots = config.num_slots
+        max_calls = MAX_CALLS + 2 * slots + config.limits.line_length
+        return RpcServer(services, max_calls, config.limits.waiting_streams + slots)
 
     async def _become_ready(self) -> None:
         """Wait for the stages, warm them with one short video, then keep watching."""

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from avatar.cast.characters import DEFAULT_CHARACTER
 from avatar.media import AudioEmbedding, LatentChunk, StageName
 from services.replica import ComputeWorker, Wiring, tell_loaded
 from services.settings import AppConfig, Environment
@@ -25,10 +24,11 @@ def _load(config: AppConfig) -> Engine[Any, AudioEmbedding, LatentChunk]:
         from avatar.engines.marker import MarkerScore
 
         return MarkerScore(profile=profile)
+    from avatar.cast.together import SHARING, check_together
     from avatar.engines.score import ScoreEngine
 
+    if config.is_on_one_machine:
+        check_together(profile, {stage: config.running(stage) for stage in SHARING})
     engine = ScoreEngine.load(profile, config.running("score_worker"), config.max_batch)
-    if config.capture != "off":  # takes minutes, and callers' chunks have a deadline
-        engine.warm_up(DEFAULT_CHARACTER.id)
     tell_loaded("score_worker", engine.backend)
     return engine

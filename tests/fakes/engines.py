@@ -1,10 +1,12 @@
 """Small numpy engines of the three compute stages: stateful, deterministic, quick."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from avatar.engines import REHEARSED, Rehearsal, SessionSpec
 from avatar.errors import NotFound
 from avatar.media import (
     SPEECH_RATE,
@@ -58,6 +60,54 @@ class LoudnessPainter:
         latents = np.broadcast_to(levels[:, None, None, None], (3, 1, SIDE, SIDE)).copy()
         output = LatentChunk(chunk.stamp, latents, last=chunk.last)
         return output, Loudness(float(levels[-1]), state.num_steps + 1)
+
+
+@dataclass
+class CountedClock:
+    """Goes on only while somebody computes."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class CountedPainter(LoudnessPainter):
+    """Its chunks cost what it is told they do, one after the other, by its own clock."""
+
+    def __init__(self, *costs_s: float) -> None:
+        """After the last of `costs_s` they cost that."""
+        super().__init__()
+        self.clock = CountedClock()
+        self.num_made = 0
+        self._costs_s = costs_s
+        self.avatars: tuple[str, ...] = ()
+
+    def rehearsal(self) -> Rehearsal[AudioEmbedding]:
+        silence = np.zeros((3, 1, 1), np.float32)
+        return Rehearsal("mira", AudioEmbedding(REHEARSED, silence, silence[:2]))
+
+    def init_state(self, request: SessionSpec, /) -> Loudness:
+        self.avatars = (*self.avatars, request.avatar)
+        return Loudness(0.0)
+
+    def step(self, chunk: AudioEmbedding, state: Loudness, /) -> tuple[LatentChunk, Loudness]:
+        self.clock.now += self._costs_s[min(self.num_made, len(self._costs_s) - 1)]
+        self.num_made += 1
+        return super().step(chunk, state)
+
+
+class BatchedPainter(CountedPainter):
+    """A batch costs what one chunk does, and a tenth for each further one."""
+
+    def step_many(
+        self, chunks: Sequence[AudioEmbedding], states: Sequence[Loudness], /
+    ) -> list[tuple[LatentChunk, Loudness]]:
+        before = self.clock.now
+        made = [self.step(*each) for each in zip(chunks, states, strict=True)]
+        one_s = (self.clock.now - before) / len(made)
+        self.clock.now = before + one_s * (1 + 0.1 * (len(made) - 1))
+        return made
 
 
 class LoudnessDecoder:

@@ -20,6 +20,7 @@ from avatar.speech.chat import Chat
 from avatar.speech.vad import VoiceDetector
 from services.audio_llm.cascade import Cascade
 from services.audio_llm.deployment import AudioLlm
+from services.capacity import Clock
 from services.gateway.deployment import Gateway
 from services.gateway.recipes import Recipes
 from services.inproc import Make, inproc_graph
@@ -45,11 +46,15 @@ class Parts:
     painter: Callable[[], AnyEngine] = LoudnessPainter
     decoder: Callable[[], AnyEngine] = LoudnessDecoder
     chat: Chat = field(default_factory=GivenChat)
+    clocks: Sequence[Clock] | None = None
+    """By which engines that can be tried are measured."""
 
     def makers(self) -> dict[StageName, Make]:
         def compute(kind: Any, load: Callable[[], AnyEngine]) -> Make:
             def make(config: AppConfig, environment: Environment, wiring: Wiring) -> Worker:
-                return ComputeWorker(config, environment, wiring, kind, lambda _: load())
+                return ComputeWorker(
+                    config, environment, wiring, kind, lambda _: load(), self.clocks
+                )
 
             return make
 

@@ -1,5 +1,6 @@
 """The engines on a CUDA device: near the CPU's numbers, without waits in the loop, overlapped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,15 @@ from avatar.engines import Spec
 from avatar.engines.score import ScoreEngine
 from avatar.engines.speech_features import SpeechFeaturesEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
-from avatar.media import SPEECH_RATE, AudioEmbedding
+from avatar.media import SPEECH_RATE, AudioEmbedding, underway
 from avatar.render import speech_chunks
 from tests.fakes.toys import toy_profile
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.timeout(600),
+]
 
 CPU, GPU = Running(device="cpu"), Running(device="cuda:0")
 SPEC = Spec("mira", 1)
@@ -78,16 +83,43 @@ def test_every_kernel_attends_alike(toy: Profile, attention: Attention) -> None:
     assert error(found, usual) < 0.02
 
 
-def test_nothing_waits_for_the_gpu_but_the_end_of_a_chunk(toy: Profile) -> None:
-    engine = ScoreEngine.load(toy, GPU)
+def test_nothing_waits_for_the_gpu(toy: Profile) -> None:
+    """From a chunk's speech to its frames: latents are handed on while they are being made."""
+    score, decoder = ScoreEngine.load(toy, GPU), VaeDecoderEngine.load(toy, GPU)
     first, second, third, *_ = embeddings(toy)
-    _, state = engine.step(first, engine.init_state(SPEC))
-    _, state = engine.step(second, state)  # what is chosen once has been chosen
+    scored, decoded = score.init_state(SPEC), decoder.init_state(SPEC)
+    for embedding in (first, second):  # what is chosen once has been chosen
+        chunk, scored = score.step(embedding, scored)
+        _, decoded = decoder.step(chunk, decoded)
+    torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        engine.step(third, state)
+        chunk, _ = score.step(third, scored)
+        frames, _ = decoder.step(chunk, decoded)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert underway(chunk) is not None
+    coming = underway(frames)
+    assert coming is not None
+    assert coming.wait().shape == coming.shape
+    assert coming.took_s() > 0
+
+
+def test_what_is_handed_on_under_way_is_what_has_landed(toy: Profile) -> None:
+    score, decoder = ScoreEngine.load(toy, GPU), VaeDecoderEngine.load(toy, GPU)
+    made = []
+    for waits in (False, True):
+        scored, decoded = score.init_state(SPEC), decoder.init_state(SPEC)
+        frames = []
+        for embedding in embeddings(toy):
+            chunk, scored = score.step(embedding, scored)
+            if waits:
+                chunk = replace(chunk, given=chunk.latents)
+            shown, decoded = decoder.step(chunk, decoded)
+            frames.append(shown)
+        made.append([each.frames for each in frames])  # all of it queued before any is looked at
+    for one, other in zip(*made, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_a_decoder_on_the_gpu_shows_the_same(toy: Profile) -> None:

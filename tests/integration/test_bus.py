@@ -20,6 +20,7 @@ from avatar.bus import (
     Control,
     Lease,
     LedgerEntry,
+    Measured,
     WorkerInfo,
 )
 from avatar.bus.faulty import OUTAGE_CALLS, Fault, FaultyBus
@@ -138,7 +139,10 @@ async def read(bus: Bus, session: SessionId, count: int) -> list[Control]:
 
 
 async def test_an_advertised_worker_is_listed_as_it_is(bus: Bus) -> None:
-    info = WorkerInfo(WorkerId("w1"), STAGE, "10.0.0.1:99", 3, ("ada", "bo"), draining=True)
+    measured = Measured(chunk_s=0.48, cost_s=0.03, together=2, sessions=24)
+    info = WorkerInfo(
+        WorkerId("w1"), STAGE, "10.0.0.1:99", 3, ("ada", "bo"), draining=True, measured=measured
+    )
     await bus.advertise(info)
     assert await bus.workers(STAGE) == [info]
 

@@ -9,8 +9,9 @@ from typing import Any
 import av
 import pytest
 
+from tests.fakes.engines import CountedPainter
 from tests.fakes.examples import environment
-from tests.fakes.graph import FakeGraph, fake_graph
+from tests.fakes.graph import FakeGraph, Parts, fake_graph
 
 pytestmark = pytest.mark.integration
 
@@ -73,6 +74,17 @@ async def test_operators_see_the_graph_and_drain_a_worker() -> None:
         code, text = await shown(graph, "drain", decoder, "--until-empty")
 
         assert (code, text) == (0, f"{decoder} takes no new sessions; it has 0.\n")
+
+
+async def test_operators_see_what_a_chunk_costs_a_worker() -> None:
+    painter = CountedPainter(0.15)
+    parts = Parts(painter=lambda: painter, clocks=[painter.clock])
+    async with fake_graph(slots=3, parts=parts) as graph:
+        _, text = await shown(graph, "workers")
+    [score] = [line for line in text.splitlines() if " score_worker " in line]
+    assert " 0/2 150.0 of 480 ms a session: time for 2 mira" in " ".join(score.split())
+    [decoder] = [line for line in text.splitlines() if " vae_decoder " in line]
+    assert decoder.split()[-3:] == ["0/3", "-", "-"]
 
 
 async def test_bench_counts_who_was_served_and_who_refused() -> None:

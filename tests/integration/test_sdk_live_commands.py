@@ -217,7 +217,7 @@ def test_sessions_workers_and_draining(capsys: pytest.CaptureFixture[str], tmp_p
     assert re.split(" +", shown[0]) == [
         "session", "avatar", "state", "age", "connected", "viewers", "key",
     ]  # fmt: skip
-    assert shown[2].split() == ["gateway-1", "gateway", "0/2"]
+    assert shown[2].split() == ["gateway-1", "gateway", "0/2", "-", "-"]
     assert shown[-1] == "vae_decoder-1 takes no new sessions; it has 0."
     assert [worker["stage"] for worker in workers if worker["draining"]] == ["vae_decoder"]
 

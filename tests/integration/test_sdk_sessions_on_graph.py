@@ -12,7 +12,7 @@ import pytest
 
 import talkingmachines as tm
 from avatar.media import AudioEmbedding, LatentChunk
-from tests.fakes.engines import Loudness, LoudnessPainter
+from tests.fakes.engines import CountedPainter, Loudness, LoudnessPainter
 from tests.fakes.graph import FakeGraph, Parts, fake_graph
 from tests.fakes.relay import Relay
 from tests.fakes.speech import GivenChat
@@ -180,6 +180,21 @@ async def test_a_worker_is_drained() -> None:
             await client.session(pictures="none").open()
         with pytest.raises(tm.NotFound):
             await client.drain("nobody")
+
+
+async def test_operators_see_what_a_worker_measured_and_whom_it_knows() -> None:
+    painter = CountedPainter(0.15)
+    parts = Parts(painter=lambda: painter, clocks=[painter.clock])
+    async with fake_graph(slots=3, parts=parts) as graph, client_of(graph) as client:
+        workers = {each.stage: each for each in await client.workers()}
+        score, decoder = workers["score_worker"], workers["vae_decoder"]
+        assert (score.slots, decoder.slots) == (2, 3)
+        assert score.measured is not None
+        assert (score.measured.together, score.measured.sessions) == (1, 2)
+        assert score.measured.chunk_s == pytest.approx(0.48)
+        assert score.measured.cost_s == pytest.approx(0.15)
+        assert "mira" in score.avatars
+        assert decoder.measured is None
 
 
 class SlowPainter(LoudnessPainter):

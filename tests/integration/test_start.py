@@ -8,12 +8,16 @@ import sys
 import urllib.error
 import urllib.request
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from avatar.bus import WorkerInfo
+from avatar.bus.memory import MemoryBus
 from avatar.errors import InvalidInput, Unavailable
+from avatar.media import WorkerId
 from services import run
 from services.ports import check_free, free_port, listen_shared
 from services.settings import AppConfig
@@ -118,15 +122,15 @@ def test_a_redis_url_that_is_none_is_one_line_that_names_it(port: int) -> None:
 
 
 def test_a_misspelt_setting_in_the_serve_config_is_named(tmp_path: Path) -> None:
-    config = (ROOT / "ray_config.yaml").read_text().replace("slots:", "slot:")
+    config = (ROOT / "ray_config.yaml").read_text().replace("profile:", "profil:")
     (tmp_path / "ray_config.yaml").write_text(config)
-    with pytest.raises(InvalidInput, match=r"args\.slot"):
+    with pytest.raises(InvalidInput, match=r"args\.profil"):
         run.read_config(tmp_path / "ray_config.yaml")
 
 
 def test_the_serve_config_of_this_project_is_read() -> None:
     deployed, config = run.read_config(ROOT / "ray_config.yaml")
-    assert config.slots >= 2
+    assert config.num_slots >= 2
     assert len(deployed["applications"][0]["deployments"]) == 5
 
 
@@ -157,6 +161,26 @@ def test_who_connected_before_the_hand_over_is_still_answered(
             accepted, address = heir.accept()
             assert address == late.getsockname()
             accepted.close()
+
+
+async def test_a_start_that_takes_too_long_says_what_is_missing_and_how_to_wait_longer(
+    listener: StartupListener, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = MemoryBus()
+    await bus.advertise(WorkerInfo(WorkerId("audio_llm-1"), "audio_llm", "", 2))
+
+    @asynccontextmanager
+    async def here(redis_url: str) -> AsyncIterator[MemoryBus]:
+        yield bus
+
+    monkeypatch.setattr(run, "_bus", here)
+    config = AppConfig(port=port, ready_timeout_s=0.5)
+    with pytest.raises(Unavailable) as caught:
+        await run.hand_over("", config, listener, lambda: "", run.Progress())
+    told = str(caught.value)
+    assert "still waiting for audio_encoder, score_worker, vae_decoder, gateway" in told
+    assert "READY_TIMEOUT_S=1 make run" in told
+    assert "not ready within 0.5 s" in told
 
 
 def test_closing_twice_is_closing(listener: StartupListener) -> None:

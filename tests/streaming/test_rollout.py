@@ -15,7 +15,7 @@ from avatar.models.dit import (
     SelfContext,
 )
 from avatar.models.dit.attention import attention
-from avatar.models.dit.rope import rope_angles
+from avatar.models.dit.rope import rope_angles, turns_of
 from avatar.sampling.batch import NextChunk, denoise_batch
 from avatar.sampling.policy import NATIVE_2_STEP, Policy
 from avatar.sampling.rollout import (
@@ -392,9 +392,9 @@ def one_shot(
             if mistake == "positions" and j:
                 slots[j] += 1
             angles = rope_angles(slots.flatten(), (4, 4), 24)
-            own = rope_angles(torch.tensor((18, 19, 20)), (4, 4), 24)
+            own = turns_of(rope_angles(torch.tensor((18, 19, 20)), (4, 4), 24))
             q = layer.attn1._turn(query[:, j * block : (j + 1) * block], own)
-            k = layer.attn1._turn(keys, angles)
+            k = layer.attn1._turn(keys, turns_of(angles))
             mask = visible.repeat_interleave(block)[None, None, None]
             rows.append(attention(q, k, values, layer.attn1.num_heads, mask))
         attended = layer.attn1.to_out[0](torch.cat(rows, 1))

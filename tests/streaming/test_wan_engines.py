@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from avatar.backends import Running
 from avatar.backends.device import Lane
-from avatar.backends.memory import MEMINFO
-from avatar.cast.profiles import Profile, load_profile
-from avatar.engines import Spec
+from avatar.backends.memory import MEMINFO, together
+from avatar.cast.profiles import Profile, load_profile, read_profile
+from avatar.cast.together import SHARING, check_together, plans_of
+from avatar.engines import Spec, profile_card
+from avatar.engines.portrait_bundle import Networks
 from avatar.engines.profile_card import Chosen, make_card
 from avatar.engines.score import ScoreEngine
 from avatar.engines.speech_features import SpeechFeaturesEngine
@@ -22,6 +25,8 @@ from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import AvatarError, CorruptFile, InvalidInput, NotFound, Unavailable
 from avatar.media import SPEECH_RATE, AudioChunk, FrameChunk, LatentChunk
 from avatar.render import speech_chunks
+from services.capacity import Trial, measure
+from services.stage import Engine
 from tests.fakes.toys import toy_profile
 
 pytestmark = [
@@ -164,7 +169,7 @@ def test_after_warming_up_a_session_has_no_new_shapes(toy: Profile) -> None:
         seen.append((noisy.shape, cached))
 
     hook = score.model.register_forward_pre_hook(keep)
-    score.warm_up("mira")
+    Trial(score, score.rehearsal())
     known = set(seen)
     assert len(known) >= 2  # without a past, and with one
     heard, scored = encoder.init_state(Spec("mira", 1)), score.init_state(Spec("mira", 1))
@@ -230,6 +235,29 @@ def test_the_tiny_decoder_is_a_choice_of_the_profile(toys: dict[str, Profile]) -
     assert [each.shape for each in made] == NUM_CHUNKS * [(8, 96, 64, 3)]
 
 
+def test_a_card_asks_for_one_session_where_the_weights_are_large(
+    toys: dict[str, Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = toys["realvideo"].folder
+    card = (folder / "profile.json").read_bytes()
+    try:
+        assert make_card(folder, Chosen()).slots is None
+        monkeypatch.setattr(profile_card, "LARGE_BYTES", 1)
+        assert make_card(folder, Chosen()).slots == 1
+        assert make_card(folder, Chosen(slots=3, ready_s=50)).slots == 3
+        assert read_profile(folder).ready_s == 50
+    finally:
+        (folder / "profile.json").write_bytes(card)
+
+
+@pytest.mark.parametrize("stage", range(3))
+def test_each_engine_can_be_tried_before_somebody_comes(toy: Profile, stage: int) -> None:
+    engines: Sequence[Engine[Any, Any, Any]] = engines_of(toy)
+    found = measure(engines[stage], toy.clock.chunk_s)
+    assert found is not None
+    assert found[0].cost_s > 0
+
+
 # -- what is refused -------------------------------------------------------------------------------
 
 
@@ -251,9 +279,31 @@ def test_more_memory_than_there_is_is_refused_before_loading(
     monkeypatch.setattr("avatar.backends.memory.MEMINFO", small)
     assert MEMINFO.name == small.name
     monkeypatch.setattr("avatar.cast.profile.place_into", None)  # nothing is loaded
-    for engine in (ScoreEngine, VaeDecoderEngine):
-        with pytest.raises(Unavailable, match=r"weights .* \+ .* = .* GiB, but 0\.00 GiB are free"):
+    said = r"weights .* \+ .* = .* GiB, but 0\.00 GiB are free"
+    for engine in (ScoreEngine, VaeDecoderEngine, SpeechFeaturesEngine):
+        with pytest.raises(Unavailable, match=said):
             engine.load(toy, CPU)
+    with pytest.raises(Unavailable, match=r"portrait \(vae\) on cpu: weights .*a larger machine"):
+        Networks(toy, torch.device("cpu")).vae()
+
+
+def test_stages_that_share_a_device_must_fit_there_together(
+    toy: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = dict.fromkeys(SHARING, CPU)
+    [plan] = together(plans_of(toy, running))
+    assert [need.what for need in plan.needs] == ["score_worker", "vae_decoder", "audio_encoder"]
+    check_together(toy, running)
+    assert plans_of(load_profile("tiny"), running) == []  # always fits
+    small = tmp_path / "meminfo"
+    free = plan.num_bytes >> 10  # each alone has room
+    small.write_text(f"MemTotal: {free - 1} kB\nMemAvailable: {free - 1} kB\n")
+    monkeypatch.setattr("avatar.backends.memory.MEMINFO", small)
+    ScoreEngine.load(toy, CPU)
+    with pytest.raises(
+        Unavailable, match=r"all stages on cpu: score_worker .* are all that it has"
+    ):
+        check_together(toy, running)
 
 
 def test_files_that_are_not_for_one_another_are_no_profile(
@@ -275,6 +325,7 @@ def test_files_that_are_not_for_one_another_are_no_profile(
         (Chosen(policy="realvideo-2step"), "tm-18b has native"),
         (Chosen(height=100), "multiples of 16 expected"),
         (Chosen(hold_back_frames=99), "hold_back_frames is 100, 1 to 26 expected"),
+        (Chosen(slots=0), "slots is 0, 1 to 64 expected"),
     ],
 )
 def test_what_cannot_be_chosen_says_why(

@@ -50,22 +50,22 @@ class SelfAttention(nn.Module):
         self,
         query: Tensor,
         kv: KeyValue,
-        query_angles: Tensor,
-        key_angles: Tensor,
+        query_turns: Tensor,
+        key_turns: Tensor,
         mask: Tensor | None = None,
         split: Split = WHOLE,
         num_frames: int = 1,
     ) -> Tensor:
         """Of as many heads as are given; with `split` of all tokens, and what comes is of some."""
-        q = self._turn(query, query_angles)
-        k = self._turn(kv.key, key_angles)
+        q = self._turn(query, query_turns)
+        k = self._turn(kv.key, key_turns)
         heads = query.shape[-1] // self.head_dim
         attended = split.to_tokens(attention(q, k, kv.value, heads, mask), num_frames)
         out: Tensor = self.to_out[0](attended)
         return out
 
-    def _turn(self, x: Tensor, angles: Tensor) -> Tensor:
-        return rotate(x.unflatten(-1, (-1, self.head_dim)), angles).flatten(2)
+    def _turn(self, x: Tensor, turns: Tensor) -> Tensor:
+        return rotate(x.unflatten(-1, (-1, self.head_dim)), turns).flatten(2)
 
 
 class CrossAttention(nn.Module):

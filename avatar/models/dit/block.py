@@ -87,7 +87,7 @@ class Block(nn.Module):
         time: Tensor,
         context: Context,
         layer: int,
-        angles: tuple[Tensor, Tensor],
+        turns: tuple[Tensor, Tensor],
         sources: Sources,
     ) -> tuple[Tensor, KeyValue]:
         """One layer, whole: what is sharded, compiled or computed again in the backward pass.
@@ -97,7 +97,7 @@ class Block(nn.Module):
             time: (B, F, 6, dim).
             context: The past that may be seen.
             layer: Which of the context's layers this is.
-            angles: Of the queries, and of all keys, of which the last ones are those seen.
+            turns: Of the queries, and of all keys, of which the last ones are those seen.
             sources: What else is attended to.
 
         Returns:
@@ -109,9 +109,9 @@ class Block(nn.Module):
         query = split.to_heads(query, num_frames)
         kv = KeyValue(*(split.to_heads(each, num_frames) for each in kv))
         seen, mask = context.extend(layer, kv)
-        own_angles, key_angles = angles
-        key_angles = key_angles[-seen.key.shape[1] :]
-        attended = self.attn1.attend(query, seen, own_angles, key_angles, mask, split, num_frames)
+        own_turns, key_turns = turns
+        key_turns = key_turns[-seen.key.shape[1] :]
+        attended = self.attn1.attend(query, seen, own_turns, key_turns, mask, split, num_frames)
         fixed = sources.fixed or self.attn2.project_fixed(sources.words, sources.picture)
         x = self.after_attention(x, attended, modulation, fixed, sources.audio, sources.face_mask)
         return x, kv

@@ -17,7 +17,7 @@ from avatar.models.dit.config import DiTConfig, S2VConfig
 from avatar.models.dit.context import Context
 from avatar.models.dit.estimate import linear_estimate
 from avatar.models.dit.frame_audio import FrameAudioProjection
-from avatar.models.dit.rope import place_angles, rope_angles
+from avatar.models.dit.rope import place_angles, rope_angles, turns_of
 from avatar.models.dit.s2v import AudioInjector, FramePacker, SpeechEncoder
 from avatar.parallel.sequence import WHOLE, Split
 
@@ -249,7 +249,7 @@ class DiT(nn.Module):
         if c.s2v is not None:
             x = x + self.marks(condition)
         time, time6 = self.embed_time(timestep, num_frames, condition.controls)
-        own_angles = rope_angles(_tensor(positions, x), grid, c.head_dim)
+        own_turns = turns_of(rope_angles(_tensor(positions, x), grid, c.head_dim))
         key_angles = rope_angles(_tensor(context.positions + positions, x), grid, c.head_dim)
         if context.places is not None:
             key_angles = torch.cat([place_angles(context.places, c.head_dim), key_angles])
@@ -258,15 +258,16 @@ class DiT(nn.Module):
             x = self.split.part(x, 2)
             mask = None if mask is None else self.split.part(mask, 1)
             condition = replace(condition, face_mask=mask)
-        x, own_kv = self.through_blocks(x, time6, own_angles, key_angles, context, condition)
+        key_turns = turns_of(key_angles)
+        x, own_kv = self.through_blocks(x, time6, own_turns, key_turns, context, condition)
         return self.head(x, time, grid), own_kv
 
     def through_blocks(
         self,
         x: Tensor,
         time6: Tensor,
-        own_angles: Tensor,
-        key_angles: Tensor,
+        own_turns: Tensor,
+        key_turns: Tensor,
         context: Context,
         condition: Condition,
     ) -> tuple[Tensor, list[KeyValue]]:
@@ -278,7 +279,7 @@ class DiT(nn.Module):
             fixed = condition.fixed[i] if condition.fixed else ()
             audio = condition.audio if hears else None
             sources = Sources(fixed, words, picture, audio, condition.face_mask, self.split)
-            x, kv = block(x, time6, context, i, (own_angles, key_angles), sources)
+            x, kv = block(x, time6, context, i, (own_turns, key_turns), sources)
             own_kv.append(kv)
             if not hears and condition.audio is not None:
                 x = self.inject(i, x, condition.audio, condition.face_mask)

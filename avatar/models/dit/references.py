@@ -8,7 +8,7 @@ from torch import Tensor
 
 from avatar.models.dit.attention import KeyValue
 from avatar.models.dit.model import MOTION, REFERENCE, Condition, DiT
-from avatar.models.dit.rope import place_angles, rope_angles
+from avatar.models.dit.rope import place_angles, rope_angles, turns_of
 
 REFERENCE_POSITION = 30
 """In time, of the reference latent, as Wan-S2V was trained."""
@@ -85,11 +85,12 @@ def _through(
     keys: list[KeyValue],
 ) -> Tensor:
     """Tokens (B, L, 1, dim), each with its own time (B, L, 6, dim), through all blocks."""
+    turns = turns_of(angles)
     for i, block in enumerate(model.layers):
         modulation = block.modulation(time6)
         query, kv = block.before_attention(x, modulation)
         keys.append(kv)
-        attended = block.attn1.attend(query, kv, angles, angles)
+        attended = block.attn1.attend(query, kv, turns, turns)
         fixed = condition.fixed[i] if condition.fixed else ()
         x = block.after_attention(x, attended, modulation, fixed, None, None)
         if condition.audio is not None:

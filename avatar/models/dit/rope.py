@@ -42,9 +42,14 @@ def _angles(axes: tuple[Tensor, ...], head_dim: int, theta: float) -> Tensor:
     return torch.remainder(torch.cat(parts, dim=1), 2 * math.pi).float()
 
 
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate feature pairs (2i, 2i + 1) of x, (B, L, H, D), by angles (L, D / 2)."""
-    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+def turns_of(angles: Tensor) -> Tensor:
+    """Angles (L, D / 2) -> their cosines and sines (L, 2, D / 2), once for all layers."""
+    return torch.stack([angles.cos(), angles.sin()], 1)
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotate feature pairs (2i, 2i + 1) of x, (B, L, H, D), by `turns_of` their angles."""
+    cos, sin = turns[:, None, 0], turns[:, None, 1]
     if torch.compiler.is_exporting():
         return _rotate_by_product(x, cos, sin)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)

@@ -42,8 +42,11 @@ def _workers(client: Client, options: argparse.Namespace, terminal: Terminal) ->
     if options.json:
         terminal.result(json.dumps([dataclasses.asdict(worker) for worker in workers]))
         return
-    rows = [(w.id, w.stage, f"{w.sessions}/{w.slots}", _fate(w)) for w in workers]
-    _table(terminal, ("worker", "stage", "sessions", ""), rows)
+    rows = [
+        (w.id, w.stage, f"{w.sessions}/{w.slots}", _found(w), ", ".join(w.avatars) or "-", _fate(w))
+        for w in workers
+    ]
+    _table(terminal, ("worker", "stage", "sessions", "measured", "avatars", ""), rows)
 
 
 def _drain(client: Client, options: argparse.Namespace, terminal: Terminal) -> None:
@@ -59,6 +62,16 @@ def _drain(client: Client, options: argparse.Namespace, terminal: Terminal) -> N
         terminal.result(json.dumps(dataclasses.asdict(worker)))
     else:
         terminal.result(f"{worker.id} takes no new sessions; it has {worker.sessions}.")
+
+
+def _found(worker: Worker) -> str:
+    if worker.measured is None:
+        return "-"
+    cost_s = worker.measured.cost_s / worker.measured.together
+    return (
+        f"{1000 * cost_s:.1f} of {1000 * worker.measured.chunk_s:.0f} ms a session: "
+        f"time for {worker.measured.sessions}"
+    )
 
 
 def _fate(worker: Worker) -> str:

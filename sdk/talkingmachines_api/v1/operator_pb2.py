@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%talkingmachines_api/v1/operator.proto\x12\x16talkingmachines_api.v1\"\x14\n\x12ListWorkersRequest\"]\n\rWorkerSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\r\x12\x10\n\x08sessions\x18\x04 \x01(\r\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\"M\n\x13ListWorkersResponse\x12\x36\n\x07workers\x18\x01 \x03(\x0b\x32%.talkingmachines_api.v1.WorkerSummary\"\'\n\x12\x44rainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"L\n\x13\x44rainWorkerResponse\x12\x35\n\x06worker\x18\x01 \x01(\x0b\x32%.talkingmachines_api.v1.WorkerSummary2\xe1\x01\n\x0fOperatorService\x12\x66\n\x0bListWorkers\x12*.talkingmachines_api.v1.ListWorkersRequest\x1a+.talkingmachines_api.v1.ListWorkersResponse\x12\x66\n\x0b\x44rainWorker\x12*.talkingmachines_api.v1.DrainWorkerRequest\x1a+.talkingmachines_api.v1.DrainWorkerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%talkingmachines_api/v1/operator.proto\x12\x16talkingmachines_api.v1\"\x14\n\x12ListWorkersRequest\"\xad\x01\n\rWorkerSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\r\x12\x10\n\x08sessions\x18\x04 \x01(\r\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x12\n\navatar_ids\x18\x06 \x03(\t\x12:\n\x08measured\x18\x07 \x01(\x0b\x32(.talkingmachines_api.v1.MeasuredCapacity\"l\n\x10MeasuredCapacity\x12\x15\n\rchunk_seconds\x18\x01 \x01(\x01\x12\x14\n\x0c\x63ost_seconds\x18\x02 \x01(\x01\x12\x19\n\x11sessions_together\x18\x03 \x01(\r\x12\x10\n\x08sessions\x18\x04 \x01(\r\"M\n\x13ListWorkersResponse\x12\x36\n\x07workers\x18\x01 \x03(\x0b\x32%.talkingmachines_api.v1.WorkerSummary\"\'\n\x12\x44rainWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"L\n\x13\x44rainWorkerResponse\x12\x35\n\x06worker\x18\x01 \x01(\x0b\x32%.talkingmachines_api.v1.WorkerSummary2\xe1\x01\n\x0fOperatorService\x12\x66\n\x0bListWorkers\x12*.talkingmachines_api.v1.ListWorkersRequest\x1a+.talkingmachines_api.v1.ListWorkersResponse\x12\x66\n\x0b\x44rainWorker\x12*.talkingmachines_api.v1.DrainWorkerRequest\x1a+.talkingmachines_api.v1.DrainWorkerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTWORKERSREQUEST']._serialized_start=65
   _globals['_LISTWORKERSREQUEST']._serialized_end=85
-  _globals['_WORKERSUMMARY']._serialized_start=87
-  _globals['_WORKERSUMMARY']._serialized_end=180
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=182
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=259
-  _globals['_DRAINWORKERREQUEST']._serialized_start=261
-  _globals['_DRAINWORKERREQUEST']._serialized_end=300
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=302
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=378
-  _globals['_OPERATORSERVICE']._serialized_start=381
-  _globals['_OPERATORSERVICE']._serialized_end=606
+  _globals['_WORKERSUMMARY']._serialized_start=88
+  _globals['_WORKERSUMMARY']._serialized_end=261
+  _globals['_MEASUREDCAPACITY']._serialized_start=263
+  _globals['_MEASUREDCAPACITY']._serialized_end=371
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=373
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=450
+  _globals['_DRAINWORKERREQUEST']._serialized_start=452
+  _globals['_DRAINWORKERREQUEST']._serialized_end=491
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=493
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=569
+  _globals['_OPERATORSERVICE']._serialized_start=572
+  _globals['_OPERATORSERVICE']._serialized_end=797
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,8 @@ class WorkerSummary(_message.Message):
     SLOTS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    AVATAR_IDS_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name."""
     stage: _builtins.str
@@ -56,6 +58,14 @@ class WorkerSummary(_message.Message):
     """Sessions now."""
     draining: _builtins.bool
     """Whether it takes no new ones."""
+    @_builtins.property
+    def avatar_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Avatars in its memory, as of its last heartbeat."""
+
+    @_builtins.property
+    def measured(self) -> Global___MeasuredCapacity:
+        """What it measured at its start; not set where nothing was."""
+
     def __init__(
         self,
         *,
@@ -64,14 +74,50 @@ class WorkerSummary(_message.Message):
         slots: _builtins.int = ...,
         sessions: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        avatar_ids: _abc.Iterable[_builtins.str] | None = ...,
+        measured: Global___MeasuredCapacity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measured", b"measured"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "id", b"id", "sessions", b"sessions", "slots", b"slots", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avatar_ids", b"avatar_ids", "draining", b"draining", "id", b"id", "measured", b"measured", "sessions", b"sessions", "slots", b"slots", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerSummary: _TypeAlias = WorkerSummary  # noqa: Y015
+
+@_typing.final
+class MeasuredCapacity(_message.Message):
+    """What a worker has time for, by what a chunk costs it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_SECONDS_FIELD_NUMBER: _builtins.int
+    COST_SECONDS_FIELD_NUMBER: _builtins.int
+    SESSIONS_TOGETHER_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    chunk_seconds: _builtins.float
+    """How long a chunk plays, in seconds."""
+    cost_seconds: _builtins.float
+    """What the next chunks of `sessions_together` sessions cost it, computed in one go, in seconds."""
+    sessions_together: _builtins.int
+    """From 1 to MAX_BATCH."""
+    sessions: _builtins.int
+    """Sessions at once for which there is time, from 1; `slots` are not more."""
+    def __init__(
+        self,
+        *,
+        chunk_seconds: _builtins.float = ...,
+        cost_seconds: _builtins.float = ...,
+        sessions_together: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_seconds", b"chunk_seconds", "cost_seconds", b"cost_seconds", "sessions", b"sessions", "sessions_together", b"sessions_together"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasuredCapacity: _TypeAlias = MeasuredCapacity  # noqa: Y015
 
 @_typing.final
 class ListWorkersResponse(_message.Message):

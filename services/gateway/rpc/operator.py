@@ -4,7 +4,7 @@ from typing import Any
 
 import grpc
 
-from avatar.bus import Bus, WorkerInfo
+from avatar.bus import Bus, Measured, WorkerInfo
 from avatar.errors import NotFound
 from avatar.media import STAGES, WorkerId
 from avatar.telemetry.logging import get_logger
@@ -63,9 +63,20 @@ class OperatorService(operator_pb2_grpc.OperatorServiceServicer):
                 slots=each.slots,
                 sessions=load,
                 draining=each.draining,
+                avatar_ids=each.avatars,
+                measured=None if each.measured is None else _measured(each.measured),
             )
             for each, load in zip(found, loads, strict=True)
         ]
+
+
+def _measured(found: Measured) -> operator_pb2.MeasuredCapacity:
+    return operator_pb2.MeasuredCapacity(
+        chunk_seconds=found.chunk_s,
+        cost_seconds=found.cost_s,
+        sessions_together=found.together,
+        sessions=found.sessions,
+    )
 
 
 def served(service: OperatorService) -> Served:

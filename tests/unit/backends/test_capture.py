@@ -4,37 +4,21 @@ CUDA graphs need a GPU (tests/gpu); here a recorder stands for them that runs on
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from avatar.backends.capture import GraphedDiT, Run, captured
+from avatar.backends.capture import GraphedDiT, captured
 from avatar.errors import Unavailable
 from avatar.models.dit import CachedContext, Condition, DiT, KeyValue
+from tests.fakes.recorder import OnTheSameMemory
 from tests.fakes.tiny_wan import AUDIO, tiny_wan
 
 pytestmark = pytest.mark.unit
 
 CPU = torch.device("cpu")
-
-
-class OnTheSameMemory:
-    """As a graph: reads where it read at first, writes where it wrote at first."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, run: Run) -> Callable[[], list[Tensor]]:
-        self.count += 1
-        results = run()
-
-        def replay() -> list[Tensor]:
-            for place, result in zip(results, run(), strict=True):
-                place.copy_(result)
-            return results
-
-        return replay
 
 
 def arguments(
@@ -82,6 +66,27 @@ def test_other_shapes_are_recorded_anew_and_both_stay() -> None:
         given = arguments(model, 1, num_cached)
         assert torch.equal(graphed(*given)[0], model(*given)[0])
     assert record.count == 2
+
+
+@torch.inference_mode()
+def test_one_compiled_code_is_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer of its own each would take minutes, and torch gives up after a few."""
+    compiled: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    model = tiny_wan("tm-18b")
+    given = arguments(model, 1)
+    expected = model(*given)[0]
+    torch.compiler.reset()
+    made = captured(model, "compile", CPU)(*given)[0]
+    torch.compiler.reset()
+    assert torch.equal(made, expected)
+    assert len(model.layers) > 2
+    assert len(compiled) == 2  # before and after attention
 
 
 def test_graphs_without_a_gpu_are_refused() -> None:

@@ -7,14 +7,27 @@ import pytest
 import torch
 
 from avatar.backends import Running
-from avatar.backends.memory import GIB, Need, Plan, free_memory
-from avatar.backends.needs import Picture, decoder_plan, score_plan, weight_bytes
+from avatar.backends.capture import GraphedDiT
+from avatar.backends.memory import GIB, Need, Plan, free_memory, together, total_memory
+from avatar.backends.needs import (
+    Picture,
+    decoder_plan,
+    score_plan,
+    speech_plan,
+    weight_bytes,
+)
 from avatar.errors import Unavailable
 from avatar.models.dit import DiT
 from avatar.models.dit.zoo import tm_18b, wan22_s2v_14b
 from avatar.models.taehv import TAEHV, TAEW_2_1
 from avatar.models.vae_wan import WAN_2_1, WanVAE
+from avatar.models.wav2vec2 import LARGE, s2v
 from avatar.sampling.policy import NATIVE_2_STEP, REALVIDEO_2_STEP
+from bench.denoise_profiles import PROFILES
+from bench.denoise_run import How, Stream
+from bench.gpu_memory import score_table, together_table
+from bench.machine import ROOT
+from tests.fakes.recorder import OnTheSameMemory
 
 pytestmark = pytest.mark.unit
 
@@ -83,6 +96,63 @@ def test_the_tiny_decoder_needs_little() -> None:
     assert not any("taew2.1" in way for way in plan.ways_out)
 
 
+@torch.inference_mode()
+def test_recordings_copy_what_they_read_and_what_they_make() -> None:
+    """One for each length of the past, as many bytes as one that runs holds."""
+    profile = replace(PROFILES["toy-tm"], size=(64, 64), text_tokens=512, image_tokens=257)
+    stream = Stream(profile, How(torch.device("cpu")))
+    graphed = GraphedDiT(stream.score.model, OnTheSameMemory())
+    stream.score.model = graphed
+    state, _ = stream.open()
+    for seq in range(4):
+        _, state = stream.denoise(state, seq)
+    held = [each for tensors, _ in graphed._recordings.values() for each in tensors]
+    made = [each for _, replay in graphed._recordings.values() for each in replay()[1:]]
+    of_sessions = [each for each in held if each.ndim == 3 and each.shape[0] == 1]
+    half_bytes = 2 * sum(each.numel() for each in of_sessions + made)
+    plan = score_plan(
+        stream.score.model, profile.policy, Picture(64, 64), Running(capture="graph"), GPU
+    )
+    assert len(graphed._recordings) == 2  # without a chunk before, and with one
+    assert half_bytes <= part(plan, "CUDA graphs") <= half_bytes + 2 * part(plan, "one forward")
+    many = replace(Running(capture="graph"), max_batch=3)
+    again = score_plan(stream.score.model, profile.policy, Picture(64, 64), many, GPU)
+    assert part(again, "CUDA graphs") == 6 * part(plan, "CUDA graphs")  # of 1, 2 and 3 sessions
+    assert any("CAPTURE=compile" in way for way in again.ways_out)
+    assert any("MAX_BATCH, now 3" in way for way in again.ways_out)
+
+
+def test_stages_on_one_device_are_added_up(realvideo: DiT, wan_vae: WanVAE) -> None:
+    score = score_plan(realvideo, REALVIDEO_2_STEP, UPRIGHT, Running(), GPU)
+    decoder = decoder_plan(wan_vae, 16, UPRIGHT, Running(), GPU)
+    speech = speech_plan(LARGE, 4 * 315_438_720, s2v(), GPU)
+    [plan] = together([score, decoder, speech])
+    assert plan.num_bytes == score.num_bytes + decoder.num_bytes + speech.num_bytes
+    plan.check_whole(48 * GIB)
+    for alone in (score, decoder, speech):
+        alone.check(40 * GIB)
+    with pytest.raises(Unavailable) as refused:
+        plan.check_whole(40 * GIB)
+    said = str(refused.value)
+    for each in ("score_worker 36", "vae_decoder 4", "audio_encoder 1", "40.00 GiB are all"):
+        assert each in said
+    for way in ("LINEARS=fp8", "VAE_DEVICE=cuda:1", "ENCODER_DEVICE=cpu", "tiny decoder"):
+        assert way in said
+
+
+def test_stages_on_two_devices_are_two_sums(wan_vae: WanVAE) -> None:
+    other = torch.device("cuda:1")
+    plans = [decoder_plan(wan_vae, 16, UPRIGHT, Running(), device) for device in (GPU, other)]
+    assert [each.device for each in together(plans)] == [GPU, other]
+    assert [each.num_bytes for each in together(plans)] == [each.num_bytes for each in plans]
+
+
+def test_the_document_holds_what_is_computed() -> None:
+    document = (ROOT / "docs" / "checkpoints.md").read_text()
+    assert score_table().strip() in document
+    assert together_table().strip() in document
+
+
 def test_on_a_cpu_all_numbers_are_whole(realvideo: DiT) -> None:
     cpu = torch.device("cpu")
     plan = score_plan(realvideo, REALVIDEO_2_STEP, UPRIGHT, Running(slots=1), cpu)
@@ -111,5 +181,7 @@ def test_a_containers_limit_counts_where_it_is_less(
     ):
         (tmp_path / name).write_text(text)
     assert free_memory(cpu) == 450_000
+    assert total_memory(cpu) == 1_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert free_memory(cpu) == pytest.approx(on_machine, rel=0.2)
+    assert total_memory(cpu) > on_machine

@@ -11,7 +11,6 @@ from avatar.backends.numbers import (
     FP8,
     Float8Linear,
     check_fp8,
-    fp8_linears,
     half_where_it_counts,
     in_8_bits,
     is_for_8_bits,
@@ -44,10 +43,11 @@ def test_products_are_halved_and_tables_are_not() -> None:
 
 def test_large_layers_alone_become_8_bits() -> None:
     model = Layers()
-    assert fp8_linears(model) == 1
-    assert isinstance(model.large, Float8Linear)
-    assert model.large.weight.dtype == FP8
-    assert isinstance(model.small, nn.Linear)
+    large = in_8_bits("blocks.0.large", model.large)
+    assert isinstance(large, Float8Linear)
+    assert large.weight.dtype == FP8
+    assert in_8_bits("blocks.0.small", model.small) is model.small
+    assert in_8_bits("large", model.large) is model.large  # of no block
 
 
 def test_each_row_uses_all_of_the_8_bits() -> None:
@@ -100,7 +100,10 @@ def test_layers_become_8_bits_while_they_are_read(tmp_path: Path) -> None:
 
     model = place_into(model, path, torch.device("cpu"), lambda _: torch.float32, finish)
     assert max(whole) == 1
-    assert fp8_linears(after.blocks) == 2
+    for name, module in list(after.named_modules()):
+        if name:
+            after.set_submodule(name, in_8_bits(name, module))
+    assert sum(isinstance(each, Float8Linear) for each in after.modules()) == 2
     expected = after.state_dict()
     assert model.state_dict().keys() == expected.keys()
     assert all(torch.equal(each, expected[name]) for name, each in model.state_dict().items())

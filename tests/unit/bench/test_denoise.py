@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from avatar.engines.hearing import hearing_of
 from avatar.errors import Unavailable
+from avatar.models.dit import DiT
+from avatar.models.dit.random_weights import draw_in_place
 from bench.denoise import NO_GPU, budget_table, budgets, main, report, rows
 from bench.denoise_budget import GPUS, budget, gpu_named
 from bench.denoise_profiles import PROFILES, Measured
-from bench.denoise_queues import Beside
-from bench.denoise_run import WARM_UP, How, Stream, check_memory
+from bench.denoise_run import WARM_UP, How, Stream, check_memory, run
 from bench.machine import ROOT
 
 pytestmark = pytest.mark.unit
@@ -44,31 +48,32 @@ def test_a_forward_is_counted_as_it_is(name: str) -> None:
     profile = small(name)
     stream, steps = Stream(profile, CPU), profile.policy.sigmas
     # the fused kernel of the CPU is unknown to the counter
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
-        anchor, state, _ = stream.open()
+    with sdpa_kernel(SDPBackend.MATH):
+        state, _ = stream.open()
         for seq in range(WARM_UP):
-            _, state = stream.denoise(anchor, state, seq)
+            _, state = stream.denoise(state, seq)
         with FlopCounterMode(display=False) as counter:
-            stream.denoise(anchor, state, WARM_UP)
+            stream.denoise(state, WARM_UP)
     counted = budget(profile)
     assert counted.forwards == len(steps) + (name == "toy-realvideo")
     spoken = 0.0
     if profile.model.s2v is not None:  # its encoder's convolutions are counted nowhere
+        tokens, ahead = torch.from_numpy(stream.tokens), torch.from_numpy(stream.ahead)
+        speech, _ = hearing_of(profile.model).around(None, tokens, ahead)
         with FlopCounterMode(display=False) as encoding, torch.inference_mode():
-            stream.model.project_audio(stream.speech)
+            stream.score.model.project_audio(speech)
         spoken = encoding.get_total_flops()
     assert counter.get_total_flops() - spoken == pytest.approx(counted.chunk_flops, rel=0.01)
-    assert counted.parameters == sum(each.numel() for each in stream.model.parameters())
+    assert counted.parameters == sum(each.numel() for each in stream.score.model.parameters())
 
 
 def test_what_a_session_keeps_is_counted_as_it_is() -> None:
     profile = small("toy-tm")
     stream = Stream(profile, CPU)
-    with torch.inference_mode():
-        anchor, state, _ = stream.open()
-        _, state = stream.denoise(anchor, state, 0)
-    kept = [pair for layer in anchor.fixed for pair in layer] + list(anchor.sink)
-    kept += [pair for step in state.previous for pair in step]
+    state, _ = stream.open()
+    _, state = stream.denoise(state, 0)
+    kept = [pair for layer in state.anchor.fixed for pair in layer] + list(state.anchor.sink)
+    kept += [pair for step in state.rollout.previous for pair in step]
     numbers = sum(each.key.numel() + each.value.numel() for each in kept)
     assert budget(profile).session_kv_bytes == 2 * numbers
 
@@ -105,7 +110,9 @@ def test_what_was_not_run_says_so() -> None:
     values = rows([PROFILES["tm-18b"], PROFILES["realvideo-2step"]], CPU)
     assert all(each["not_run"] == NO_GPU for each in values["profiles"].values())
     text = report(values)
-    assert re.search(r"\| tm-18b \| not run: no GPU \| ≤ 480 ms on one H200 \| - \|", text)
+    assert re.search(
+        r"\| tm-18b \| not run: no GPU \| ≤ 480 ms on one H200, [^|]*native \| - \|", text
+    )
     assert re.search(r"\| realvideo-2step \| not run: no GPU \| ≤ 400 ms", text)
 
 
@@ -125,7 +132,7 @@ def test_the_document_holds_the_budgets_that_are_counted() -> None:
 def test_sizes_and_counts_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, reason in (
         (["--size", "500"], "multiples of 32"),
-        (["--size", "big"], "512, or 480x640"),
+        (["--size", "big"], "WIDTHxHEIGHT expected, such as 480x640"),
         (["--chunks", "0"], "1 to 10000"),
         (["--profile", "none"], "invalid choice"),
     ):
@@ -141,20 +148,36 @@ def test_a_budget_can_be_asked_for_alone(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_figures_are_written_where_they_are_wanted(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    arguments = ["--profile", "toy-tm", "--size", "64", "--chunks", "1", "--device", "cpu"]
+    arguments = ["--profile", "toy-tm", "--size", "64x96", "--chunks", "1", "--device", "cpu"]
     assert main([*arguments, "--json", str(path)]) == 0
     written = json.loads(path.read_text())
     assert written["conditions"]["command"] == f"python -m bench.denoise {' '.join(arguments)} " + (
         f"--json {path}"
     )
-    assert written["values"]["profiles"]["toy-tm"]["size"] == [64, 64]
+    assert written["values"]["profiles"]["toy-tm"]["size"] == "64x96"
 
 
-def test_on_a_cpu_handing_over_changes_nothing() -> None:
-    lanes, tensor = Beside(torch.device("cpu")), torch.randn(3)
-    with lanes.first():
-        made = tensor * 2
-    with lanes.second():
-        assert torch.equal(lanes.hand_over(made), tensor * 2)
-    lanes.join()
-    assert lanes.mark() is None
+def test_waiting_for_every_chunk_changes_nothing() -> None:
+    stream = Stream(small("toy-tm"), replace(CPU, chunks=3))
+    begun = stream.open()
+    alone, together = ([*run(stream, begun, overlapped=each)] for each in (False, True))
+    assert [each.stamp.seq for each in together] == [WARM_UP, WARM_UP + 1, WARM_UP + 2]
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.frames, other.frames)
+
+
+def test_weights_are_drawn_module_by_module() -> None:
+    """In 8 bits the whole in 16 need never be there: at most one large layer is at a time."""
+    profile = PROFILES["toy-tm"]
+    with torch.device("meta"):
+        model = DiT(profile.model)
+    there: list[int] = []
+
+    def finish(place: str, module: nn.Module) -> nn.Module:
+        large = [each for each in model.modules() if isinstance(each, nn.Linear)]
+        there.append(sum(not each.weight.is_meta for each in large))
+        return nn.Identity() if isinstance(module, nn.Linear) else module
+
+    made = draw_in_place(model, CPU.device, lambda name: torch.float32, finish)
+    assert max(there) == 1
+    assert not any(each.is_meta for each in [*made.parameters(), *made.buffers()])

@@ -118,7 +118,7 @@ def test_bad_input_is_refused() -> None:
         score.step(replace(embedding, tokens=embedding.tokens[:, :, :4]), None)
     latents, _ = score.step(embedding, None)
     with pytest.raises(InvalidInput, match="latents"):
-        decoder.step(replace(latents, latents=latents.latents[..., :4]), None)
+        decoder.step(replace(latents, given=latents.latents[..., :4]), None)
 
 
 def test_an_unknown_avatar_is_refused() -> None:

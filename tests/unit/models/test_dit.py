@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avatar.models.dit import Condition, DiT, SelfContext, tm_18b
-from avatar.models.dit.rope import rope_angles, rotate
+from avatar.models.dit.rope import rope_angles, rotate, turns_of
 from tests.fakes.networks import small_dit
 
 pytestmark = pytest.mark.unit
@@ -122,9 +122,11 @@ def test_rope_depends_on_distance_only() -> None:
     def scores(shift: int) -> torch.Tensor:
         angles = rope_angles(torch.tensor([shift]), (2, 2), 24)
         later = rope_angles(torch.tensor([shift + 3]), (2, 2), 24)
-        return torch.einsum("blhd,bmhd->bhlm", rotate(q, later), rotate(k, angles))
+        return torch.einsum(
+            "blhd,bmhd->bhlm", rotate(q, turns_of(later)), rotate(k, turns_of(angles))
+        )
 
     assert torch.allclose(scores(0), scores(1_000_000), atol=1e-4)
     assert torch.allclose(
-        rotate(q, rope_angles(torch.tensor([5]), (2, 2), 24)).norm(dim=-1), q.norm(dim=-1)
+        rotate(q, turns_of(rope_angles(torch.tensor([5]), (2, 2), 24))).norm(dim=-1), q.norm(dim=-1)
     )

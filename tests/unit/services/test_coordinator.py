@@ -1,7 +1,7 @@
 """Leases of a session: all or none, the freest worker first, and given back whatever happens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ import pytest
 
 from avatar.bus import LEASE_TTL_S, Lease, WorkerInfo
 from avatar.bus.memory import MemoryBus
-from avatar.errors import Busy, Fenced, NotFound, SessionLost, Unavailable
+from avatar.errors import AvatarError, Busy, Fenced, NotFound, SessionLost, Unavailable
 from avatar.media import STAGES, SessionId, StageName, WorkerId
 from avatar.transport import Hop, Inbound, OpenRequest
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
@@ -204,6 +204,48 @@ async def test_a_draining_worker_gets_no_new_session() -> None:
         with pytest.raises(Unavailable):
             async with d.coordinator.session("mira"):
                 pass
+
+
+async def place(
+    workers: Mapping[str, tuple[int, int, tuple[str, ...]]], avatar: str = "mira"
+) -> WorkerId:
+    """Where a session of `avatar` gets its score worker: slots, sessions there, avatars there."""
+    async with desk(slots=99) as d:
+        for stage in UPSTREAM:
+            await d.add(stage, slots=99)
+        await d.bus.withdraw(WorkerId("score_worker-1"))
+        address = (await d.bus.workers("vae_decoder"))[0].address
+        for name, (slots, num_sessions, avatars) in workers.items():
+            info = WorkerInfo(WorkerId(name), "score_worker", address, slots, avatars)
+            await d.bus.advertise(info)
+            for number in range(num_sessions):
+                await d.bus.acquire(SessionId(f"{name}-{number}"), info)
+        with suppress(AvatarError):  # these workers answer nobody
+            async with d.coordinator.session(avatar):
+                pass
+        return [worker for stage, worker in d.bus.acquired if stage == "score_worker"][-1]
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+async def test_of_equally_free_workers_one_that_has_the_avatar_is_taken(name: str) -> None:
+    for _ in range(4):  # they are drawn
+        workers = {each: (2, 1, ("mira",) if each == name else ("otto",)) for each in "abc"}
+        assert await place(workers) == name
+
+
+async def test_an_avatar_in_memory_is_not_worth_a_free_slot() -> None:
+    for _ in range(4):
+        assert await place({"has": (3, 2, ("mira",)), "free": (3, 1, ())}) == "free"
+
+
+async def test_among_many_free_slots_one_less_is_about_as_many() -> None:
+    for _ in range(4):
+        assert await place({"has": (16, 1, ("mira",)), "free": (16, 0, ())}) == "has"
+        assert await place({"has": (16, 3, ("mira",)), "free": (16, 0, ())}) == "free"
+
+
+async def test_a_full_worker_that_has_the_avatar_is_not_waited_for() -> None:
+    assert await place({"has": (2, 2, ("mira",)), "other": (2, 1, ())}) == "other"
 
 
 async def test_the_route_names_every_hop_with_its_fence() -> None:

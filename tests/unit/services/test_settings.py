@@ -29,6 +29,7 @@ NAMES = (
     "OPENAI_TTS_MODEL",
     "PORT",
     "PROFILE",
+    "READY_TIMEOUT_S",
     "REDIS_URL",
     "RUNTIME",
     "SLOTS",
@@ -40,6 +41,13 @@ NAMES = (
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
+
+
+def test_stages_are_on_one_machine_where_their_addresses_lead_nowhere_else() -> None:
+    here = dict.fromkeys(("127.0.0.1", "::1", "localhost"), True)
+    elsewhere = dict.fromkeys(("10.0.0.7", "0.0.0.0", "stage.example"), False)
+    for host, is_one in (here | elsewhere).items():
+        assert AppConfig(stage_host=host).is_on_one_machine == is_one
 
 
 def test_a_misspelt_key_is_refused() -> None:
@@ -60,6 +68,9 @@ def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> N
         ("PORT", "eighty"),
         ("PORT", "70000"),
         ("SLOTS", "0"),
+        ("SLOTS", "many"),
+        ("SLOTS", "2.5"),
+        ("READY_TIMEOUT_S", "-1"),
         ("PROFILE", "huge"),
         ("AVATARS_DIR", "here"),
         ("BACKEND", "cuda"),
@@ -130,6 +141,48 @@ def test_what_the_operator_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLOTS", "7")
     set_environment({"SLOTS": "1"})
     assert AppConfig().with_environment().slots == 7
+
+
+def with_card(folder: Path, slots: int | None = None, ready_s: int | None = None) -> AppConfig:
+    """Settings of a folder of weights whose card says that."""
+    profile = replace(PROFILES["marker"], kind="model", name="mine", folder=folder / "mine")
+    write_profile(replace(profile, slots=slots, ready_s=ready_s))
+    return AppConfig(models_dir=folder, profile="mine")
+
+
+def test_slots_are_those_of_the_setting_then_of_the_card_then_two(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert AppConfig().num_slots == 2
+    config = with_card(tmp_path, slots=1)
+    assert config.num_slots == 1
+    assert config.running("score_worker").slots == 1
+    monkeypatch.setenv("SLOTS", "3")
+    assert config.with_environment().num_slots == 3
+    assert config.with_environment().running("score_worker").slots == 3
+
+
+def test_slots_may_be_left_to_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLOTS", "auto")
+    config = AppConfig().with_environment()
+    assert (config.slots, config.num_slots) == ("auto", 4)
+    assert config.running("score_worker").slots == 1  # there must be memory for one
+
+
+def test_a_start_may_take_as_long_as_the_setting_says_then_the_card_then_by_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = with_card(tmp_path)
+    assert config.start_s == 300
+    with (tmp_path / "mine" / "dit.safetensors").open("wb") as weights:
+        weights.truncate(30_000_000_000)  # a hole: no disk is filled
+    assert config.start_s == 300 + 600
+    assert config.model_copy(update={"capture": "compile"}).start_s == 300 + 600 + 600
+    (tmp_path / "second").mkdir()
+    config = with_card(tmp_path / "second", ready_s=77)
+    assert config.start_s == 77
+    monkeypatch.setenv("READY_TIMEOUT_S", "1800")
+    assert config.with_environment().start_s == 1800
 
 
 @pytest.mark.parametrize("name", PROFILES)
