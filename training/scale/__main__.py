@@ -28,7 +28,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recipe", choices=list(RECIPES), default="tm-18b")
     parser.add_argument("--shards", type=Path, help="clips, from python -m training.data.footage")
     parser.add_argument("--run", type=Path, default=Path("runs/tm-18b"))
-    parser.add_argument("--base", type=Path, help="converted Wan2.1-I2V-14B (default: random)")
+    begin_with = parser.add_mutually_exclusive_group()
+    begin_with.add_argument(
+        "--base",
+        type=Path,
+        metavar="PATH",
+        help="converted Wan2.1-I2V-14B: the folder, or its file",
+    )
+    begin_with.add_argument(
+        "--from-scratch", action="store_true", help="begin with random weights instead"
+    )
     parser.add_argument(
         "--only", default="", metavar="STAGE", help="audio, teacher, causal, student"
     )
@@ -65,8 +74,8 @@ def main(arguments: list[str]) -> int:
     begin()
     try:
         run_recipe(
-            recipe, given.shards, given.run, base=given.base, only=given.only,
-            recompute=not given.no_recompute, together=given.together,
+            recipe, given.shards, given.run, base=given.base, from_scratch=given.from_scratch,
+            only=given.only, recompute=not given.no_recompute, together=given.together,
         )  # fmt: skip
     except AvatarError as error:
         if parallel.rank() == 0:

@@ -66,13 +66,18 @@ def fill(model: nn.Module, path: Path, new: tuple[str, ...] = NEW) -> list[str]:
 
     Raises:
         NotFound: No such file.
-        CorruptFile: Something else is missing, or of another shape.
+        CorruptFile: Something else is missing, of another shape, or has no place in the model.
     """
     try:
         with safe_open(path, "pt") as file:
-            stored = set(file.keys())
+            stored, owned = set(file.keys()), model.state_dict()
+            if odd := sorted(stored - owned.keys()):
+                raise CorruptFile(
+                    f"{path}: {len(odd)} tensors have no place in this recipe's model, {odd[0]} "
+                    "among them; is it another model's?"
+                )
             missing = []
-            for name, own in model.state_dict().items():
+            for name, own in owned.items():
                 if name not in stored:
                     missing.append(name)
                     continue

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 
-from avatar.errors import NotFound
+from avatar.errors import InvalidInput, NotFound
 from avatar.models.dit import DiT
 from avatar.parallel.sequence import Split
 from avatar.telemetry.logging import get_logger
@@ -23,6 +23,8 @@ from training.scale.trainer import fit
 from training.trainer import Task
 
 log = get_logger(__name__)
+CONVERTED = "dit.safetensors"
+"""What `python -m avatar convert` calls a network's weights."""
 
 
 def run_recipe(
@@ -31,6 +33,7 @@ def run_recipe(
     folder: Path,
     *,
     base: Path | None = None,
+    from_scratch: bool = False,
     only: str = "",
     recompute: bool = True,
     together: int = 1,
@@ -42,22 +45,31 @@ def run_recipe(
         recipe: What to do.
         shards: Clips, see `training.scale.clips`.
         folder: Of the run: `<stage>.safetensors`, and `<stage>/` with its checkpoints.
-        base: Weights to begin with, of the recipe's model without its audio layers or with.
+        base: Weights to begin with, of the recipe's model without its audio layers or with: a file,
+            or a folder that `python -m avatar convert` wrote.
+        from_scratch: Without a base the first stage begins with random weights.
         only: One stage.
         recompute: Keep only the inputs of blocks.
         together: So many processes share each batch, see `avatar.parallel.sequence`.
         say: Print each stage's memory plan.
 
     Raises:
-        InvalidInput: A stage does not fit into memory; the message has the sum and the ways out.
-        NotFound: The student is to learn, and there is no teacher in `folder`.
+        InvalidInput: There is neither a base nor `from_scratch`; or a stage does not fit into
+            memory, and the message has the sum and the ways out.
+        NotFound: No such base; or the student is to learn, and there is no teacher in `folder`.
     """
     mesh, split = mesh_of_all(), split_of(together)
     available = memory_of_device() // (1 if torch.cuda.is_available() else parallel.count())
-    before = base
+    before = None if base is None else weights_at(base)
     for stage in recipe.stages:
         final = folder / f"{stage.name}.safetensors"
         if only in ("", stage.name) and not final.exists():
+            if before is None and not from_scratch:
+                raise InvalidInput(
+                    f"the stage {stage.name} has nothing to begin with: --base names what "
+                    "`python -m avatar convert --preset wan2.1-i2v-14b` wrote; or say "
+                    "--from-scratch, and it begins with random weights"
+                )
             needed = plan(
                 recipe, stage, parallel.count(), available, recompute=recompute, together=together
             )
@@ -67,6 +79,14 @@ def run_recipe(
             run_stage(recipe, stage, shards, folder, mesh, split, before, recompute)
             parallel.wait_for_all()
         before = final if final.exists() else before
+
+
+def weights_at(base: Path) -> Path:
+    """The file of a base, which may be named by its folder. Raises NotFound."""
+    path = base / CONVERTED if base.is_dir() else base
+    if not path.is_file():
+        raise NotFound(f"--base: {path} is missing: `python -m avatar convert` makes it")
+    return path
 
 
 def run_stage(
@@ -79,6 +99,8 @@ def run_stage(
     weights: Path | None,
     recompute: bool,
 ) -> None:
+    if parallel.rank() == 0:
+        log.info("stage_begins", stage=stage.name, weights=str(weights or "random"))
     device = torch.device(mesh.device_type)
     clips = ShardedClips(shards, recipe.model, stage.mix, device)
     compute = torch.bfloat16 if recipe.bfloat16 else torch.float32

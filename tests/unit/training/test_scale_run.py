@@ -17,9 +17,13 @@ from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_
 from tests.fakes.scale import batches, in_processes, telling_weights, write_toy_clips
 from training import parallel
 from training.recipes.tm_18b import LargeRecipe, tm_18b_lora, toy
+from training.scale.__main__ import main
+from training.scale.checkpoint import load
 from training.scale.clips import Mix, ShardedClips
 from training.scale.load import fill
-from training.scale.run import run_recipe
+from training.scale.lora import adapter_state, add_lora, merge_lora
+from training.scale.run import run_recipe, weights_at
+from training.scale.trainer import optimizer_of
 
 pytestmark = [
     pytest.mark.unit,
@@ -53,14 +57,22 @@ def adapted() -> LargeRecipe:
 
 
 def run_adapted(rank: int, folder: Path, shards: Path, base: Path) -> None:
-    run_recipe(adapted(), shards, folder / "run", base=base, say=False)
+    run_recipe(adapted(), shards, folder, base=base, say=False)
+
+
+@pytest.fixture(scope="module")
+def adapted_run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes made of it, and beside it the base."""
+    folder = tmp_path_factory.mktemp("adapted")
+    in_processes(2, run_adapted, folder, shards, telling_weights(folder / "base.safetensors"))
+    return folder
 
 
 def test_a_recipe_goes_from_clips_to_chunks(shards: Path, tmp_path: Path) -> None:
     recipe = replace(toy(), bfloat16=True)  # as at size
     parallel.alone()
     try:
-        run_recipe(recipe, shards, tmp_path, say=False)
+        run_recipe(recipe, shards, tmp_path, from_scratch=True, say=False)
         before = (tmp_path / "causal.safetensors").stat().st_mtime_ns
         run_recipe(recipe, shards, tmp_path, say=False)  # nothing is left to do
     finally:
@@ -78,12 +90,9 @@ def test_a_recipe_goes_from_clips_to_chunks(shards: Path, tmp_path: Path) -> Non
     assert latents.isfinite().all()
 
 
-def test_stages_move_what_they_are_to_move(shards: Path, tmp_path: Path) -> None:
-    base = telling_weights(tmp_path / "base.safetensors")
-    in_processes(2, run_adapted, tmp_path, shards, base)
-    weights = [load_file(base)] + [
-        load_file(tmp_path / "run" / f"{stage.name}.safetensors") for stage in adapted().stages
-    ]
+def test_stages_move_what_they_are_to_move(adapted_run: Path) -> None:
+    names = ("base", *(stage.name for stage in adapted().stages))
+    weights = [load_file(adapted_run / f"{name}.safetensors") for name in names]
     assert all(each.keys() == weights[0].keys() for each in weights)  # adapters are merged
     moved = [
         {name for name in one if not torch.equal(one[name], other[name])}
@@ -97,11 +106,44 @@ def test_stages_move_what_they_are_to_move(shards: Path, tmp_path: Path) -> None
         assert not any("audio" in name for name in after)
 
 
+def test_merged_weights_of_a_run_are_its_averaged_adapters(adapted_run: Path) -> None:
+    run, stage = adapted_run, adapted().stage("causal")
+    began = load_file(run / "audio.safetensors")
+    model = add_lora(DiT(toy().model), *adapted().lora)
+    average = {name: each.detach().clone() for name, each in adapter_state(model).items()}
+    load(run / "causal", model, optimizer_of(model, stage.schedule, {}), average)
+    model.load_state_dict(began | average)
+    merged, written = merge_lora(model).state_dict(), load_file(run / "causal.safetensors")
+    assert all((merged[name] - each).abs().max() <= 1e-6 for name, each in written.items())
+    moved = {name: (each - began[name]).abs().max() for name, each in written.items()}
+    assert moved["blocks.1.ffn.net.2.weight"] > 1e-4
+
+
+def test_random_weights_have_to_be_asked_for(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--recipe", "toy", "--shards", str(shards), "--run", str(tmp_path)]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "the stage audio has nothing to begin with" in said.err
+    assert "--base" in said.err
+    assert "--from-scratch" in said.err
+    assert main([*command, "--base", str(tmp_path)]) == 1
+    assert "dit.safetensors is missing" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_base_is_named_by_its_folder_or_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "dit.safetensors"
+    path.touch()
+    assert weights_at(tmp_path) == weights_at(path) == path
+
+
 def test_a_student_without_a_teacher_is_refused(shards: Path, tmp_path: Path) -> None:
     parallel.alone()
     try:
         with pytest.raises(NotFound, match=r"teacher\.safetensors .* run the stage teacher first"):
-            run_recipe(toy(), shards, tmp_path, only="student", say=False)
+            run_recipe(toy(), shards, tmp_path, from_scratch=True, only="student", say=False)
     finally:
         parallel.leave()
 
@@ -152,6 +194,9 @@ def test_a_base_without_audio_layers_fits_and_another_model_does_not(tmp_path: P
         fill(model, path)
     save_file(tensors | {"proj_out.bias": torch.zeros(3)}, path)
     with pytest.raises(CorruptFile, match=r"proj_out\.bias has shape"):
+        fill(model, path)
+    save_file(tensors | {"audio_proj.proj1.weight": torch.zeros(3)}, path)
+    with pytest.raises(CorruptFile, match=r"1 tensors have no place .* audio_proj\.proj1\.weight"):
         fill(model, path)
     with pytest.raises(NotFound, match="avatar convert"):
         fill(model, tmp_path / "nothing.safetensors")
