@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 
-from avatar.errors import InvalidInput, NotFound
+from avatar.errors import AvatarError, InvalidInput, NotFound
 from avatar.models.dit import DiT
 from avatar.parallel.sequence import Split
 from avatar.telemetry.logging import get_logger
@@ -25,6 +25,7 @@ from training.trainer import Task
 log = get_logger(__name__)
 CONVERTED = "dit.safetensors"
 """What `python -m avatar convert` calls a network's weights."""
+TEACHER = "teacher.safetensors"
 
 
 def run_recipe(
@@ -54,38 +55,56 @@ def run_recipe(
         say: Print each stage's memory plan.
 
     Raises:
-        InvalidInput: There is neither a base nor `from_scratch`; or a stage does not fit into
+        Refused: Before a stage begins, in all processes: there is no base, and no `from_scratch`;
+            no teacher for the student to learn from; clips are missing; or it does not fit into
             memory, and the message has the sum and the ways out.
-        NotFound: No such base; or the student is to learn, and there is no teacher in `folder`.
     """
     mesh, split = mesh_of_all(), split_of(together)
     available = memory_of_device() // (1 if torch.cuda.is_available() else parallel.count())
-    before = None if base is None else weights_at(base)
+    before = base
     for stage in recipe.stages:
         final = folder / f"{stage.name}.safetensors"
         if only in ("", stage.name) and not final.exists():
-            if before is None and not from_scratch:
-                raise InvalidInput(
-                    f"the stage {stage.name} has nothing to begin with: --base names what "
-                    "`python -m avatar convert --preset wan2.1-i2v-14b` wrote; or say "
-                    "--from-scratch, and it begins with random weights"
-                )
             needed = plan(
                 recipe, stage, parallel.count(), available, recompute=recompute, together=together
             )
             if say and parallel.rank() == 0:
                 print(f"{stage.name}: {needed}", flush=True)
-            needed.check()
-            run_stage(recipe, stage, shards, folder, mesh, split, before, recompute)
+            found, weights = None, None
+            try:
+                needed.check()
+                weights = begins_with(stage, before, folder, from_scratch)
+                ShardedClips(shards, recipe.model, stage.mix, torch.device("cpu"))
+            except AvatarError as error:
+                found = error
+            parallel.agree(found)
+            run_stage(recipe, stage, shards, folder, mesh, split, weights, recompute)
             parallel.wait_for_all()
         before = final if final.exists() else before
 
 
-def weights_at(base: Path) -> Path:
-    """The file of a base, which may be named by its folder. Raises NotFound."""
-    path = base / CONVERTED if base.is_dir() else base
+def begins_with(stage: Stage, before: Path | None, folder: Path, from_scratch: bool) -> Path | None:
+    """The weights' file; None for random ones, which have to be asked for.
+
+    Raises:
+        InvalidInput: Nobody said what to begin with.
+        NotFound: The weights, or the teacher that is to be learned from.
+    """
+    if stage.kind == "student" and not (teacher := folder / TEACHER).exists():
+        raise NotFound(
+            f"{teacher} is missing, and the student learns from it: run the stage teacher first"
+        )
+    if before is None:
+        if from_scratch:
+            return None
+        raise InvalidInput(
+            f"the stage {stage.name} has nothing to begin with: --base names what `python -m "
+            "avatar convert --preset wan2.1-i2v-14b` wrote; or say --from-scratch, and it begins "
+            "with random weights"
+        )
+    path = before / CONVERTED if before.is_dir() else before
     if not path.is_file():
-        raise NotFound(f"--base: {path} is missing: `python -m avatar convert` makes it")
+        raise NotFound(f"{path} is missing, to begin with: `python -m avatar convert` makes it")
     return path
 
 
@@ -133,11 +152,7 @@ def run_stage(
     elif stage.kind == "causal":
         task = CausalTask(model, batches, bfloat16=recipe.bfloat16)
     else:
-        scores = folder / "teacher.safetensors"
-        if not scores.exists():
-            raise NotFound(
-                f"{scores} is missing, and the student learns from it: run the stage teacher first"
-            )
+        scores = folder / TEACHER
         critic, teacher = network(), network(trained=False)
         fill(critic, scores)
         fill(teacher, scores)

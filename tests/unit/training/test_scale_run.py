@@ -17,12 +17,12 @@ from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_
 from tests.fakes.scale import batches, in_processes, telling_weights, write_toy_clips
 from training import parallel
 from training.recipes.tm_18b import LargeRecipe, tm_18b_lora, toy
-from training.scale.__main__ import main
+from training.scale.__main__ import REFUSED, main
 from training.scale.checkpoint import load
 from training.scale.clips import Mix, ShardedClips
 from training.scale.load import fill
 from training.scale.lora import adapter_state, add_lora, merge_lora
-from training.scale.run import run_recipe, weights_at
+from training.scale.run import begins_with, run_recipe
 from training.scale.trainer import optimizer_of
 
 pytestmark = [
@@ -123,26 +123,46 @@ def test_random_weights_have_to_be_asked_for(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--recipe", "toy", "--shards", str(shards), "--run", str(tmp_path)]
-    assert main(command) == 1
+    assert main(command) == REFUSED
     said = capsys.readouterr()
     assert "the stage audio has nothing to begin with" in said.err
     assert "--base" in said.err
     assert "--from-scratch" in said.err
-    assert main([*command, "--base", str(tmp_path)]) == 1
+    assert main([*command, "--base", str(tmp_path)]) == REFUSED
     assert "dit.safetensors is missing" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def refused(rank: int, folder: Path, shards: Path, base: Path) -> None:
+    """The base is there for the first process alone."""
+    try:
+        run_recipe(toy(), shards, folder, base=folder / "none" if rank else base, say=False)
+    except parallel.Refused as error:
+        (folder / f"{rank}.txt").write_text(str(error))
+
+
+def test_what_one_process_lacks_all_refuse(shards: Path, tmp_path: Path) -> None:
+    in_processes(2, refused, tmp_path, shards, telling_weights(tmp_path / "base.safetensors"))
+    said = [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert said[0].startswith("process 1: ")
+    assert "none is missing" in said[0]
 
 
 def test_a_base_is_named_by_its_folder_or_its_file(tmp_path: Path) -> None:
     path = tmp_path / "dit.safetensors"
     path.touch()
-    assert weights_at(tmp_path) == weights_at(path) == path
+    stage = toy().stages[0]
+    assert begins_with(stage, tmp_path, tmp_path, False) == path
+    assert begins_with(stage, path, tmp_path, False) == path
 
 
 def test_a_student_without_a_teacher_is_refused(shards: Path, tmp_path: Path) -> None:
     parallel.alone()
     try:
-        with pytest.raises(NotFound, match=r"teacher\.safetensors .* run the stage teacher first"):
+        with pytest.raises(
+            parallel.Refused, match=r"teacher\.safetensors .* run the stage teacher first"
+        ):
             run_recipe(toy(), shards, tmp_path, from_scratch=True, only="student", say=False)
     finally:
         parallel.leave()
