@@ -6,6 +6,7 @@ import sys
 
 from avatar.backends.device import choose_device
 from avatar.cast.characters import CAST
+from avatar.cast.profiles import CARD
 from avatar.engines.cast_portraits import draw_cast
 from avatar.engines.profile_card import Chosen, make_card
 from avatar.errors import InvalidInput
@@ -16,8 +17,12 @@ def run(args: argparse.Namespace) -> None:
     width, height = _size(args.size)
     chosen = Chosen(args.policy, height, width, args.decoder, args.hold_back)
     profile = make_card(args.folder.expanduser(), chosen)
-    for number, name in enumerate(draw_cast(profile, choose_device(args.device)), start=1):
-        sys.stderr.write(f"portrait {number} of {len(CAST)}: {name}\n")
+    try:
+        for number, name in enumerate(draw_cast(profile, choose_device(args.device)), start=1):
+            sys.stderr.write(f"portrait {number} of {len(CAST)}: {name}\n")
+    except BaseException:  # an interruption too: half of it would start, and answer no call
+        (profile.folder / CARD).unlink(missing_ok=True)
+        raise
     clock = profile.clock
     sys.stdout.write(
         f"{profile.folder}: {profile.width} x {profile.height} at {clock.fps} frames a second, "
