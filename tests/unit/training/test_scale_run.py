@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from avatar.errors import CorruptFile, InvalidInput, NotFound
-from avatar.models.dit import DiT
+from avatar.models.dit import Condition, DiT, SelfContext
 from avatar.models.weights import load_into
 from avatar.sampling.rollout import Portrait, RolloutState, denoise_chunk, drop_anchor
 from tests.fakes.scale import batches, in_processes, telling_weights, write_toy_clips
@@ -20,9 +20,10 @@ from training.recipes.tm_18b import LargeRecipe, tm_18b_lora, toy
 from training.scale.__main__ import REFUSED, main
 from training.scale.checkpoint import load
 from training.scale.clips import Mix, ShardedClips
-from training.scale.load import fill
+from training.scale.load import fill, sharded_model
 from training.scale.lora import adapter_state, add_lora, merge_lora
 from training.scale.run import begins_with, run_recipe
+from training.scale.shard import mesh_of_all
 from training.scale.trainer import optimizer_of
 
 pytestmark = [
@@ -220,6 +221,33 @@ def test_a_base_without_audio_layers_fits_and_another_model_does_not(tmp_path: P
         fill(model, path)
     with pytest.raises(NotFound, match="avatar convert"):
         fill(model, tmp_path / "nothing.safetensors")
+
+
+def test_audio_layers_that_a_base_lacks_begin_silent(tmp_path: Path) -> None:
+    whole = load_file(telling_weights(tmp_path / "whole.safetensors"))
+    path = tmp_path / "base.safetensors"
+    save_file({name: each for name, each in whole.items() if "audio" not in name}, path)
+    g = torch.Generator().manual_seed(3)
+    parallel.alone()
+    try:
+        model = sharded_model(toy().model, mesh_of_all(), weights=path)
+        with torch.no_grad():
+            heard = model.project_audio(torch.randn(1, 7, 4, 6, generator=g))
+            given = Condition(
+                torch.randn(1, 3, 8, 8, 8, generator=g),
+                face_mask=torch.ones(1, 16),
+                text=torch.randn(1, 7, 10, generator=g),
+                image=torch.randn(1, 5, 14, generator=g),
+            )
+            latents = torch.randn(1, 3, 4, 8, 8, generator=g)
+            silent, spoken = (
+                model(latents, torch.tensor([500.0]), each, SelfContext(), (0, 1, 2))[0]
+                for each in (given, replace(given, audio=heard))
+            )
+    finally:
+        parallel.leave()
+    assert heard.std() > 0.1  # there is something to hear
+    assert torch.equal(silent, spoken)
 
 
 def _rng() -> np.random.Generator:
