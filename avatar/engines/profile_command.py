@@ -5,11 +5,13 @@ import re
 import sys
 
 from avatar.backends.device import choose_device
+from avatar.cast.avatars import own_names
 from avatar.cast.characters import CAST
+from avatar.cast.profile import load_appearance
 from avatar.cast.profiles import CARD
 from avatar.engines.cast_portraits import draw_cast
 from avatar.engines.profile_card import Chosen, make_card
-from avatar.errors import InvalidInput
+from avatar.errors import AvatarError, InvalidInput
 
 
 def run(args: argparse.Namespace) -> None:
@@ -23,6 +25,11 @@ def run(args: argparse.Namespace) -> None:
     except BaseException:  # an interruption too: half of it would start, and answer no call
         (profile.folder / CARD).unlink(missing_ok=True)
         raise
+    for name in own_names(profile.avatars):
+        try:
+            load_appearance(profile, name)
+        except AvatarError as error:
+            sys.stderr.write(f"{name} cannot be called: {error}\n")
     clock = profile.clock
     sys.stdout.write(
         f"{profile.folder}: {profile.width} x {profile.height} at {clock.fps} frames a second, "
