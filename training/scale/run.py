@@ -14,7 +14,7 @@ from training import parallel
 from training.recipes.tm_18b import LargeRecipe, Stage
 from training.scale.checkpoint import export
 from training.scale.clips import ShardedClips
-from training.scale.load import fill, sharded_model
+from training.scale.load import check_base, fill, sharded_model
 from training.scale.lora import LoraLinear
 from training.scale.plan import freeze_all_but_audio, memory_of_device, plan
 from training.scale.shard import mesh_of_all, split_of
@@ -74,6 +74,8 @@ def run_recipe(
             try:
                 needed.check()
                 weights = begins_with(stage, before, folder, from_scratch)
+                if weights is not None:
+                    check_base(weights, recipe.model)
                 ShardedClips(shards, recipe.model, stage.mix, torch.device("cpu"))
             except AvatarError as error:
                 found = error

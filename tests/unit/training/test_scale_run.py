@@ -131,7 +131,10 @@ def test_random_weights_have_to_be_asked_for(
     assert "--from-scratch" in said.err
     assert main([*command, "--base", str(tmp_path)]) == REFUSED
     assert "dit.safetensors is missing" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    save_file({"head.weight": torch.zeros(1)}, tmp_path / "dit.safetensors")
+    assert main([*command, "--base", str(tmp_path)]) == REFUSED
+    assert "1 tensors have no place in this recipe's model" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["dit.safetensors"]
 
 
 def refused(rank: int, folder: Path, shards: Path, base: Path) -> None:
