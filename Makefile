@@ -6,7 +6,7 @@ $(if $(NAME),,$(error say whom: make train-character NAME=nova))
 $(wordlist 2,9,$(MAKECMDGOALS)): ; @:
 endif
 .PHONY: help setup run demo train train-character bench test test-fast test-parity test-gpu check lint types imports protos-check \
-        fix protos manifests images up down sdk-build ready-run ready-dev ready-parity
+        fix protos manifests images up down sdk-build ready-run ready-dev ready-parity ready-ray
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -33,7 +33,7 @@ bench: ready-dev ## Measure, and write bench/RESULTS.md
 	@$(BIN)/python -m bench
 
 ##@ Check
-test: ready-dev check ready-parity ## Everything: set-up, static checks, every test that needs no GPU
+test: ready-dev check ready-parity ready-ray ## Everything: set-up, static checks, every test that needs no GPU
 	@$(BIN)/python -m pytest -m "not gpu"
 test-fast: ready-dev ## The tests of about a minute: unit and streaming
 	@$(BIN)/python -m pytest -m "unit or streaming"
@@ -79,11 +79,14 @@ ready-run:
 ready-dev:
 	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) not found: sudo apt-get install python3 python3-venv"; exit 1; }
 	@$(PYTHON) scripts/setup.py dev
-# Without them their tests say that they were not run; in CI that is a failure.
-PARITY = tests/parity/requirements.txt
+# What tests compare with or need besides lies beside the packages that the product sees. Without it
+# they say that they were not run; in CI that is a failure. $(1): a folder of tests, and of .venv
+beside = cmp -s tests/$(1)/requirements.txt $(VENV)/$(1)/requirements.txt || { \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    --upgrade --target $(VENV)/$(1) -r tests/$(1)/requirements.txt && \
+	  install -D tests/$(1)/requirements.txt $(VENV)/$(1)/requirements.txt; } || \
+	  echo "setup: tests/$(1) are NOT run: pip could not install tests/$(1)/requirements.txt"
 ready-parity: ready-dev
-	@cmp -s $(PARITY) $(VENV)/parity/requirements.txt || { \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-	    --upgrade --target $(VENV)/parity -r $(PARITY) && \
-	  install -D $(PARITY) $(VENV)/parity/requirements.txt; } || \
-	  echo "setup: tests/parity are NOT run: pip could not install $(PARITY)"
+	@$(call beside,parity)
+ready-ray: ready-dev
+	@$(call beside,ray_train)

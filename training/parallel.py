@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from avatar.errors import AvatarError, InvalidInput
+
 _PATIENCE = timedelta(hours=12)
 """While the first process does alone what is not shared."""
 
@@ -44,6 +46,23 @@ def count() -> int:
 def wait_for_all() -> None:
     if dist.is_initialized():
         dist.barrier()
+
+
+class Refused(InvalidInput):
+    """What one process found wrong before anything began; all of them have been told."""
+
+
+def agree(found: AvatarError | None) -> None:
+    """All processes call it with what each found: where one did, all raise Refused."""
+    said: list[str | None] = [None if found is None else str(found)]
+    if count() > 1:
+        said = [None] * count()
+        dist.all_gather_object(said, None if found is None else str(found))
+    for number, problem in enumerate(said):
+        if problem is not None:
+            others = [each for each in said if each != problem]
+            where = f"process {number}: " if others else ""
+            raise Refused(f"{where}{problem}") from found
 
 
 def same_weights(model: nn.Module) -> None:

@@ -136,6 +136,8 @@ def _folder_of(wish: str, models: Path) -> Path:
         return folder.absolute()
     known = ", ".join([*PROFILES, *(each.parent.name for each in home(models).glob(f"*/{CARD}"))])
     place = f"{folder} has no {CARD}" if is_path else f"{home(models)} has no folder of that name"
+    if wish.strip() and folder.is_dir():
+        place = f"{folder} has no {CARD}, which `python -m avatar profile --folder {folder}` makes"
     raise NotFound(f"profile {wish[:200]!r} does not exist: {place}; there are {known}")
 
 

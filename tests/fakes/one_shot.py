@@ -32,12 +32,18 @@ class Call:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a checkpoint's chunks and sink are: `sink_at` of chunk and step, `start` of a chunk."""
+    """Where a checkpoint's chunks and sink are: `sink_at` of chunk and step, `start` of a chunk.
+
+    And what else it was trained with: `motion` in its sink, `posed` latents. Nothing of this is
+    read from its policy.
+    """
 
     start: Callable[[int], int]
     sink_at: Callable[[int, int], int]
     history: int
     """Latents before a chunk."""
+    motion: bool = False
+    posed: bool = False
 
 
 @dataclass
@@ -56,15 +62,19 @@ def one_shot(
     geometry: Geometry,
     calls: list[list[Call]],
     step: int,
+    audio: Tensor,
     mistake: str = "",
 ) -> Tensor:
-    """Predictions (B, N F, C, H, W) of forward `step` of all chunks; `calls[chunk][step]`."""
+    """Predictions (B, N F, C, H, W) of forward `step` of all chunks; `calls[chunk][step]`.
+
+    `audio` is what all of them hear, (B, N F, tokens, dim).
+    """
     noisy = joined([each[step] for each in calls])
     wrote = joined([each[-1] for each in calls]) if policy.cache == "clean_pass" else noisy
     if mistake == "clean pass":
         wrote = noisy
-    noisy, wrote = (spoilt(model, each, mistake) for each in (noisy, wrote))
-    sink, sink_angles = sink_tokens(model, anchor, policy)
+    noisy, wrote = (given(each, audio, geometry, mistake) for each in (noisy, wrote))
+    sink, sink_angles = sink_tokens(model, anchor, policy, geometry.motion)
     written, asking = embedded(model, wrote), embedded(model, noisy)
     N, n = len(calls), asking.x.shape[2]
     length = policy.chunk_latents * n
@@ -90,8 +100,9 @@ def one_shot(
             values = torch.cat([repeated[1], written_kv.value, kv.value], 1)
             every = torch.cat([sinks, angles, angles])
             answers.append(attend(model, query, angles, keys, every, values, mask))
-        given = (replace(noisy.condition, audio=None), wrote.condition, noisy.condition)
-        for tokens, answer, condition in zip((sink, written, asking), answers, given, strict=True):
+        conditions = (replace(noisy.condition, audio=None), wrote.condition, noisy.condition)
+        each_with_its = zip((sink, written, asking), answers, conditions, strict=True)
+        for tokens, answer, condition in each_with_its:
             out = block.attn1.to_out[0](answer)
             fixed = condition.fixed[i] if condition.fixed else ()
             heard = None if model.config.s2v else condition.audio
@@ -111,30 +122,23 @@ def one_shot(
 def joined(calls: list[Call]) -> Call:
     """One call of all chunks' latents."""
     conditions = [each.condition for each in calls]
-    poses = [each.pose for each in conditions if each.pose is not None]
-    audio = [each.audio for each in conditions if each.audio is not None]
     return Call(
         torch.cat([each.latents for each in calls], 1),
         calls[0].timestep,
         replace(
             conditions[0],
             channels=torch.cat([each.channels for each in conditions], 1),
-            audio=torch.cat(audio, 1) if audio else None,
-            pose=torch.cat(poses, 1) if poses else None,
         ),
         torch.cat([each.prediction for each in calls], 1),
     )
 
 
-def spoilt(model: DiT, call: Call, mistake: str) -> Call:
-    condition = call.condition
-    if mistake == "audio":
-        assert condition.audio is not None
-        condition = replace(condition, audio=condition.audio.roll(1, 1))
-    if mistake == "bias":
-        pose = torch.zeros_like(call.latents) if condition.pose is None else None
-        condition = replace(condition, pose=pose)
-    return replace(call, condition=condition)
+def given(call: Call, audio: Tensor, geometry: Geometry, mistake: str) -> Call:
+    """The call with what the checkpoint hears and its pose, whatever the serving path gave it."""
+    heard = audio.roll(1, 1) if mistake == "audio" else audio
+    is_posed = geometry.posed != (mistake == "bias")
+    pose = torch.zeros_like(call.latents) if is_posed else None
+    return replace(call, condition=replace(call.condition, audio=heard, pose=pose))
 
 
 def embedded(model: DiT, call: Call) -> Tokens:
@@ -146,7 +150,7 @@ def embedded(model: DiT, call: Call) -> Tokens:
 
 
 def sink_tokens(
-    model: DiT, anchor: Anchor, policy: Policy
+    model: DiT, anchor: Anchor, policy: Policy, has_motion: bool
 ) -> tuple[Tokens, Callable[[int], Tensor]]:
     """The sink's tokens, and its angles when its first place is a given one."""
     portrait = anchor.portrait
@@ -161,7 +165,7 @@ def sink_tokens(
         return Tokens(x, time6, time), lambda place: rope_angles(
             torch.arange(latents.shape[1]) + place, grid, head_dim
         )
-    motion = portrait.motion_latents if policy.sink_motion else None
+    motion = portrait.motion_latents if has_motion else None
     flat, places = reference_tokens(model, References(latents[:, :1], motion))
     time, time6 = model.embed_time(still, flat.shape[1], None)
 

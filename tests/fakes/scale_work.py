@@ -7,13 +7,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
 from avatar.models.dit import DiT
 from tests.fakes.scale import batches, loaded, note, whole, whole_gradients
 from training.recipes.tm_18b import toy
 from training.scale.load import sharded_model
+from training.scale.lora import add_lora
 from training.scale.shard import mesh_of_all
-from training.scale.tasks import CausalTask, FlowTask, StudentTask, velocity_loss
+from training.scale.tasks import CausalTask, StudentTask, velocity_loss
 from training.scale.trainer import Pace, fit
 from training.tasks.batch import Stretch
 from training.tasks.dit import denoise_chunks
@@ -88,30 +90,42 @@ def gradients(rank: int, folder: Path, shards: Path, weights: Path) -> None:
             note(folder / f"student-{step}.safetensors", found, loss=float(loss))
 
 
-def causal_task(model: DiT, shards: Path) -> Task:
+PACE = Pace(save_every=2, log_every=4, accumulate=2)
+RUNS = ("whole", "adapters", "student")
+"""What is trained: all weights, adapters beside them, or a student and its critic."""
+
+
+def task_of(run: str, shards: Path, weights: Path, mesh: DeviceMesh | None = None) -> Task:
+    """Its networks sharded over `mesh`, or whole in this process."""
+
+    def network(lora: tuple[int, float] | None = None) -> DiT:
+        if mesh is not None:
+            return sharded_model(toy().model, mesh, weights=weights, lora=lora)
+        model = loaded(DiT(toy().model), weights)
+        return model if lora is None else add_lora(model, *lora)
+
+    if run == "student":
+        return student(weights, shards, [network() for _ in range(3)])
+    model = network(toy().lora if run == "adapters" else None)
     return CausalTask(model, batches(shards, toy().stage("causal")))
 
 
-def flow_task(model: DiT, shards: Path) -> Task:
-    return FlowTask(model, batches(shards, toy().stage("teacher")), shift=3.0)
-
-
-PACE = Pace(save_every=2, log_every=4, accumulate=2)
+def trained(task: Task, folder: Path, run: str, stop: int | None = None) -> dict[str, Tensor]:
+    """The moving average, once it has gone on to step `stop`, or to the end."""
+    schedule = toy().stage("causal").schedule
+    rates = {"critic": 0.2} if run == "student" else {}
+    return fit(task, schedule, PACE, folder, rates=rates, stop_after=stop)
 
 
 def resumed(rank: int, folder: Path, shards: Path, weights: Path) -> None:
     """Four steps at once, and two and two; what came of both, weights and their average."""
-    mesh, config, schedule = mesh_of_all(), toy().model, toy().stage("causal").schedule
-
-    def until(stop: int, name: str) -> tuple[DiT, dict[str, Tensor]]:
-        model = loaded(sharded_model(config, mesh), weights)
-        task = causal_task(model, shards)
-        return model, fit(task, schedule, PACE, folder / name, stop_after=stop)
-
-    until(2, "in-two")
-    for name in ("at-once", "in-two"):
-        model, average = until(4, name)
-        state = {key: whole(each) for key, each in model.state_dict().items()}
-        state |= {f"average.{key}": whole(each) for key, each in average.items()}
-        if rank == 0:
-            note(folder / f"{name}.safetensors", state)
+    mesh = mesh_of_all()
+    for run in RUNS:
+        trained(task_of(run, shards, weights, mesh), folder / f"{run}-in-two", run, 2)
+        for name in (f"{run}-at-once", f"{run}-in-two"):
+            task = task_of(run, shards, weights, mesh)
+            average = trained(task, folder / name, run)
+            state = {key: whole(each) for key, each in task.model.state_dict().items()}
+            state |= {f"average.{key}": whole(each) for key, each in average.items()}
+            if rank == 0:
+                note(folder / f"{name}.safetensors", state)

@@ -1,16 +1,28 @@
 """Ours and the public implementations give the same numbers, and have the same tensors."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from avatar.models.checkpoints.names import key_map, wan_name
-from avatar.models.dit import CONFIGS, Condition, DiT, DiTConfig, SelfContext
+from avatar.models.dit import CONFIGS, Condition, DiT, DiTConfig
 from avatar.models.dit.references import References, clip_with_references
-from tests.fakes.tiny_wan import copy_weights, make_visible, tiny_wan_config
+from tests.fakes.public_twins import (
+    FRAMES,
+    HEIGHT,
+    TEXT_LENGTH,
+    TOLERANCE,
+    WIDTH,
+    Case,
+    assert_key_map,
+    assert_same,
+    diffsynth_arguments,
+    diffsynth_i2v,
+    frames_first,
+    wan_arguments,
+)
+from tests.fakes.tiny_wan import tiny_wan_config
 from tests.fakes.upstream import upstream
 
 pytestmark = [
@@ -19,51 +31,6 @@ pytestmark = [
     # how the public code calls torch is not ours to mend
     pytest.mark.filterwarnings("ignore"),
 ]
-
-FRAMES, TEXT_LENGTH, HEIGHT, WIDTH = 5, 12, 16, 24
-TOLERANCE = 1e-4
-
-
-class Case:
-    """Random inputs of one clip, and our model with an upstream model's numbers."""
-
-    def __init__(self, config: DiTConfig, theirs: nn.Module) -> None:
-        self.theirs: Any = theirs.eval().requires_grad_(False)
-        make_visible(self.theirs)
-        self.ours = DiT(config).eval().requires_grad_(False)
-        names = key_map(self.ours.state_dict(), wan_name)
-        copy_weights(self.ours, self.theirs.state_dict(), names)
-        self.generator = torch.Generator().manual_seed(1)
-        self.noisy = self.draw(1, 16, FRAMES, HEIGHT, WIDTH)
-        self.text = self.draw(1, TEXT_LENGTH, config.text_dim or 0)
-        self.timestep = torch.tensor([750.0])
-
-    def draw(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator)
-
-    def clip(self, channels: Tensor | None = None, image: Tensor | None = None) -> Tensor:
-        latents = frames_first(self.noisy)
-        given = latents[:, :, :0] if channels is None else frames_first(channels)
-        condition = Condition(given, fixed=self.ours.project_fixed(self.text, image))
-        made, _ = self.ours(latents, self.timestep, condition, SelfContext(), tuple(range(FRAMES)))
-        return frames_first(made)
-
-
-def frames_first(x: Tensor) -> Tensor:
-    return x.transpose(1, 2)
-
-
-def wan_arguments(config: DiTConfig) -> dict[str, Any]:
-    return {
-        "in_dim": config.latent_channels + config.condition_channels,
-        "out_dim": config.latent_channels,
-        "dim": config.dim,
-        "ffn_dim": config.ffn_dim,
-        "freq_dim": config.frequency_dim,
-        "text_dim": config.text_dim,
-        "num_heads": config.num_heads,
-        "num_layers": config.num_layers,
-    }
 
 
 def wan22_s2v(config: DiTConfig, text_length: int = 512) -> nn.Module:
@@ -85,15 +52,6 @@ def wan22_s2v(config: DiTConfig, text_length: int = 512) -> nn.Module:
     return model
 
 
-def diffsynth_arguments(config: DiTConfig) -> dict[str, Any]:
-    return {**wan_arguments(config), "eps": config.eps, "patch_size": (1, 2, 2)}
-
-
-def assert_same(ours: Tensor, theirs: Tensor) -> None:
-    assert theirs.abs().mean() > 0.1
-    assert (ours - theirs).abs().max() <= TOLERANCE
-
-
 @torch.no_grad()
 def test_text_to_video_is_wan22s() -> None:
     config = tiny_wan_config("wan2.1-t2v-14b")
@@ -107,17 +65,10 @@ def test_text_to_video_is_wan22s() -> None:
 @torch.no_grad()
 def test_image_to_video_is_diffsynths() -> None:
     config = replace(tiny_wan_config("wan2.1-i2v-14b"), image_dim=1280)
-    module = upstream("diffsynth.models.wan_video_dit")
-    case = Case(config, module.WanModel(**diffsynth_arguments(config), has_image_input=True))
-    # its forward expects tokens and their grid, which its patchify has stopped to answer with
-    case.theirs.patchify = lambda x: tokens_and_grid(case.theirs.patch_embedding(x))
+    case = Case(config, diffsynth_i2v(config))
     channels, image = case.draw(1, 20, FRAMES, HEIGHT, WIDTH), case.draw(1, 257, 1280)
     theirs = case.theirs(case.noisy, case.timestep, case.text, image, channels)
     assert_same(case.clip(channels, image), theirs)
-
-
-def tokens_and_grid(x: Tensor) -> tuple[Tensor, torch.Size]:
-    return x.flatten(2).transpose(1, 2), x.shape[2:]
 
 
 @torch.no_grad()
@@ -229,17 +180,6 @@ def test_at_full_size_wan22_has_the_tensors_of_our_key_map(name: str) -> None:
 
 def test_at_full_size_diffsynth_has_the_tensors_of_our_key_map() -> None:
     config = CONFIGS["wan2.1-i2v-14b"]()
-    module = upstream("diffsynth.models.wan_video_dit")
     with torch.device("meta"):
-        ours = DiT(config)
-        theirs = module.WanModel(**diffsynth_arguments(config), has_image_input=True)
+        ours, theirs = DiT(config), diffsynth_i2v(config)
     assert_key_map(ours, theirs)
-
-
-def assert_key_map(ours: nn.Module, theirs: nn.Module) -> None:
-    """Total and injective, and every shape the same."""
-    names = key_map(ours.state_dict(), wan_name)
-    public = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
-    assert set(names.values()) == public.keys()
-    for name, tensor in ours.state_dict().items():
-        assert tensor.shape == public[names[name]], name

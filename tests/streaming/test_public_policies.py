@@ -38,8 +38,17 @@ GEOMETRY = {
     # begins at 1; from the first block that begins after 20 the sink moves on by one with each
     "realvideo-2step": Geometry(lambda n: 1 + 2 * n, lambda n, _: 30 + max(0, n - 9), 2),
     "realvideo-4step": Geometry(lambda n: 1 + 2 * n, lambda n, _: 30 + max(0, n - 9), 2),
-    "liveavatar-4step": Geometry(lambda n: 3 * n, live_avatar_sink, 9),
+    "liveavatar-4step": Geometry(lambda n: 3 * n, live_avatar_sink, 9, motion=True, posed=True),
 }
+LEVELS = {
+    "native": [1000, 500],
+    "realvideo-2step": [1000, 750, 0],
+    "realvideo-4step": [1000, 900, 750, 500, 0],
+    "liveavatar-4step": [1000, 857.69, 602.15, 8.93],
+}
+"""Of each forward of a chunk; 0 is the clean pass."""
+ALONG_THE_LINE, HEARS_ANEW = {"liveavatar-4step"}, {"liveavatar-4step"}
+"""Which go on without fresh noise, and hear each chunk as if speech began with it."""
 
 
 @dataclass
@@ -107,9 +116,18 @@ class Session:
         return self.speech[:, F * seq : F * (seq + 1) + 4]
 
     def whole(self, step: int, mistake: str = "") -> Tensor:
-        return one_shot(
-            self.model, self.anchor, self.policy, GEOMETRY[self.name], self.calls, step, mistake
-        )
+        geometry, calls, audio = GEOMETRY[self.name], self.calls, self.all_heard()
+        return one_shot(self.model, self.anchor, self.policy, geometry, calls, step, audio, mistake)
+
+    def all_heard(self) -> Tensor:
+        """What all chunks hear, of the whole speech at once where the checkpoint does not begin
+        anew.
+        """
+        if self.name not in HEARS_ANEW:
+            return self.model.project_audio(self.speech)
+        own = self.speech[:, 9:].split(4 * self.policy.chunk_latents, 1)
+        began = [torch.cat([each[:, :1].expand(-1, 9, -1, -1), each], 1) for each in own]
+        return torch.cat([self.model.project_audio(each) for each in began], 1)
 
     def streamed(self, step: int) -> Tensor:
         return torch.cat([each[step].prediction for each in self.calls], 1)
@@ -134,6 +152,30 @@ def test_streamed_equals_the_one_shot_block_masked_forward(
     for step in range(len(session.policy.sigmas)):
         difference = (session.whole(step) - session.streamed(step)).abs().max()
         assert difference <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_each_level_follows_from_the_one_before(name: str, sessions: dict[str, Session]) -> None:
+    session = sessions[name]
+    for calls, made in zip(session.calls, session.latents, strict=True):
+        assert [call.timestep.item() for call in calls] == pytest.approx(LEVELS[name], abs=1e-3)
+        following = [*calls[1:], None]
+        for call, after in zip(calls, following, strict=True):
+            if (sigma := call.timestep.item() / 1000) == 0:  # the clean pass
+                assert torch.equal(call.latents, made)
+                continue
+            clean = call.latents - sigma * call.prediction
+            below = 0.0 if after is None else after.timestep.item() / 1000
+            latents = made if after is None else after.latents
+            if name in ALONG_THE_LINE and after is not None:
+                expected = call.latents + (below - sigma) * call.prediction
+                assert (latents - expected).abs().max() <= TOLERANCE
+            elif below:
+                noise = (latents - (1 - below) * clean) / below
+                assert noise.mean().abs() < 0.15
+                assert noise.std() == pytest.approx(1, abs=0.1)
+            else:
+                assert (latents - clean).abs().max() <= TOLERANCE
 
 
 def possible_mistakes() -> list[tuple[str, str]]:

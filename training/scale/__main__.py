@@ -22,13 +22,25 @@ from training.recipes.tm_18b import RECIPES
 from training.scale.plan import memory_of_device, plan
 from training.scale.run import run_recipe
 
+REFUSED = 2
 
-def main(arguments: list[str]) -> int:
+
+def arguments_of(arguments: list[str]) -> argparse.Namespace:
+    """Ends the process with what is wrong with them."""
     parser = argparse.ArgumentParser(prog="python -m training.scale", description=__doc__)
     parser.add_argument("--recipe", choices=list(RECIPES), default="tm-18b")
     parser.add_argument("--shards", type=Path, help="clips, from python -m training.data.footage")
     parser.add_argument("--run", type=Path, default=Path("runs/tm-18b"))
-    parser.add_argument("--base", type=Path, help="converted Wan2.1-I2V-14B (default: random)")
+    begin_with = parser.add_mutually_exclusive_group()
+    begin_with.add_argument(
+        "--base",
+        type=Path,
+        metavar="PATH",
+        help="converted Wan2.1-I2V-14B: the folder, or its file",
+    )
+    begin_with.add_argument(
+        "--from-scratch", action="store_true", help="begin with random weights instead"
+    )
     parser.add_argument(
         "--only", default="", metavar="STAGE", help="audio, teacher, causal, student"
     )
@@ -43,14 +55,22 @@ def main(arguments: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--memory", type=float, metavar="GIB", help="of each device, for --plan")
     given = parser.parse_args(arguments)
+    names = [stage.name for stage in RECIPES[given.recipe]().stages]
+    if given.only and given.only not in names:
+        parser.error(f"--only {given.only}: the stages are {', '.join(names)}")
+    if not given.plan and given.shards is None:
+        parser.error("--shards is needed: the folder that python -m training.data.footage wrote")
+    return given
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code: REFUSED where all processes refuse to begin, 1 where this one cannot go on."""
+    given = arguments_of(arguments)
     configure(logging.INFO, sys.stderr)
     # keys and values are views, and nobody writes into them
     warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
     warnings.filterwarnings("ignore", "DTensor random operators", UserWarning)
     recipe = RECIPES[given.recipe]()
-    names = [stage.name for stage in recipe.stages]
-    if given.only and given.only not in names:
-        parser.error(f"--only {given.only}: the stages are {', '.join(names)}")
     if given.plan:
         available = int(given.memory * GIB) if given.memory else memory_of_device()
         for stage in recipe.stages:
@@ -60,17 +80,18 @@ def main(arguments: list[str]) -> int:
             )  # fmt: skip
             print(f"{stage.name}: {needed}")
         return 0
-    if given.shards is None:
-        parser.error("--shards is needed: the folder that python -m training.data.footage wrote")
     begin()
     try:
         run_recipe(
-            recipe, given.shards, given.run, base=given.base, only=given.only,
-            recompute=not given.no_recompute, together=given.together,
+            recipe, given.shards, given.run, base=given.base, from_scratch=given.from_scratch,
+            only=given.only, recompute=not given.no_recompute, together=given.together,
         )  # fmt: skip
-    except AvatarError as error:
+    except parallel.Refused as error:
         if parallel.rank() == 0:
             print(f"training.scale: {error}", file=sys.stderr)
+        return REFUSED
+    except AvatarError as error:
+        print(f"training.scale, process {parallel.rank()}: {error}", file=sys.stderr)
         return 1
     finally:
         parallel.leave()

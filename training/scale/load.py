@@ -1,10 +1,11 @@
 """A sharded model from nothing but its configuration: made on the meta device, then filled."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -66,29 +67,52 @@ def fill(model: nn.Module, path: Path, new: tuple[str, ...] = NEW) -> list[str]:
 
     Raises:
         NotFound: No such file.
-        CorruptFile: Something else is missing, or of another shape.
+        CorruptFile: As `missing_in`.
+    """
+    owned = model.state_dict()
+    missing = missing_in(path, owned, new)
+    with safe_open(path, "pt") as file:
+        for name, own in owned.items():
+            if name not in missing:
+                _copy(own, file.get_tensor(name))
+    return missing
+
+
+def check_base(path: Path, config: DiTConfig) -> None:
+    """Raises what `fill` would, and reads names and shapes alone."""
+    with torch.device("meta"):
+        model = DiT(config)
+    missing_in(path, model.state_dict(), NEW)
+
+
+def missing_in(path: Path, owned: Mapping[str, Tensor], new: tuple[str, ...]) -> list[str]:
+    """Names of `owned` that a file does not have and need not.
+
+    Raises:
+        NotFound: No such file.
+        CorruptFile: Something else is missing, of another shape, or has no place in the model.
     """
     try:
         with safe_open(path, "pt") as file:
-            stored = set(file.keys())
-            missing = []
-            for name, own in model.state_dict().items():
-                if name not in stored:
-                    missing.append(name)
-                    continue
-                tensor = file.get_tensor(name)
-                if tensor.shape != own.shape:
-                    raise CorruptFile(
-                        f"{path}: {name} has shape {tuple(tensor.shape)}, {tuple(own.shape)} "
-                        "expected by this recipe's model"
-                    )
-                _copy(own, tensor)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except FileNotFoundError as error:
         raise NotFound(
             f"{path} is missing: `python -m avatar convert` makes it of public weights"
         ) from error
     except SafetensorError as error:
         raise CorruptFile(f"{path} is no safetensors file: {error}") from error
+    if odd := sorted(shapes.keys() - owned.keys()):
+        raise CorruptFile(
+            f"{path}: {len(odd)} tensors have no place in this recipe's model, {odd[0]} "
+            "among them; is it another model's?"
+        )
+    for name, shape in shapes.items():
+        if shape != tuple(owned[name].shape):
+            raise CorruptFile(
+                f"{path}: {name} has shape {shape}, {tuple(owned[name].shape)} expected by this "
+                "recipe's model"
+            )
+    missing = [name for name in owned if name not in shapes]
     allowed = (*new, "lora_", "latent_scale")
     lost = [name for name in missing if not any(part in name for part in allowed)]
     if lost:

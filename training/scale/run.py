@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 
-from avatar.errors import NotFound
+from avatar.errors import AvatarError, InvalidInput, NotFound
 from avatar.models.dit import DiT
 from avatar.parallel.sequence import Split
 from avatar.telemetry.logging import get_logger
@@ -14,7 +14,7 @@ from training import parallel
 from training.recipes.tm_18b import LargeRecipe, Stage
 from training.scale.checkpoint import export
 from training.scale.clips import ShardedClips
-from training.scale.load import fill, sharded_model
+from training.scale.load import check_base, fill, sharded_model
 from training.scale.lora import LoraLinear
 from training.scale.plan import freeze_all_but_audio, memory_of_device, plan
 from training.scale.shard import mesh_of_all, split_of
@@ -23,6 +23,9 @@ from training.scale.trainer import fit
 from training.trainer import Task
 
 log = get_logger(__name__)
+CONVERTED = "dit.safetensors"
+"""What `python -m avatar convert` calls a network's weights."""
+TEACHER = "teacher.safetensors"
 
 
 def run_recipe(
@@ -31,6 +34,7 @@ def run_recipe(
     folder: Path,
     *,
     base: Path | None = None,
+    from_scratch: bool = False,
     only: str = "",
     recompute: bool = True,
     together: int = 1,
@@ -42,15 +46,18 @@ def run_recipe(
         recipe: What to do.
         shards: Clips, see `training.scale.clips`.
         folder: Of the run: `<stage>.safetensors`, and `<stage>/` with its checkpoints.
-        base: Weights to begin with, of the recipe's model without its audio layers or with.
+        base: Weights to begin with, of the recipe's model without its audio layers or with: a file,
+            or a folder that `python -m avatar convert` wrote.
+        from_scratch: Without a base the first stage begins with random weights.
         only: One stage.
         recompute: Keep only the inputs of blocks.
         together: So many processes share each batch, see `avatar.parallel.sequence`.
         say: Print each stage's memory plan.
 
     Raises:
-        InvalidInput: A stage does not fit into memory; the message has the sum and the ways out.
-        NotFound: The student is to learn, and there is no teacher in `folder`.
+        Refused: Before a stage begins, in all processes: there is no base, and no `from_scratch`;
+            no teacher for the student to learn from; clips are missing; or it does not fit into
+            memory, and the message has the sum and the ways out.
     """
     mesh, split = mesh_of_all(), split_of(together)
     available = memory_of_device() // (1 if torch.cuda.is_available() else parallel.count())
@@ -63,10 +70,44 @@ def run_recipe(
             )
             if say and parallel.rank() == 0:
                 print(f"{stage.name}: {needed}", flush=True)
-            needed.check()
-            run_stage(recipe, stage, shards, folder, mesh, split, before, recompute)
+            found, weights = None, None
+            try:
+                needed.check()
+                weights = begins_with(stage, before, folder, from_scratch)
+                if weights is not None:
+                    check_base(weights, recipe.model)
+                ShardedClips(shards, recipe.model, stage.mix, torch.device("cpu"))
+            except AvatarError as error:
+                found = error
+            parallel.agree(found)
+            run_stage(recipe, stage, shards, folder, mesh, split, weights, recompute)
             parallel.wait_for_all()
         before = final if final.exists() else before
+
+
+def begins_with(stage: Stage, before: Path | None, folder: Path, from_scratch: bool) -> Path | None:
+    """The weights' file; None for random ones, which have to be asked for.
+
+    Raises:
+        InvalidInput: Nobody said what to begin with.
+        NotFound: The weights, or the teacher that is to be learned from.
+    """
+    if stage.kind == "student" and not (teacher := folder / TEACHER).exists():
+        raise NotFound(
+            f"{teacher} is missing, and the student learns from it: run the stage teacher first"
+        )
+    if before is None:
+        if from_scratch:
+            return None
+        raise InvalidInput(
+            f"the stage {stage.name} has nothing to begin with: --base names what `python -m "
+            "avatar convert --preset wan2.1-i2v-14b` wrote; or say --from-scratch, and it begins "
+            "with random weights"
+        )
+    path = before / CONVERTED if before.is_dir() else before
+    if not path.is_file():
+        raise NotFound(f"{path} is missing, to begin with: `python -m avatar convert` makes it")
+    return path
 
 
 def run_stage(
@@ -79,6 +120,8 @@ def run_stage(
     weights: Path | None,
     recompute: bool,
 ) -> None:
+    if parallel.rank() == 0:
+        log.info("stage_begins", stage=stage.name, weights=str(weights or "random"))
     device = torch.device(mesh.device_type)
     clips = ShardedClips(shards, recipe.model, stage.mix, device)
     compute = torch.bfloat16 if recipe.bfloat16 else torch.float32
@@ -111,11 +154,7 @@ def run_stage(
     elif stage.kind == "causal":
         task = CausalTask(model, batches, bfloat16=recipe.bfloat16)
     else:
-        scores = folder / "teacher.safetensors"
-        if not scores.exists():
-            raise NotFound(
-                f"{scores} is missing, and the student learns from it: run the stage teacher first"
-            )
+        scores = folder / TEACHER
         critic, teacher = network(), network(trained=False)
         fill(critic, scores)
         fill(teacher, scores)

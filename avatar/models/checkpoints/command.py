@@ -31,6 +31,11 @@ def run(args: argparse.Namespace) -> None:
         f"parameters, {done.num_bytes / 1e6:,.1f} MB, from the {done.layout} layout; "
         f"licence {preset.licence}, {preset.licence_url}\n"
     )
+    if done.ended_profile:
+        sys.stdout.write(
+            f"{done.path.parent} is no profile any more, its portraits are of other weights: "
+            f"`python -m avatar profile --folder {done.path.parent}` makes it one again\n"
+        )
     if done.added:
         sys.stdout.write(
             f"{len(done.added)} tensors begin anew, silent until they are trained: "

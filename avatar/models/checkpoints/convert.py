@@ -23,6 +23,8 @@ from avatar.models.checkpoints.write import Slot, write_safetensors
 from avatar.models.weights import MANIFEST
 
 Shapes = dict[str, tuple[int, ...]]
+PROFILE = "profile.json"
+"""The card that `python -m avatar profile` writes."""
 NAMED = 5
 """Tensors that an error names before it counts the rest."""
 
@@ -39,6 +41,8 @@ class Conversion:
     num_bytes: int
     added: tuple[str, ...]
     """Tensors that the source has not, and that begin anew."""
+    ended_profile: bool = False
+    """The folder was a profile, checked and with portraits made by the weights before these."""
 
 
 def convert(
@@ -89,7 +93,7 @@ def convert(
             "geometry": config_path.name if config_path else "the preset's",
         }
         digest = write_safetensors(path, slots, metadata)
-    _enter(destination, path.name, digest)
+    is_replaced = _enter(destination, path.name, digest)
     return Conversion(
         path,
         config,
@@ -98,6 +102,7 @@ def convert(
         sum(math.prod(shape) for shape in shapes.values()),
         sum(slot.num_bytes for slot in slots),
         tuple(anew),
+        is_replaced and _ended(destination / PROFILE),
     )
 
 
@@ -233,9 +238,17 @@ def fresh(name: str, shapes: Mapping[str, tuple[int, ...]], seed: str) -> Tensor
     return (torch.rand(shapes[name], generator=generator) * 2 - 1) * reach
 
 
-def _enter(folder: Path, name: str, digest: str) -> None:
-    """Put a file into its folder's manifest, beside what is there."""
+def _enter(folder: Path, name: str, digest: str) -> bool:
+    """Put a file into its folder's manifest, beside what is there; whether it replaced another."""
     path = folder / MANIFEST
     listed = json.loads(path.read_text()) if path.is_file() else {}
+    before = listed.get(name, digest)
     listed[name] = digest
     path.write_text(json.dumps(dict(sorted(listed.items())), indent=1) + "\n")
+    return bool(before != digest)
+
+
+def _ended(card: Path) -> bool:
+    there = card.is_file()
+    card.unlink(missing_ok=True)
+    return there

@@ -12,11 +12,22 @@ pytestmark = pytest.mark.unit
 def test_without_ray_train_the_fix_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     if importlib.util.find_spec("pandas") and importlib.util.find_spec("pyarrow"):
         pytest.skip("Ray Train is installed")
-    assert main(["--workers", "2", "--", "--recipe", "toy"]) == 1
+    assert main(["--workers", "2", "--", "--recipe", "toy", "--shards", "x"]) == 1
     assert 'pip install "ray[train]' in capsys.readouterr().out
 
 
-def test_how_many_workers_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--", "--recipe", "toy"], "--workers"),
+        (["--workers", "0", "--", "--recipe", "toy"], "at least 1"),
+        (["--workers", "2", "--", "--recipe", "toy"], "--shards is needed"),
+        (["--workers", "2", "--", "--only", "lips"], "audio, teacher, causal, student"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_starts(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["--", "--recipe", "toy"])
-    assert "--workers" in capsys.readouterr().err
+        main(arguments)
+    assert reason in capsys.readouterr().err

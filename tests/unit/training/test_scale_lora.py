@@ -50,6 +50,16 @@ def test_merged_weights_equal_the_adapter() -> None:
     assert (before - plain).abs().max() > 0.1
 
 
+def test_an_adapter_counts_alpha_over_rank() -> None:
+    layer = adapted().layers[0].ffn.net[2]
+    assert isinstance(layer, LoraLinear)
+    x = torch.randn(5, layer.in_features, generator=torch.Generator().manual_seed(3))
+    low = x @ layer.lora_A.weight.T @ layer.lora_B.weight.T
+    expected = x @ layer.weight.T + layer.bias + 2.0 / 4 * low
+    assert (layer(x) - expected).abs().max() <= 1e-5
+    assert low.abs().max() > 0.1
+
+
 def test_a_merged_model_has_the_names_of_the_base() -> None:
     assert merge_lora(adapted()).state_dict().keys() == small_dit().state_dict().keys()
 

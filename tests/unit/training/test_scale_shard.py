@@ -14,18 +14,18 @@ from torch import Tensor
 from avatar.models.dit import DiT
 from tests.fakes.scale import in_processes, loaded, telling_weights, write_toy_clips
 from tests.fakes.scale_work import (
-    PACE,
+    RUNS,
     WAYS,
-    causal_task,
     drawn,
     gradients,
     resumed,
     student,
+    task_of,
+    trained,
     way_loss,
 )
 from training.recipes.tm_18b import toy
 from training.scale.checkpoint import finished
-from training.scale.trainer import fit
 
 pytestmark = pytest.mark.unit
 
@@ -97,18 +97,37 @@ def test_distillation_through_the_cache_is_that_of_one_process(folder: Path, ste
     assert all(name.startswith(part) for name in found)
 
 
-def test_a_resumed_run_goes_on_as_if_nothing_had_happened(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> Path:
+    """The same, and what two processes trained, stopped or not."""
     in_processes(2, resumed, folder, folder / "shards", folder / "weights.safetensors")
-    at_once, in_two = (load_file(folder / f"{name}.safetensors") for name in ("at-once", "in-two"))
-    assert all(torch.equal(at_once[name], in_two[name]) for name in at_once)
-    before = load_file(folder / "weights.safetensors")
-    assert not torch.equal(
-        at_once["blocks.0.ffn.net.2.weight"], before["blocks.0.ffn.net.2.weight"]
-    )
-    assert [path.name for path in finished(folder / "in-two")] == ["step-00000002", "step-00000004"]
+    return folder
 
-    # what two processes saved, one goes on from: nothing is left to do, so it has what they had
-    model, schedule = whole_model(folder), toy().stage("causal").schedule
-    average = fit(causal_task(model, folder / "shards"), schedule, PACE, folder / "in-two")
-    assert all(torch.equal(each, in_two[name]) for name, each in model.state_dict().items())
+
+MOVED = {
+    "whole": "blocks.0.ffn.net.2.weight",
+    "adapters": "blocks.0.ffn.net.2.lora_B.weight",
+    "student": "critic.blocks.0.ffn.net.2.weight",
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(runs: Path, run: str) -> None:
+    names = (f"{run}-at-once", f"{run}-in-two")
+    at_once, in_two = (load_file(runs / f"{name}.safetensors") for name in names)
+    assert at_once.keys() == in_two.keys()
+    assert all(torch.equal(at_once[name], in_two[name]) for name in at_once)
+    began = task_of(run, runs / "shards", runs / "weights.safetensors").model.state_dict()
+    assert not torch.equal(at_once[MOVED[run]], began[MOVED[run]])
+    steps = ["step-00000002", "step-00000004"]
+    assert [path.name for path in finished(runs / f"{run}-in-two")] == steps
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_what_two_processes_saved_one_goes_on_from(runs: Path, run: str) -> None:
+    """Nothing is left to do, so it has what they had."""
+    in_two = load_file(runs / f"{run}-in-two.safetensors")
+    task = task_of(run, runs / "shards", runs / "weights.safetensors")
+    average = trained(task, runs / f"{run}-in-two", run)
+    assert all(torch.equal(each, in_two[name]) for name, each in task.model.state_dict().items())
     assert all(torch.equal(each, in_two[f"average.{name}"]) for name, each in average.items())
