@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 
@@ -19,6 +20,7 @@ from avatar.engines.score import ScoreEngine
 from avatar.engines.vae_decoder import VaeDecoderEngine
 from avatar.errors import NotFound
 from avatar.models.checkpoints.convert import PROFILE
+from services.capacity import Trial
 from training.toy_checkpoint import main as toy_checkpoint
 from training.toy_checkpoint import write_toy
 
@@ -70,7 +72,8 @@ def test_the_pages_commands_lead_to_a_profile_that_serves(
         shown = load_appearance(profile, name).portrait
         assert shown.shape == (profile.height, profile.width, 3)
     on_cpu = Running(device="cpu")
-    ScoreEngine.load(profile, on_cpu).warm_up("eileen")
+    engine = ScoreEngine.load(profile, on_cpu)
+    Trial(engine, replace(engine.rehearsal(), avatar="eileen"))
     assert VaeDecoderEngine.load(profile, on_cpu).profile.name == here.joinpath(names["M"]).name
     assert_what_was_made_by_other_weights_is_told(names, monkeypatch, capsys)
 
