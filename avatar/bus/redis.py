@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final, get_args
@@ -36,6 +36,8 @@ MAX_CONNECTIONS = 8
 ANSWER_S = 2.0
 """Longer without an answer, and Redis counts as unreachable."""
 BLOCK_MS = 1000
+TOGETHER = 200
+"""Leases renewed in one trip: a few milliseconds of the server's time."""
 LINE_KEYS = ["line:{open}:order", "line:{open}:expiry", "line:{open}:number", "line:{open}:aside"]
 
 UNREACHABLE: Final = (
@@ -105,10 +107,12 @@ class RedisBus:
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
         with self._reachable():
-            await self._redis.set(
-                _worker_key(info.worker), json.dumps(asdict(info)), px=max(1, _ms(ttl_s))
-            )
-            await self._redis.sadd(f"wks:{info.stage}", info.worker)
+            async with self._redis.pipeline(transaction=False) as saying:
+                saying.set(
+                    _worker_key(info.worker), json.dumps(asdict(info)), px=max(1, _ms(ttl_s))
+                )
+                saying.sadd(f"wks:{info.stage}", info.worker)
+                await saying.execute()
 
     async def withdraw(self, worker: WorkerId, /) -> None:
         with self._reachable():
@@ -128,14 +132,9 @@ class RedisBus:
         return [info for info in infos if info.stage == stage]
 
     async def loads(self, *workers: WorkerId) -> list[int]:
-        if not workers:
-            return []
-        # one trip however many there are; each script has its own key, as a cluster wants it
         with self._reachable():
-            async with self._redis.pipeline(transaction=False) as asking:
-                for worker in workers:
-                    await self._count_live(keys=[_slots_key(worker)], client=asking)
-                return [int(count) for count in await asking.execute()]
+            counts = await self._run_each(self._count_live, [[_slots_key(it)] for it in workers])
+        return [int(count) for count in counts]
 
     async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
         with self._reachable():
@@ -171,20 +170,34 @@ class RedisBus:
                 return lease
 
     async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
-        with self._reachable():
-            # The slot first: it runs out first, and another lease may then have it.
-            kept = await self._keep_slot(
-                keys=[_slots_key(lease.worker)], args=[_slot(lease), _ms(ttl_s), SESSION_TTL_S]
-            )
-            if not kept:
-                return False
-            renewed = await self._renew(
-                keys=_session_keys(lease.session, lease.stage),
-                args=[SESSION_TTL_S, lease.fence, lease.worker, _ms(ttl_s)],
-            )
-            if not renewed:
+        [is_kept] = await self.renew_all([lease], ttl_s)
+        return is_kept
+
+    async def renew_all(self, leases: Sequence[Lease], /, ttl_s: float = LEASE_TTL_S) -> list[bool]:
+        kept: set[Lease] = set()
+        for start in range(0, len(leases), TOGETHER):
+            with self._reachable():
+                kept |= await self._renew_some(leases[start : start + TOGETHER], ttl_s)
+        return [lease in kept for lease in leases]
+
+    async def _renew_some(self, leases: Sequence[Lease], ttl_s: float) -> set[Lease]:
+        # The slots first: they run out first, and another lease may then have one.
+        slots = await self._run_each(
+            self._keep_slot,
+            [[_slots_key(lease.worker)] for lease in leases],
+            [[_slot(lease), _ms(ttl_s), SESSION_TTL_S] for lease in leases],
+        )
+        leases = [lease for lease, is_kept in zip(leases, slots, strict=True) if is_kept]
+        renewed = await self._run_each(
+            self._renew,
+            [_session_keys(lease.session, lease.stage) for lease in leases],
+            [[SESSION_TTL_S, lease.fence, lease.worker, _ms(ttl_s)] for lease in leases],
+        )
+        kept = {lease for lease, is_renewed in zip(leases, renewed, strict=True) if is_renewed}
+        for lease in leases:
+            if lease not in kept:
                 await self._free_slot(lease)
-            return bool(renewed)
+        return kept
 
     async def release(self, lease: Lease, /) -> None:
         with self._reachable():
@@ -309,6 +322,23 @@ class RedisBus:
         with self._reachable():
             args = [SESSION_TTL_S, CONTROL_LENGTH, kind, value]
             return int(await self._post(keys=keys, args=args))
+
+    async def _run_each(
+        self, script: Any, keys: Sequence[list[str]], args: Sequence[list[Any]] = ()
+    ) -> list[Any]:
+        """Run a script once for each, in one trip; alone, each has the keys a cluster wants."""
+        if not keys:
+            return []
+        while True:
+            # not as `script(client=pipeline)`: that asks each time whether the server knows it
+            async with self._redis.pipeline(transaction=False) as asking:
+                for its_keys, its_args in zip(keys, args or [[]] * len(keys), strict=True):
+                    asking.evalsha(script.sha, len(its_keys), *its_keys, *its_args)
+                try:
+                    answers: list[Any] = await asking.execute()
+                    return answers
+                except exceptions.NoScriptError:  # a new server; what ran may run again
+                    await self._redis.script_load(script.script)
 
     async def _free_slot(self, lease: Lease) -> None:
         if lease.worker:

@@ -25,12 +25,10 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
 from services.gateway.admission import Admission, GatewayFull, Tell
+from services.gateway.keeper import Keeper
 from services.worker import Heartbeat, load_of, task_group, until_done, until_free
 
 log = get_logger(__name__)
-
-BUS_GRACE_S = 10.0
-"""How long sessions go on while the bus is unreachable."""
 
 LISTED_S = 0.5
 """A worker that comes or goes is noticed so late by those who open sessions."""
@@ -67,7 +65,6 @@ class Session:
         self.answers = answers
         self.fence = owned["gateway"][1].fence
         self.epoch = 0
-        self.is_over = False
         self._frames_fence = owned["vae_decoder"][1].fence
         self._chunk_deadline_s = chunk_deadline_s
         loop = asyncio.get_running_loop()
@@ -256,7 +253,7 @@ class Coordinator:
         self._chunk_deadline_s = chunk_deadline_s
         self._clock = clock
         self._new_seed = new_seed
-        self._renew_interval_s = renew_interval_s
+        self._keeper = Keeper(bus, renew_interval_s, clock)
         self._heartbeat: Heartbeat | None = None
         self._admission = Admission(bus, longest=line_length, patience_s=line_s, clock=clock)
         self._cleaning: set[asyncio.Task[None]] = set()
@@ -272,11 +269,13 @@ class Coordinator:
         info = WorkerInfo(self._worker, "gateway", address, self._slots, http=http, grpc=grpc)
         self._heartbeat = Heartbeat(self._bus, info)
         await self._heartbeat.start()
+        self._keeper.start()
 
     def check_health(self) -> None:
         if self._heartbeat is None:
             raise RuntimeError("the gateway is not started")
         self._heartbeat.check()
+        self._keeper.check()
 
     async def load(self) -> dict[str, float]:
         return await load_of(self._bus, self._worker, self._slots)
@@ -292,6 +291,7 @@ class Coordinator:
         if self._heartbeat is not None:
             await self._heartbeat.stop()
             self._heartbeat = None
+        await self._keeper.stop()
         await asyncio.gather(*self._cleaning)
         await self._transport.close()
 
@@ -340,14 +340,12 @@ class Coordinator:
                 stack.callback(metrics.sessions.labels("gateway").dec)
                 request = OpenRequest(id, session.fence, avatar, self._new_seed())
                 async with task_group() as tasks:
-                    keeping = tasks.create_task(self._keep(session, owned))
+                    leases = [lease for _, lease in owned.values()]
+                    keeping = tasks.create_task(self._keeper.keep(leases))
                     mode = {"mode": "live", "answers": answers} if live else {}
                     session.open(tasks, self._transport, owned, request, mode)
                     stack.push_async_callback(self._shielded, session.close)
-                    try:
-                        yield session
-                    finally:
-                        session.is_over = True
+                    yield session
                     await session.close()
                     keeping.cancel()
 
@@ -397,29 +395,6 @@ class Coordinator:
             # nobody there is looked for again at once
             self._lists[stage] = listed, self._clock() + (LISTED_S if listed else 0.0)
         return list(listed)
-
-    async def _keep(self, session: Session, owned: Owned) -> None:
-        """Renew the leases until the session is over.
-
-        It looks for itself, because redis-py can swallow a cancellation on Python 3.11.
-
-        Raises:
-            SessionLost: One was lost, or the bus was away for too long.
-        """
-        renewed_at = self._clock()
-        while not session.is_over:
-            await asyncio.sleep(self._renew_interval_s)
-            try:
-                renewals = [self._bus.renew(lease) for _, lease in owned.values()]
-                kept = dict(zip(owned, await asyncio.gather(*renewals), strict=True))
-            except (AvatarError, OSError) as error:
-                log.warning("renew_failed", error=str(error))
-                if self._clock() - renewed_at > BUS_GRACE_S:
-                    raise SessionLost(f"the bus is away for over {BUS_GRACE_S:g} s") from error
-                continue
-            if lost := [stage for stage, is_kept in kept.items() if not is_kept]:
-                raise SessionLost(f"the lease of {', '.join(lost)} was lost; start again")
-            renewed_at = self._clock()
 
     async def _release(self, lease: Lease) -> None:
         try:
