@@ -2,8 +2,9 @@
 
 import asyncio
 import gc
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +28,14 @@ from services.stage import AUDIO_ENCODER, SCORE_WORKER, VAE_DECODER, Engine, Sta
 from services.worker import SessionHost
 
 WORKER_SLOTS, GATEWAY_SLOTS = 4, 125
+SPARE = 0.25
+"""Slots more than sessions, as an autoscaled pool has: of the slots, a fifth."""
 TOO_MANY = 50
 """Openings more than there are slots."""
+WAVE = 25
+"""So many open at once while the cost of it is measured."""
+SHARE_A_BUS = 16
+"""Workers with a connection pool in common; in a process each, they have one each."""
 CHUNKS = 6
 HOLD_S = 10.0
 FLAT = 0.10
@@ -69,44 +76,57 @@ class Pool:
 
 
 async def measure_size(size: int, hold_s: float) -> Values:
-    """Open `size` sessions and some more at once, hold them, send chunks, close."""
+    """Fill all slots at once and overfill them; then open, hold, use and close `size` sessions."""
     say(f"capacity: {size} sessions")
+    num_workers = math.ceil(size * (1 + SPARE) / WORKER_SLOTS)
     with valkey_server() as valkey:
-        async with pool_of(size, valkey) as pool:
-            return await run_sessions(pool, size, hold_s)
+        async with pool_of(num_workers, valkey) as pool:
+            crowd = await crowd_in(pool, num_workers * WORKER_SLOTS)
+            return crowd | await run_sessions(pool, size, hold_s)
+
+
+async def crowd_in(pool: Pool, slots: int) -> Values:
+    """More than there are slots, all at once; and some when all slots are taken."""
+    crowd = await come(pool, slots + TOO_MANY)
+    before = pool.used()
+    late = await come(pool, TOO_MANY)
+    refused = pool.used().since(before)
+    await go_away(crowd)
+    return {
+        "slots": slots,
+        "workers": len(pool.coordinators) + 4 * slots // WORKER_SLOTS,
+        "admitted": len(crowd) + len(late),
+        "refused": slots + 2 * TOO_MANY - len(crowd) - len(late),
+        "refusal_ms": 1000 * refused.ours / TOO_MANY,
+    }
 
 
 async def run_sessions(pool: Pool, size: int, hold_s: float) -> Values:
-    crowd = Callers(pool, chunks=0)
-    everybody = await crowd.come(size + TOO_MANY)
-    await crowd.end(everybody)
-
-    callers = Callers(pool, CHUNKS)
     gc.collect()
+    before = pool.used()
+    await asyncio.sleep(hold_s / 2)
+    beats = pool.used().since(before).ours / (hold_s / 2)  # workers that nobody calls
     memory, before, began = psutil.Process().memory_info().rss, pool.used(), time.perf_counter()
-    tasks = await callers.come(size)
+    callers: list[Caller] = []
+    while len(callers) < size:
+        callers += await come(pool, min(WAVE, size - len(callers)), CHUNKS)
     open_s, opened = time.perf_counter() - began, pool.used()
     memory = psutil.Process().memory_info().rss - memory
-    await callers.come(TOO_MANY)  # all slots are taken: each goes away by itself
-    turned_away = pool.used()
     await asyncio.sleep(hold_s)
     held, spoken_at = pool.used(), time.perf_counter()
-    await callers.speak()
+    await talk(callers)
     spoken_s, spoken = time.perf_counter() - spoken_at, pool.used()
-    await callers.end(tasks)
+    await go_away(callers)
     closed = pool.used()
-    hold, chunk = held.since(turned_away), spoken.since(held)
-    # leases are renewed while chunks pass: that is the holding's
+    hold, chunk = held.since(opened), spoken.since(held)
+    # hearts beat while sessions open, and leases are renewed while chunks pass
+    open_ours = opened.since(before).ours - beats * open_s
     chunk_ours = chunk.ours - hold.ours / hold_s * spoken_s
     return {
         "sessions": size,
-        "admitted": crowd.num_open,
-        "refused": crowd.num_refused,
-        "workers": len(pool.coordinators) + 4 * -(-size // WORKER_SLOTS),
         "opens_per_s": size / open_s,
-        "open_ms": 1000 * opened.since(before).ours / size,
+        "open_ms": 1000 * open_ours / size,
         "open_bus_ms": 1000 * opened.since(before).bus / size,
-        "refusal_ms": 1000 * turned_away.since(opened).ours / TOO_MANY,
         "hold_ms_per_s": 1000 * hold.ours / size / hold_s,
         "hold_bus_ms_per_s": 1000 * hold.bus / size / hold_s,
         "chunk_ms": 1000 * chunk_ours / size / CHUNKS,
@@ -115,55 +135,63 @@ async def run_sessions(pool: Pool, size: int, hold_s: float) -> Values:
     }
 
 
-class Callers:
-    """They open at once; who got in waits, speaks when told, and leaves when told."""
+class Caller:
+    """One that opens a session at the first gateway with a slot, as a client of a balancer would.
 
-    def __init__(self, pool: Pool, chunks: int) -> None:
-        self._coordinators = pool.coordinators
+    Who gets in speaks when told, and leaves when told. Its futures end with the error that ends it.
+    """
+
+    def __init__(self, coordinators: Sequence[Coordinator], chunks: int) -> None:
+        loop = asyncio.get_running_loop()
         self._chunks = chunks
-        self.num_open = self.num_refused = self._num_spoken = 0
-        self._go, self._leave = asyncio.Event(), asyncio.Event()
-        self._changed = asyncio.Condition()
+        self.is_in: asyncio.Future[bool] = loop.create_future()
+        self.has_spoken: asyncio.Future[None] = loop.create_future()
+        self.go, self.leave = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.create_task(self._call(coordinators))
+        self.task.add_done_callback(self._pass_on)
 
-    async def come(self, count: int) -> "list[asyncio.Task[None]]":
-        """`count` more of them, once each is in or was refused."""
-        until = self.num_open + self.num_refused + count
-        tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.num_open + self.num_refused == until)
-        return tasks
-
-    async def speak(self) -> None:
-        self._go.set()
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._num_spoken == self.num_open)
-
-    async def end(self, tasks: "list[asyncio.Task[None]]") -> None:
-        self._leave.set()
-        await asyncio.gather(*tasks)
-
-    async def _call(self, number: int) -> None:
-        """At each gateway in turn until one has a slot, as a client behind a balancer would."""
-        count = len(self._coordinators)
-        for attempt in range(count):
-            coordinator = self._coordinators[(number + attempt) % count]
+    async def _call(self, coordinators: Sequence[Coordinator]) -> None:
+        for coordinator in coordinators:
             try:
                 async with coordinator.session("null") as session:
-                    await self._count("num_open")
-                    if self._chunks:
-                        await self._go.wait()
-                        await speak(session, self._chunks)
-                        await self._count("_num_spoken")
-                    await self._leave.wait()
+                    self.is_in.set_result(True)
+                    await self.go.wait()
+                    await speak(session, self._chunks)
+                    self.has_spoken.set_result(None)
+                    await self.leave.wait()
                     return
             except Busy:
                 continue
-        await self._count("num_refused")
+        self.is_in.set_result(False)
 
-    async def _count(self, name: str) -> None:
-        async with self._changed:
-            setattr(self, name, getattr(self, name) + 1)
-            self._changed.notify_all()
+    def _pass_on(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        for future in (self.is_in, self.has_spoken):
+            if error is not None and not future.done():
+                future.set_exception(error)
+                future.exception()  # who does not wait for it need not hear of it
+
+
+async def come(pool: Pool, count: int, chunks: int = 0) -> list[Caller]:
+    """`count` at once; answers those who got in, once each is in or was refused."""
+    size = len(pool.coordinators)
+    starts = [pool.coordinators[n % size :] + pool.coordinators[: n % size] for n in range(size)]
+    callers = [Caller(starts[number % size], chunks) for number in range(count)]
+    got_in = await asyncio.gather(*(each.is_in for each in callers))
+    return [each for each, is_in in zip(callers, got_in, strict=True) if is_in]
+
+
+async def talk(callers: Sequence[Caller]) -> None:
+    for each in callers:
+        each.go.set()
+    await asyncio.gather(*(each.has_spoken for each in callers))
+
+
+async def go_away(callers: Sequence[Caller]) -> None:
+    for each in callers:
+        each.go.set()
+        each.leave.set()
+    await asyncio.gather(*(each.task for each in callers))
 
 
 async def speak(session: Session, chunks: int) -> None:
@@ -181,8 +209,8 @@ async def speak(session: Session, chunks: int) -> None:
 
 
 @asynccontextmanager
-async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
-    """As many workers as `size` sessions need, and gateways."""
+async def pool_of(num_workers: int, valkey: Valkey) -> AsyncIterator[Pool]:
+    """So many workers of each stage, and gateways for all their slots."""
     network = MemoryNetwork()
     async with AsyncExitStack() as stack:
 
@@ -191,9 +219,12 @@ async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
             stack.push_async_callback(made.close)
             return made
 
+        def shared_buses() -> list[RedisBus]:
+            made = [bus() for _ in range(math.ceil(num_workers / SHARE_A_BUS))]
+            return [made[number // SHARE_A_BUS] for number in range(num_workers)]
+
         async def serve(kind: StageKind[Any], engine: Engine[Any, Any, Any]) -> None:
-            shared = bus()
-            for number in range(-(-size // WORKER_SLOTS)):
+            for number, shared in enumerate(shared_buses()):
                 worker = WorkerId(f"{kind.name}-{number}")
                 transport = MemoryTransport(network)
                 stage = Stage(kind, engine, shared, transport, worker, slots=WORKER_SLOTS)
@@ -203,8 +234,7 @@ async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
         await serve(AUDIO_ENCODER, NullEncoder())
         await serve(SCORE_WORKER, NullPainter())
         await serve(VAE_DECODER, NullDecoder())
-        shared = bus()
-        for number in range(-(-size // WORKER_SLOTS)):
+        for number, shared in enumerate(shared_buses()):
             host = SessionHost(
                 "audio_llm", WorkerId(f"audio_llm-{number}"), shared, MemoryTransport(network),
                 slots=WORKER_SLOTS,
@@ -212,7 +242,7 @@ async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
             stack.push_async_callback(host.close)
             await host.start(lambda inbound, lease: listen(inbound))
         coordinators = []
-        for number in range(max(2, -(-size // GATEWAY_SLOTS))):
+        for number in range(max(2, math.ceil(num_workers * WORKER_SLOTS / GATEWAY_SLOTS))):
             coordinator = Coordinator(
                 bus(), MemoryTransport(network), WorkerId(f"gateway-{number}"),
                 slots=GATEWAY_SLOTS, chunk_deadline_s=120.0,

@@ -1,10 +1,12 @@
 """The bus over Redis or Valkey: streams, hashes and sorted sets."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 from redis import exceptions
@@ -35,6 +37,8 @@ CONTROL_LENGTH = 1000
 MAX_CONNECTIONS = 8
 ANSWER_S = 2.0
 """Longer without an answer, and Redis counts as unreachable."""
+TURN_S = 5.0
+"""Longest wait for one of the connections."""
 BLOCK_MS = 1000
 TOGETHER = 200
 """Leases renewed in one trip: a few milliseconds of the server's time."""
@@ -67,7 +71,9 @@ class RedisBus:
     def __init__(self, url: str) -> None:
         self._name = _without_password(url)
         self._is_closed = False
-        # Callers wait for a free connection; the default pool fails at its bound instead.
+        # First come, first served. The pool's own queue lets who has just come overtake who waits:
+        # of a hundred callers some waited for seconds. With turns it never has to.
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
         try:
             pool = BlockingConnectionPool.from_url(
                 url,
@@ -106,7 +112,7 @@ class RedisBus:
         self._disclaim = register(scripts.DISCLAIM)
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
-        with self._reachable():
+        async with self._reachable():
             async with self._redis.pipeline(transaction=False) as saying:
                 saying.set(
                     _worker_key(info.worker), json.dumps(asdict(info)), px=max(1, _ms(ttl_s))
@@ -115,11 +121,11 @@ class RedisBus:
                 await saying.execute()
 
     async def withdraw(self, worker: WorkerId, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             await self._redis.delete(_worker_key(worker))
 
     async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
-        with self._reachable():
+        async with self._reachable():
             ids = sorted(await self._redis.smembers(f"wks:{stage}"))
             async with self._redis.pipeline(transaction=False) as asking:
                 for worker in ids:
@@ -132,12 +138,12 @@ class RedisBus:
         return [info for info in infos if info.stage == stage]
 
     async def loads(self, *workers: WorkerId) -> list[int]:
-        with self._reachable():
+        async with self._reachable():
             counts = await self._run_each(self._count_live, [[_slots_key(it)] for it in workers])
         return [int(count) for count in counts]
 
     async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
-        with self._reachable():
+        async with self._reachable():
             _, owner, is_live = await self._look(keys=_session_keys(session, stage)[:1])
         return WorkerId(owner.decode()) if is_live else None
 
@@ -149,13 +155,13 @@ class RedisBus:
         # what a crash leaves half done runs out with its ttl.
         keys = _session_keys(session, worker.stage)
         while True:
-            with self._reachable():
+            async with self._reachable():
                 fence, owner, is_live = await self._look(keys=keys[:1])
             before = Lease(session, worker.stage, WorkerId(owner.decode()), int(fence))
             if is_live and before.worker == worker.worker and await self.renew(before, ttl_s):
                 return before
             lease = Lease(session, worker.stage, worker.worker, before.fence + 1)
-            with self._reachable():
+            async with self._reachable():
                 reserved = await self._reserve_slot(
                     keys=[_slots_key(worker.worker)],
                     args=[_slot(lease), worker.slots, _ms(ttl_s), SESSION_TTL_S],
@@ -176,7 +182,7 @@ class RedisBus:
     async def renew_all(self, leases: Sequence[Lease], /, ttl_s: float = LEASE_TTL_S) -> list[bool]:
         kept: set[Lease] = set()
         for start in range(0, len(leases), TOGETHER):
-            with self._reachable():
+            async with self._reachable():
                 kept |= await self._renew_some(leases[start : start + TOGETHER], ttl_s)
         return [lease in kept for lease in leases]
 
@@ -200,7 +206,7 @@ class RedisBus:
         return kept
 
     async def release(self, lease: Lease, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             key = _session_keys(lease.session, lease.stage)[0]
             await self._release(keys=[key], args=[lease.fence, lease.worker])
             await self._free_slot(lease)
@@ -209,49 +215,49 @@ class RedisBus:
         self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S, *, steps_aside: bool = False
     ) -> int | None:
         args: list[str | int] = [ticket, longest, _ms(ttl_s), SESSION_TTL_S, int(steps_aside)]
-        with self._reachable():
+        async with self._reachable():
             before = int(await self._stand_in_line(keys=LINE_KEYS, args=args))
         return before if before >= 0 else None
 
     async def leave_line(self, ticket: str, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             for key in LINE_KEYS[:2]:
                 await self._redis.zrem(key, ticket)
             await self._redis.srem(LINE_KEYS[3], ticket)
 
     async def line_length(self) -> int:
-        with self._reachable():
+        async with self._reachable():
             return int(await self._count_line(keys=[LINE_KEYS[1], LINE_KEYS[3]]))
 
     async def take_share(
         self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S
     ) -> bool:
-        with self._reachable():
+        async with self._reachable():
             taken = await self._reserve_slot(
                 keys=[f"share:{quota}"], args=[holder, most, _ms(ttl_s), SESSION_TTL_S]
             )
         return bool(taken)
 
     async def give_share(self, quota: str, holder: str, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             await self._redis.zrem(f"share:{quota}", holder)
 
     async def spend(self, quota: str, holder: str, amount: float, /, ttl_s: float) -> float:
-        with self._reachable():
+        async with self._reachable():
             spent = await self._spend(
                 keys=[f"spent:{quota}"], args=[holder, amount, max(1, _ms(ttl_s))]
             )
         return float(spent)
 
     async def claim(self, name: str, value: str, /, ttl_s: float) -> str:
-        with self._reachable():
+        async with self._reachable():
             held = await self._redis.set(
                 f"claim:{name}", value, nx=True, get=True, px=max(1, _ms(ttl_s))
             )
         return value if held is None else str(held.decode())
 
     async def disclaim(self, name: str, value: str, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             await self._disclaim(keys=[f"claim:{name}"], args=[value])
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
@@ -260,7 +266,7 @@ class RedisBus:
                 f"a ledger entry of {len(payload)} bytes, at most {MAX_LEDGER_ENTRY_BYTES} allowed"
             )
         entry_id = f"{lease.fence}-{seq + 1}"
-        with self._reachable():
+        async with self._reachable():
             result = await self._commit(
                 keys=_session_keys(lease.session, lease.stage)[:2],
                 args=[SESSION_TTL_S, lease.fence, seq, entry_id, LEDGER_LENGTH, payload],
@@ -272,7 +278,7 @@ class RedisBus:
     ) -> list[LedgerEntry]:
         if last < 1:
             return []
-        with self._reachable():
+        async with self._reachable():
             newest_first = await self._redis.xrevrange(_session_keys(session, stage)[1], count=last)
         entries = []
         for entry_id, fields in reversed(newest_first):
@@ -290,7 +296,7 @@ class RedisBus:
         key, seen = _session_keys(session, STAGES[0])[2], b"0"
         while not self._is_closed:
             try:
-                with self._reachable():
+                with self._errors():
                     streams = await self._readers.xread({key: seen}, block=BLOCK_MS)
             except Unavailable:
                 if self._is_closed:  # close() cut the connection that we were blocked on
@@ -305,7 +311,7 @@ class RedisBus:
     async def forget(self, session: SessionId, /) -> None:
         keys = [_session_keys(session, stage) for stage in STAGES]
         leases, ledgers = [four[0] for four in keys], [four[1] for four in keys]
-        with self._reachable():
+        async with self._reachable():
             held = await self._forget(keys=leases + ledgers + keys[0][2:], args=[len(leases)])
             for stage, (fence, worker) in zip(STAGES, held, strict=True):
                 if worker:
@@ -319,7 +325,7 @@ class RedisBus:
 
     async def _append(self, session: SessionId, kind: ControlKind, value: str) -> int:
         keys = _session_keys(session, STAGES[0])[2:]
-        with self._reachable():
+        async with self._reachable():
             args = [SESSION_TTL_S, CONTROL_LENGTH, kind, value]
             return int(await self._post(keys=keys, args=args))
 
@@ -344,8 +350,25 @@ class RedisBus:
         if lease.worker:
             await self._redis.zrem(_slots_key(lease.worker), _slot(lease))
 
+    @asynccontextmanager
+    async def _reachable(self) -> AsyncIterator[None]:
+        """A connection's worth of commands, one after the other, in its turn."""
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"Redis at {self._name} is too slow for what is asked of it: no turn within "
+                f"{TURN_S:g} s; give it and this process more processor time"
+            ) from error
+        try:
+            with self._errors():
+                yield
+        finally:
+            self._turns.release()
+
     @contextmanager
-    def _reachable(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except UNREACHABLE as error:
@@ -373,6 +396,7 @@ def _slot(lease: Lease) -> str:
     return f"{lease.session}:{lease.stage}:{lease.fence}"
 
 
+@lru_cache(4096)  # who lists a pool each second reads the same again and again
 def _worker(content: bytes) -> WorkerInfo:
     fields = json.loads(content)
     fields["avatars"] = tuple(fields["avatars"])

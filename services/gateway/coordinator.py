@@ -5,6 +5,7 @@ import random
 import secrets
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ from services.worker import Heartbeat, load_of, task_group, until_done, until_fr
 
 log = get_logger(__name__)
 
-LISTED_S = 0.5
+LISTED_S = 1.0
 """A worker that comes or goes is noticed so late by those who open sessions."""
 DRAWN = 8
 
@@ -246,6 +247,7 @@ class Coordinator:
     ) -> None:
         self.sessions: dict[SessionId, Session] = {}
         self._lists: dict[StageName, tuple[list[WorkerInfo], float]] = {}
+        self._listing: defaultdict[StageName, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._bus = bus
         self._transport = transport
         self._worker = worker
@@ -387,13 +389,15 @@ class Coordinator:
 
     async def _listed(self, stage: StageName) -> list[WorkerInfo]:
         """Workers that take sessions, as the bus had them less than `LISTED_S` ago."""
-        listed, until = self._lists.get(stage, ([], 0.0))
-        if self._clock() >= until:
-            listed = [worker for worker in await self._bus.workers(stage) if not worker.draining]
-            if stage == "gateway":  # a session stays with the gateway that was asked
-                listed = [worker for worker in listed if worker.worker == self._worker]
-            # nobody there is looked for again at once
-            self._lists[stage] = listed, self._clock() + (LISTED_S if listed else 0.0)
+        async with self._listing[stage]:  # a crowd that opens asks once
+            listed, until = self._lists.get(stage, ([], 0.0))
+            if self._clock() >= until:
+                found = await self._bus.workers(stage)
+                listed = [worker for worker in found if not worker.draining]
+                if stage == "gateway":  # a session stays with the gateway that was asked
+                    listed = [worker for worker in listed if worker.worker == self._worker]
+                # nobody there is looked for again at once
+                self._lists[stage] = listed, self._clock() + (LISTED_S if listed else 0.0)
         return list(listed)
 
     async def _release(self, lease: Lease) -> None:

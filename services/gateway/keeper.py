@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
 
 from avatar.bus import LEASE_TTL_S, Bus, Lease
 from avatar.errors import AvatarError, SessionLost
@@ -23,7 +22,7 @@ class _Kept:
 
     leases: Collection[Lease]
     renewed_at: float
-    lost: "asyncio.Future[NoReturn]"
+    lost: "asyncio.Future[None]"
 
     def lose(self, message: str) -> None:
         if not self.lost.done():  # its session may have ended by itself meanwhile
@@ -68,7 +67,7 @@ class Keeper:
         if self._task is not None:
             await self._task
 
-    async def keep(self, leases: Collection[Lease]) -> NoReturn:
+    async def keep(self, leases: Collection[Lease]) -> None:
         """Keep the leases of a session, until this is cancelled.
 
         Nothing of the bus is awaited here: redis-py can swallow a cancellation on Python 3.11.
@@ -79,7 +78,7 @@ class Keeper:
         kept = _Kept(leases, self._clock(), asyncio.get_running_loop().create_future())
         self._kept.add(kept)
         try:
-            return await kept.lost
+            await kept.lost
         finally:
             self._kept.discard(kept)
 
