@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -136,33 +137,30 @@ async def run_sessions(pool: Pool, size: int, hold_s: float) -> Values:
 
 
 class Caller:
-    """One that opens a session at the first gateway with a slot, as a client of a balancer would.
+    """One that opens a session at the gateway that a balancer gave it.
 
     Who gets in speaks when told, and leaves when told. Its futures end with the error that ends it.
     """
 
-    def __init__(self, coordinators: Sequence[Coordinator], chunks: int) -> None:
+    def __init__(self, coordinator: Coordinator, chunks: int) -> None:
         loop = asyncio.get_running_loop()
         self._chunks = chunks
         self.is_in: asyncio.Future[bool] = loop.create_future()
         self.has_spoken: asyncio.Future[None] = loop.create_future()
         self.go, self.leave = asyncio.Event(), asyncio.Event()
-        self.task = asyncio.create_task(self._call(coordinators))
+        self.task = asyncio.create_task(self._call(coordinator))
         self.task.add_done_callback(self._pass_on)
 
-    async def _call(self, coordinators: Sequence[Coordinator]) -> None:
-        for coordinator in coordinators:
-            try:
-                async with coordinator.session("null") as session:
-                    self.is_in.set_result(True)
-                    await self.go.wait()
-                    await speak(session, self._chunks)
-                    self.has_spoken.set_result(None)
-                    await self.leave.wait()
-                    return
-            except Busy:
-                continue
-        self.is_in.set_result(False)
+    async def _call(self, coordinator: Coordinator) -> None:
+        try:
+            async with coordinator.session("null") as session:
+                self.is_in.set_result(True)
+                await self.go.wait()
+                await speak(session, self._chunks)
+                self.has_spoken.set_result(None)
+                await self.leave.wait()
+        except Busy:
+            self.is_in.set_result(False)
 
     def _pass_on(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
@@ -174,9 +172,8 @@ class Caller:
 
 async def come(pool: Pool, count: int, chunks: int = 0) -> list[Caller]:
     """`count` at once; answers those who got in, once each is in or was refused."""
-    size = len(pool.coordinators)
-    starts = [pool.coordinators[n % size :] + pool.coordinators[: n % size] for n in range(size)]
-    callers = [Caller(starts[number % size], chunks) for number in range(count)]
+    gateways = cycle(pool.coordinators)
+    callers = [Caller(next(gateways), chunks) for _ in range(count)]
     got_in = await asyncio.gather(*(each.is_in for each in callers))
     return [each for each, is_in in zip(callers, got_in, strict=True) if is_in]
 

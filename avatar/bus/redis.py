@@ -62,7 +62,7 @@ class RedisBus:
 
     Keys name the session in a hash tag and no script touches two tags, so that a cluster may
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
-    ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
+    ctl:{sid} (streams), epoch:{sid}; workers:<stage> (hash: expiry and heartbeat), slots:<id>
     (sorted set of leases by expiry); line:{open}:… (who waits, in order and by
     expiry, and who stands aside); share:<quota> (sorted set of holders by
     expiry), spent:<quota> (hash: what each holder spent); claim:<name>.
@@ -99,6 +99,8 @@ class RedisBus:
             retry=Retry(NoBackoff(), 0),
         )
         register = self._redis.register_script
+        self._advertise = register(scripts.ADVERTISE)
+        self._live_workers = register(scripts.LIVE_WORKERS)
         self._look, self._take = register(scripts.LOOK), register(scripts.TAKE)
         self._renew, self._release = register(scripts.RENEW), register(scripts.RELEASE)
         self._reserve_slot = register(scripts.RESERVE_SLOT)
@@ -112,30 +114,20 @@ class RedisBus:
         self._disclaim = register(scripts.DISCLAIM)
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
+        said = json.dumps(asdict(info))
+        args: list[str | int] = [info.worker, said, _ms(ttl_s), SESSION_TTL_S]
         async with self._reachable():
-            async with self._redis.pipeline(transaction=False) as saying:
-                saying.set(
-                    _worker_key(info.worker), json.dumps(asdict(info)), px=max(1, _ms(ttl_s))
-                )
-                saying.sadd(f"wks:{info.stage}", info.worker)
-                await saying.execute()
+            await self._advertise(keys=[_workers_key(info.stage)], args=args)
 
     async def withdraw(self, worker: WorkerId, /) -> None:
         async with self._reachable():
-            await self._redis.delete(_worker_key(worker))
+            for stage in STAGES:
+                await self._redis.hdel(_workers_key(stage), worker)
 
     async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
         async with self._reachable():
-            ids = sorted(await self._redis.smembers(f"wks:{stage}"))
-            async with self._redis.pipeline(transaction=False) as asking:
-                for worker in ids:
-                    asking.get(_worker_key(worker.decode()))
-                found = await asking.execute()
-            dead = [worker for worker, content in zip(ids, found, strict=True) if content is None]
-            if dead:  # one that comes back this very moment is listed from its next heartbeat on
-                await self._redis.srem(f"wks:{stage}", *dead)
-        infos = [_worker(content) for content in found if content is not None]
-        return [info for info in infos if info.stage == stage]
+            live = await self._live_workers(keys=[_workers_key(stage)])
+        return sorted(map(_worker, live), key=lambda info: info.worker)
 
     async def loads(self, *workers: WorkerId) -> list[int]:
         async with self._reachable():
@@ -384,8 +376,8 @@ def _session_keys(session: SessionId, stage: StageName) -> list[str]:
     return [f"lease:{tag}:{stage}", f"led:{tag}:{stage}", f"ctl:{tag}", f"epoch:{tag}"]
 
 
-def _worker_key(worker: str) -> str:
-    return f"wk:{worker}"
+def _workers_key(stage: StageName) -> str:
+    return f"workers:{stage}"
 
 
 def _slots_key(worker: WorkerId) -> str:

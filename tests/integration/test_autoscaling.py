@@ -101,10 +101,9 @@ class Crowd:
                 await asyncio.sleep(0.05)
 
     async def goes_on(self, *callers: Caller) -> None:
-        """Each sees a second of new pictures from now on, and hears an answer to a new question."""
+        """Each sees a second of new pictures from now on, and hears an answer begin."""
         seen = [each.noted.pictures + A_SECOND for each in callers]
-        # the one that is being given now is none
-        heard = [len(each.noted.responses_s) + 2 for each in callers]
+        heard = [len(each.noted.responses_s) + 1 for each in callers]
         await self.until(
             lambda: all(
                 each.noted.pictures >= pictures and len(each.noted.responses_s) >= answers
