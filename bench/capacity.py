@@ -4,8 +4,8 @@ import asyncio
 import gc
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -88,11 +88,22 @@ class Pool:
         return self.used().since(before)
 
 
+@contextmanager
+def quiet_garbage() -> Iterator[None]:
+    """A process with the objects of hundreds would stand still for each look through all."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 50, 1000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 async def measure_size(size: int, hold_s: float) -> Values:
     """Fill all slots at once and overfill them; then open, hold, use and close `size` sessions."""
     say(f"capacity: {size} sessions")
     num_workers = math.ceil(size * (1 + SPARE) / WORKER_SLOTS)
-    with valkey_server() as valkey:
+    with quiet_garbage(), valkey_server() as valkey:
         async with pool_of(num_workers, valkey) as pool:
             beats = await pool.rest(hold_s)  # hearts beat, whoever comes
             crowd = await crowd_in(pool, num_workers * WORKER_SLOTS, beats)

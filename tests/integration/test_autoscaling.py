@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import yaml
@@ -14,6 +15,7 @@ import yaml
 from avatar.audio.files import decode
 from avatar.media import SPEECH_RATE
 from bench.load_caller import Noted, Script, call_until
+from talkingmachines_api.v1 import operator_pb2, operator_pb2_grpc
 from tests.fakes.graph import spoken_question
 from tests.fakes.launcher import Run, launched
 
@@ -71,10 +73,16 @@ class Caller:
 class Crowd:
     """All callers, whose calls may end only when they are told to."""
 
-    def __init__(self, url: str, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        url: str,
+        operator: "operator_pb2_grpc.OperatorServiceAsyncStub",
+        tasks: asyncio.TaskGroup,
+    ) -> None:
         clip = decode(spoken_question(), SPEECH_RATE)
         self._script = Script([np.concatenate([clip, np.zeros(3200, np.float32)])], interrupts=0.0)
         self._url = url
+        self._operator = operator
         self._tasks = tasks
         self.callers: list[Caller] = []
         self._calls: dict[int, asyncio.Task[None]] = {}
@@ -85,6 +93,22 @@ class Crowd:
         self._calls[id(caller)] = self._tasks.create_task(call)
         self.callers.append(caller)
         return caller
+
+    async def begin_with_the_idle_worker(self) -> Caller:
+        """The one with most free slots gets the next, once the gateway has looked up who is there,
+        which it does once a second.
+        """
+        while True:
+            caller = self.begin()
+            await self.until(caller.is_connected)
+            if 0 not in (await self.loads()).values():
+                return caller
+            await self.end(caller)
+
+    async def loads(self) -> dict[str, int]:
+        """How many sessions each worker of the pool has."""
+        told = await self._operator.ListWorkers(operator_pb2.ListWorkersRequest())
+        return {each.id: each.sessions for each in told.workers if each.stage == STAGE}
 
     async def end(self, *callers: Caller) -> None:
         for caller in callers:
@@ -114,8 +138,12 @@ class Crowd:
 
 @asynccontextmanager
 async def crowd_at(run: Run) -> AsyncIterator[Crowd]:
-    async with asyncio.TaskGroup() as tasks:
-        yield Crowd(f"http://127.0.0.1:{run.port}", tasks)
+    async with (
+        grpc.aio.insecure_channel(f"127.0.0.1:{run.grpc_port}") as channel,
+        asyncio.TaskGroup() as tasks,
+    ):
+        stub = operator_pb2_grpc.OperatorServiceStub(channel)
+        yield Crowd(f"http://127.0.0.1:{run.port}", stub, tasks)
 
 
 async def test_a_pool_grows_with_its_callers_and_shrinks_without_ending_a_call(
@@ -127,12 +155,12 @@ async def test_a_pool_grows_with_its_callers_and_shrinks_without_ending_a_call(
         await crowd.until(lambda: running.count(STAGE) == 2)
         await crowd.until(lambda: running.logged("worker_started", STAGE) == 2)
         await crowd.until(lambda: first.is_connected() and second.is_connected())
-        # the worker with most free slots gets the next: it is the new one
-        third = crowd.begin()
+        third = await crowd.begin_with_the_idle_worker()
         await crowd.goes_on(first, second, third)
         assert running.logged("worker_draining", STAGE) == 0
         # one replica is enough for the two who stay, each with one of its own: whichever goes
         await crowd.end(first)
+        assert list((await crowd.loads()).values()) == [1, 1]
         await crowd.until(lambda: running.logged("worker_draining", STAGE) == 1)
         await crowd.goes_on(second, third)
         late = crowd.begin()  # where nobody drains
