@@ -105,6 +105,12 @@ class Crowd:
                 return caller
             await self.end(caller)
 
+    async def until_each_worker_has_one(self) -> None:
+        """A moment after a call's end."""
+        async with asyncio.timeout(WAIT_S):
+            while list((await self.loads()).values()) != [1, 1]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
     async def loads(self) -> dict[str, int]:
         """How many sessions each worker of the pool has."""
         told = await self._operator.ListWorkers(operator_pb2.ListWorkersRequest())
@@ -160,7 +166,7 @@ async def test_a_pool_grows_with_its_callers_and_shrinks_without_ending_a_call(
         assert running.logged("worker_draining", STAGE) == 0
         # one replica is enough for the two who stay, each with one of its own: whichever goes
         await crowd.end(first)
-        assert list((await crowd.loads()).values()) == [1, 1]
+        await crowd.until_each_worker_has_one()
         await crowd.until(lambda: running.logged("worker_draining", STAGE) == 1)
         await crowd.goes_on(second, third)
         late = crowd.begin()  # where nobody drains
