@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # has no types
 
+from avatar.bus import WORKER_TTL_S
 from avatar.bus.redis import RedisBus
 from avatar.bus.valkey import Valkey, valkey_server
 from avatar.errors import Busy
@@ -34,7 +35,7 @@ SPARE = 0.25
 TOO_MANY = 50
 """Openings more than there are slots."""
 WAVE = 25
-"""So many open at once while the cost of it is measured."""
+"""So many open, and end, at once while the cost of it is measured."""
 SHARE_A_BUS = 16
 """Workers with a connection pool in common; in a process each, they have one each."""
 CHUNKS = 6
@@ -128,6 +129,7 @@ async def crowd_in(pool: Pool, slots: int, beats: Used) -> Values:
 
 async def run_sessions(pool: Pool, size: int, beats: Used, hold_s: float) -> Values:
     gc.collect()
+    await asyncio.sleep(WORKER_TTL_S)  # whoever was too busy to beat is there again
     memory, before = psutil.Process().memory_info().rss, pool.used()
     callers: list[Caller] = []
     while len(callers) < size:
@@ -204,10 +206,12 @@ async def talk(callers: Sequence[Caller]) -> None:
 
 
 async def go_away(callers: Sequence[Caller]) -> None:
-    for each in callers:
-        each.go.set()
-        each.leave.set()
-    await asyncio.gather(*(each.task for each in callers))
+    for start in range(0, len(callers), WAVE):
+        wave = callers[start : start + WAVE]
+        for each in wave:
+            each.go.set()
+            each.leave.set()
+        await asyncio.gather(*(each.task for each in wave))
 
 
 async def speak(session: Session, chunks: int) -> None:

@@ -34,7 +34,9 @@ from avatar.media import STAGES, SessionId, StageName, WorkerId
 SESSION_TTL_S = 3600
 """Keys of a session that nobody renews, writes or forgets go by themselves after this time."""
 CONTROL_LENGTH = 1000
-MAX_CONNECTIONS = 8
+MAX_CONNECTIONS = 10
+KEPT_FREE = 2
+"""Of these, for heartbeats and renewals."""
 ANSWER_S = 2.0
 """Longer without an answer, and Redis counts as unreachable."""
 TURN_S = 5.0
@@ -73,7 +75,9 @@ class RedisBus:
         self._is_closed = False
         # First come, first served. The pool's own queue lets who has just come overtake who waits:
         # of a hundred callers some waited for seconds. With turns it never has to.
-        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS - KEPT_FREE)
+        # Who holds something does not wait behind a crowd of those who want it.
+        self._holders = asyncio.Semaphore(KEPT_FREE)
         try:
             pool = BlockingConnectionPool.from_url(
                 url,
@@ -116,7 +120,7 @@ class RedisBus:
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
         said = json.dumps(asdict(info))
         args: list[str | int] = [info.worker, said, _ms(ttl_s), SESSION_TTL_S]
-        async with self._reachable():
+        async with self._reachable(self._holders):
             await self._advertise(keys=[_workers_key(info.stage)], args=args)
 
     async def withdraw(self, worker: WorkerId, /) -> None:
@@ -168,13 +172,13 @@ class RedisBus:
                 return lease
 
     async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
-        [is_kept] = await self.renew_all([lease], ttl_s)
-        return is_kept
+        async with self._reachable():
+            return lease in await self._renew_some([lease], ttl_s)
 
     async def renew_all(self, leases: Sequence[Lease], /, ttl_s: float = LEASE_TTL_S) -> list[bool]:
         kept: set[Lease] = set()
         for start in range(0, len(leases), TOGETHER):
-            async with self._reachable():
+            async with self._reachable(self._holders):
                 kept |= await self._renew_some(leases[start : start + TOGETHER], ttl_s)
         return [lease in kept for lease in leases]
 
@@ -343,11 +347,12 @@ class RedisBus:
             await self._redis.zrem(_slots_key(lease.worker), _slot(lease))
 
     @asynccontextmanager
-    async def _reachable(self) -> AsyncIterator[None]:
+    async def _reachable(self, turns: asyncio.Semaphore | None = None) -> AsyncIterator[None]:
         """A connection's worth of commands, one after the other, in its turn."""
+        turns = turns or self._turns
         try:
             async with asyncio.timeout(TURN_S):
-                await self._turns.acquire()
+                await turns.acquire()
         except TimeoutError as error:
             raise Unavailable(
                 f"Redis at {self._name} is too slow for what is asked of it: no turn within "
@@ -357,7 +362,7 @@ class RedisBus:
             with self._errors():
                 yield
         finally:
-            self._turns.release()
+            turns.release()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

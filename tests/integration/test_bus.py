@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -24,8 +25,8 @@ from avatar.bus import (
 )
 from avatar.bus.faulty import OUTAGE_CALLS, Fault, FaultyBus
 from avatar.bus.memory import MemoryBus
-from avatar.bus.redis import RedisBus
-from avatar.bus.valkey import run_valkey
+from avatar.bus.redis import MAX_CONNECTIONS, RedisBus
+from avatar.bus.valkey import run_valkey, valkey_server
 from avatar.media import SessionId, StageName, WorkerId
 
 pytestmark = pytest.mark.integration
@@ -708,6 +709,33 @@ async def test_more_leases_than_fit_into_one_trip(
     await bus.release(leases[3])
     assert await bus.renew_all(leases) == [True, True, True, False, True]
     await bus.close()
+
+
+async def test_of_a_crowd_some_find_no_turn_but_who_holds_a_lease_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("avatar.bus.redis.TURN_S", 0.05)
+    with valkey_server() as valkey:
+        bus = RedisBus(valkey.url)
+        lease = await acquired(bus, S1, worker())
+        valkey.process.send_signal(signal.SIGSTOP)  # nobody is answered
+        try:
+            asking = [asyncio.create_task(bus.line_length()) for _ in range(MAX_CONNECTIONS)]
+            await asyncio.sleep(0)  # they have all turns
+            with pytest.raises(errors.Unavailable, match="no turn within"):
+                await bus.line_length()
+            holding = [
+                asyncio.create_task(bus.renew_all([lease])),
+                asyncio.create_task(bus.advertise(worker())),
+            ]
+            await asyncio.sleep(0)
+            monkeypatch.undo()
+        finally:
+            valkey.process.send_signal(signal.SIGCONT)
+        assert await asyncio.gather(*holding) == [[True], None]
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert await bus.line_length() == 0
+        await bus.close()
 
 
 @pytest.mark.parametrize("url", ["garbage", "http://127.0.0.1:6379", "redis://:s3#cret@h:1/0"])
