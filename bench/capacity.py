@@ -35,10 +35,10 @@ SPARE = 0.25
 TOO_MANY = 50
 """Openings more than there are slots."""
 WAVE = 25
-"""So many open, and end, at once while the cost of it is measured."""
+"""So many open, speak and end at once while the cost of it is measured."""
 SHARE_A_BUS = 16
 """Workers with a connection pool in common; in a process each, they have one each."""
-CHUNKS = 6
+CHUNKS = 12
 HOLD_S = 10.0
 FLAT = 0.10
 CLOCK = ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4)
@@ -200,18 +200,22 @@ async def come(pool: Pool, count: int, chunks: int = 0) -> list[Caller]:
 
 
 async def talk(callers: Sequence[Caller]) -> None:
-    for each in callers:
-        each.go.set()
-    await asyncio.gather(*(each.has_spoken for each in callers))
+    for wave in waves(callers):
+        for each in wave:
+            each.go.set()
+        await asyncio.gather(*(each.has_spoken for each in wave))
 
 
 async def go_away(callers: Sequence[Caller]) -> None:
-    for start in range(0, len(callers), WAVE):
-        wave = callers[start : start + WAVE]
+    for wave in waves(callers):
         for each in wave:
             each.go.set()
             each.leave.set()
         await asyncio.gather(*(each.task for each in wave))
+
+
+def waves(callers: Sequence[Caller]) -> Iterator[Sequence[Caller]]:
+    return (callers[start : start + WAVE] for start in range(0, len(callers), WAVE))
 
 
 async def speak(session: Session, chunks: int) -> None:

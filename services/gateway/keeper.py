@@ -50,7 +50,7 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._renew_again())
 
     def check(self) -> None:
         """Raise if nothing is renewed any more.
@@ -82,7 +82,7 @@ class Keeper:
         finally:
             self._kept.discard(kept)
 
-    async def _run(self) -> None:
+    async def _renew_again(self) -> None:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), self._interval_s)
