@@ -36,6 +36,8 @@ TOO_MANY = 50
 """Openings more than there are slots."""
 WAVE = 25
 """So many open, speak and end at once while the cost of it is measured."""
+SETTLE_S = 2.0
+"""Edges still open, and ledgers are still written, when callers have what they came for."""
 SHARE_A_BUS = 16
 """Workers with a connection pool in common; in a process each, they have one each."""
 CHUNKS = 12
@@ -134,19 +136,23 @@ async def run_sessions(pool: Pool, size: int, beats: Used, hold_s: float) -> Val
     callers: list[Caller] = []
     while len(callers) < size:
         callers += await come(pool, min(WAVE, size - len(callers)), CHUNKS)
+    took_s = pool.used().since(before).at_s
+    await asyncio.sleep(SETTLE_S)
     opening = pool.used().since(before)
     memory = psutil.Process().memory_info().rss - memory
     hold = await pool.rest(hold_s)
     before = pool.used()
     await talk(callers)
+    await asyncio.sleep(SETTLE_S)
     talking = pool.used().since(before).beside(hold)
     before = pool.used()
     await go_away(callers)
+    await asyncio.sleep(SETTLE_S)
     closing = pool.used().since(before).beside(beats)
     opened = opening.beside(beats)
     return {
         "sessions": size,
-        "opens_per_s": size / opening.at_s,
+        "opens_per_s": size / took_s,
         "open_ms": 1000 * opened.ours / size,
         "open_bus_ms": 1000 * opened.bus / size,
         "hold_ms_per_s": 1000 * hold.ours / size / hold.at_s,
