@@ -2,15 +2,18 @@
 
 import asyncio
 import gc
+import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # has no types
 
+from avatar.bus import WORKER_TTL_S
 from avatar.bus.redis import RedisBus
 from avatar.bus.valkey import Valkey, valkey_server
 from avatar.errors import Busy
@@ -26,10 +29,18 @@ from services.gateway.coordinator import Coordinator, Session
 from services.stage import AUDIO_ENCODER, SCORE_WORKER, VAE_DECODER, Engine, Stage, StageKind
 from services.worker import SessionHost
 
-WORKER_SLOTS, GATEWAY_SLOTS = 4, 125
+WORKER_SLOTS, GATEWAY_SLOTS = 8, 125
+SPARE = 0.25
+"""Slots more than sessions, as an autoscaled pool has: of the slots, a fifth."""
 TOO_MANY = 50
 """Openings more than there are slots."""
-CHUNKS = 6
+WAVE = 25
+"""So many open, speak and end at once while the cost of it is measured."""
+SETTLE_S = 2.0
+"""Edges still open, and ledgers are still written, when callers have what they came for."""
+SHARE_A_BUS = 16
+"""Workers with a connection pool in common; in a process each, they have one each."""
+CHUNKS = 12
 HOLD_S = 10.0
 FLAT = 0.10
 CLOCK = ChunkClock(fps=25, latents_per_chunk=3, frames_per_latent=4)
@@ -47,13 +58,19 @@ def measure(options: Options) -> Values:
 
 @dataclass
 class Used:
-    """CPU seconds of this process and of Valkey, so far."""
+    """CPU seconds of this process and of Valkey, and the time."""
 
     ours: float
     bus: float
+    at_s: float
 
     def since(self, before: "Used") -> "Used":
-        return Used(self.ours - before.ours, self.bus - before.bus)
+        return Used(self.ours - before.ours, self.bus - before.bus, self.at_s - before.at_s)
+
+    def beside(self, rest: "Used") -> "Used":
+        """Without what the pool uses while nothing happens, as `rest` was."""
+        share = self.at_s / rest.at_s
+        return Used(self.ours - share * rest.ours, self.bus - share * rest.bus, self.at_s)
 
 
 class Pool:
@@ -65,105 +82,146 @@ class Pool:
 
     def used(self) -> Used:
         times = self._valkey.cpu_times()
-        return Used(time.process_time(), times.user + times.system)
+        return Used(time.process_time(), times.user + times.system, time.perf_counter())
+
+    async def rest(self, seconds: float) -> Used:
+        """What it uses by itself."""
+        before = self.used()
+        await asyncio.sleep(seconds)
+        return self.used().since(before)
+
+
+@contextmanager
+def quiet_garbage() -> Iterator[None]:
+    """A process with the objects of hundreds would stand still for each look through all."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 50, 1000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 async def measure_size(size: int, hold_s: float) -> Values:
-    """Open `size` sessions and some more at once, hold them, send chunks, close."""
+    """Fill all slots at once and overfill them; then open, hold, use and close `size` sessions."""
     say(f"capacity: {size} sessions")
-    with valkey_server() as valkey:
-        async with pool_of(size, valkey) as pool:
-            return await run_sessions(pool, size, hold_s)
+    num_workers = math.ceil(size * (1 + SPARE) / WORKER_SLOTS)
+    with quiet_garbage(), valkey_server() as valkey:
+        async with pool_of(num_workers, valkey) as pool:
+            beats = await pool.rest(hold_s)  # hearts beat, whoever comes
+            crowd = await crowd_in(pool, num_workers * WORKER_SLOTS, beats)
+            return crowd | await run_sessions(pool, size, beats, hold_s)
 
 
-async def run_sessions(pool: Pool, size: int, hold_s: float) -> Values:
-    crowd = Callers(pool, chunks=0)
-    everybody = await crowd.come(size + TOO_MANY)
-    await crowd.end(everybody)
+async def crowd_in(pool: Pool, slots: int, beats: Used) -> Values:
+    """More than there are slots, all at once; and some when all slots are taken."""
+    crowd = await come(pool, slots + TOO_MANY)
+    before = pool.used()
+    late = await come(pool, TOO_MANY)
+    refused = pool.used().since(before).beside(beats)
+    await go_away(crowd)
+    return {
+        "slots": slots,
+        "workers": len(pool.coordinators) + 4 * slots // WORKER_SLOTS,
+        "admitted": len(crowd) + len(late),
+        "refused": slots + 2 * TOO_MANY - len(crowd) - len(late),
+        "refusal_ms": 1000 * refused.ours / TOO_MANY,
+    }
 
-    callers = Callers(pool, CHUNKS)
+
+async def run_sessions(pool: Pool, size: int, beats: Used, hold_s: float) -> Values:
     gc.collect()
-    memory, before, began = psutil.Process().memory_info().rss, pool.used(), time.perf_counter()
-    tasks = await callers.come(size)
-    open_s, opened = time.perf_counter() - began, pool.used()
+    await asyncio.sleep(WORKER_TTL_S)  # whoever was too busy to beat is there again
+    memory, before = psutil.Process().memory_info().rss, pool.used()
+    callers: list[Caller] = []
+    while len(callers) < size:
+        callers += await come(pool, min(WAVE, size - len(callers)), CHUNKS)
+    took_s = pool.used().since(before).at_s
+    await asyncio.sleep(SETTLE_S)
+    opening = pool.used().since(before)
     memory = psutil.Process().memory_info().rss - memory
-    await callers.come(TOO_MANY)  # all slots are taken: each goes away by itself
-    turned_away = pool.used()
-    await asyncio.sleep(hold_s)
-    held, spoken_at = pool.used(), time.perf_counter()
-    await callers.speak()
-    spoken_s, spoken = time.perf_counter() - spoken_at, pool.used()
-    await callers.end(tasks)
-    closed = pool.used()
-    hold, chunk = held.since(turned_away), spoken.since(held)
-    # leases are renewed while chunks pass: that is the holding's
-    chunk_ours = chunk.ours - hold.ours / hold_s * spoken_s
+    hold = await pool.rest(hold_s)
+    before = pool.used()
+    await talk(callers)
+    await asyncio.sleep(SETTLE_S)
+    talking = pool.used().since(before).beside(hold)
+    before = pool.used()
+    await go_away(callers)
+    await asyncio.sleep(SETTLE_S)
+    closing = pool.used().since(before).beside(beats)
+    opened = opening.beside(beats)
     return {
         "sessions": size,
-        "admitted": crowd.num_open,
-        "refused": crowd.num_refused,
-        "workers": len(pool.coordinators) + 4 * -(-size // WORKER_SLOTS),
-        "opens_per_s": size / open_s,
-        "open_ms": 1000 * opened.since(before).ours / size,
-        "open_bus_ms": 1000 * opened.since(before).bus / size,
-        "refusal_ms": 1000 * turned_away.since(opened).ours / TOO_MANY,
-        "hold_ms_per_s": 1000 * hold.ours / size / hold_s,
-        "hold_bus_ms_per_s": 1000 * hold.bus / size / hold_s,
-        "chunk_ms": 1000 * chunk_ours / size / CHUNKS,
-        "close_ms": 1000 * closed.since(spoken).ours / size,
+        "opens_per_s": size / took_s,
+        "open_ms": 1000 * opened.ours / size,
+        "open_bus_ms": 1000 * opened.bus / size,
+        "hold_ms_per_s": 1000 * hold.ours / size / hold.at_s,
+        "hold_bus_ms_per_s": 1000 * hold.bus / size / hold.at_s,
+        "chunk_ms": 1000 * talking.ours / size / CHUNKS,
+        "close_ms": 1000 * closing.ours / size,
         "memory_kb": memory / size / 1000,
     }
 
 
-class Callers:
-    """They open at once; who got in waits, speaks when told, and leaves when told."""
+class Caller:
+    """One that opens a session at the gateway that a balancer gave it.
 
-    def __init__(self, pool: Pool, chunks: int) -> None:
-        self._coordinators = pool.coordinators
+    Who gets in speaks when told, and leaves when told. Its futures end with the error that ends it.
+    """
+
+    def __init__(self, coordinator: Coordinator, chunks: int) -> None:
+        loop = asyncio.get_running_loop()
         self._chunks = chunks
-        self.num_open = self.num_refused = self._num_spoken = 0
-        self._go, self._leave = asyncio.Event(), asyncio.Event()
-        self._changed = asyncio.Condition()
+        self.is_in: asyncio.Future[bool] = loop.create_future()
+        self.has_spoken: asyncio.Future[None] = loop.create_future()
+        self.go, self.leave = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.create_task(self._call(coordinator))
+        self.task.add_done_callback(self._pass_on)
 
-    async def come(self, count: int) -> "list[asyncio.Task[None]]":
-        """`count` more of them, once each is in or was refused."""
-        until = self.num_open + self.num_refused + count
-        tasks = [asyncio.create_task(self._call(number)) for number in range(count)]
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.num_open + self.num_refused == until)
-        return tasks
+    async def _call(self, coordinator: Coordinator) -> None:
+        try:
+            async with coordinator.session("null") as session:
+                self.is_in.set_result(True)
+                await self.go.wait()
+                await speak(session, self._chunks)
+                self.has_spoken.set_result(None)
+                await self.leave.wait()
+        except Busy:
+            self.is_in.set_result(False)
 
-    async def speak(self) -> None:
-        self._go.set()
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._num_spoken == self.num_open)
+    def _pass_on(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        for future in (self.is_in, self.has_spoken):
+            if error is not None and not future.done():
+                future.set_exception(error)
+                future.exception()  # who does not wait for it need not hear of it
 
-    async def end(self, tasks: "list[asyncio.Task[None]]") -> None:
-        self._leave.set()
-        await asyncio.gather(*tasks)
 
-    async def _call(self, number: int) -> None:
-        """At each gateway in turn until one has a slot, as a client behind a balancer would."""
-        count = len(self._coordinators)
-        for attempt in range(count):
-            coordinator = self._coordinators[(number + attempt) % count]
-            try:
-                async with coordinator.session("null") as session:
-                    await self._count("num_open")
-                    if self._chunks:
-                        await self._go.wait()
-                        await speak(session, self._chunks)
-                        await self._count("_num_spoken")
-                    await self._leave.wait()
-                    return
-            except Busy:
-                continue
-        await self._count("num_refused")
+async def come(pool: Pool, count: int, chunks: int = 0) -> list[Caller]:
+    """`count` at once; answers those who got in, once each is in or was refused."""
+    gateways = cycle(pool.coordinators)
+    callers = [Caller(next(gateways), chunks) for _ in range(count)]
+    got_in = await asyncio.gather(*(each.is_in for each in callers))
+    return [each for each, is_in in zip(callers, got_in, strict=True) if is_in]
 
-    async def _count(self, name: str) -> None:
-        async with self._changed:
-            setattr(self, name, getattr(self, name) + 1)
-            self._changed.notify_all()
+
+async def talk(callers: Sequence[Caller]) -> None:
+    for wave in waves(callers):
+        for each in wave:
+            each.go.set()
+        await asyncio.gather(*(each.has_spoken for each in wave))
+
+
+async def go_away(callers: Sequence[Caller]) -> None:
+    for wave in waves(callers):
+        for each in wave:
+            each.go.set()
+            each.leave.set()
+        await asyncio.gather(*(each.task for each in wave))
+
+
+def waves(callers: Sequence[Caller]) -> Iterator[Sequence[Caller]]:
+    return (callers[start : start + WAVE] for start in range(0, len(callers), WAVE))
 
 
 async def speak(session: Session, chunks: int) -> None:
@@ -181,8 +239,8 @@ async def speak(session: Session, chunks: int) -> None:
 
 
 @asynccontextmanager
-async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
-    """As many workers as `size` sessions need, and gateways."""
+async def pool_of(num_workers: int, valkey: Valkey) -> AsyncIterator[Pool]:
+    """So many workers of each stage, and gateways for all their slots."""
     network = MemoryNetwork()
     async with AsyncExitStack() as stack:
 
@@ -191,9 +249,12 @@ async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
             stack.push_async_callback(made.close)
             return made
 
+        def shared_buses() -> list[RedisBus]:
+            made = [bus() for _ in range(math.ceil(num_workers / SHARE_A_BUS))]
+            return [made[number // SHARE_A_BUS] for number in range(num_workers)]
+
         async def serve(kind: StageKind[Any], engine: Engine[Any, Any, Any]) -> None:
-            shared = bus()
-            for number in range(-(-size // WORKER_SLOTS)):
+            for number, shared in enumerate(shared_buses()):
                 worker = WorkerId(f"{kind.name}-{number}")
                 transport = MemoryTransport(network)
                 stage = Stage(kind, engine, shared, transport, worker, slots=WORKER_SLOTS)
@@ -203,8 +264,7 @@ async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
         await serve(AUDIO_ENCODER, NullEncoder())
         await serve(SCORE_WORKER, NullPainter())
         await serve(VAE_DECODER, NullDecoder())
-        shared = bus()
-        for number in range(-(-size // WORKER_SLOTS)):
+        for number, shared in enumerate(shared_buses()):
             host = SessionHost(
                 "audio_llm", WorkerId(f"audio_llm-{number}"), shared, MemoryTransport(network),
                 slots=WORKER_SLOTS,
@@ -212,7 +272,7 @@ async def pool_of(size: int, valkey: Valkey) -> AsyncIterator[Pool]:
             stack.push_async_callback(host.close)
             await host.start(lambda inbound, lease: listen(inbound))
         coordinators = []
-        for number in range(max(2, -(-size // GATEWAY_SLOTS))):
+        for number in range(max(2, math.ceil(num_workers * WORKER_SLOTS / GATEWAY_SLOTS))):
             coordinator = Coordinator(
                 bus(), MemoryTransport(network), WorkerId(f"gateway-{number}"),
                 slots=GATEWAY_SLOTS, chunk_deadline_s=120.0,
@@ -230,21 +290,24 @@ async def listen(inbound: Inbound) -> None:
 
 def report(values: Values) -> str:
     head = [
-        "sessions", "workers", "admitted", "refused", "opens a second", "open, ms", "of the bus",
-        "refusal, ms",
+        "sessions", "workers", "slots", "admitted", "refused", "refusal, ms",
+        "opens a second", "open, ms", "of the bus",
         "second of holding, ms", "of the bus", "chunk, ms", "close, ms", "memory, kB",
     ]  # fmt: skip
     keys = [
-        "sessions", "workers", "admitted", "refused", "opens_per_s", "open_ms", "open_bus_ms",
-        "refusal_ms",
+        "sessions", "workers", "slots", "admitted", "refused", "refusal_ms",
+        "opens_per_s", "open_ms", "open_bus_ms",
         "hold_ms_per_s", "hold_bus_ms_per_s", "chunk_ms", "close_ms", "memory_kb",
     ]  # fmt: skip
     return "\n".join(
         [
-            f"Admitted, refused: of {TOO_MANY} openings more than slots, all at once. Workers of "
-            f"{WORKER_SLOTS} slots, gateways of {GATEWAY_SLOTS}, all in one process over one "
-            "Valkey, edges in memory, engines that compute nothing: what is left is leases, line, "
-            "renewals, edges, order. CPU time a session; of the bus: Valkey's own.\n",
+            f"Admitted, refused: of {TOO_MANY} openings more than slots, all at once, and of "
+            f"{TOO_MANY} more when all slots are taken. The rest with {100 * SPARE:.0f} % more "
+            f"slots than sessions, which open {WAVE} at a time. Workers of {WORKER_SLOTS} slots, "
+            f"gateways of {GATEWAY_SLOTS}, all in one process over one Valkey, edges in memory, "
+            "engines that compute nothing: what is left is leases, line, renewals, edges, order. "
+            "CPU time a session, without the workers' heartbeats except in the second of holding; "
+            "of the bus: Valkey's own.\n",
             table(head, [[row[key] for key in keys] for row in values["rows"]]),
             bars(bar_rows(values)),
         ]
@@ -253,12 +316,12 @@ def report(values: Values) -> str:
 
 def bar_rows(values: Values) -> list[tuple[str, object, str, bool]]:
     rows = values["rows"]
-    exact = all(row["admitted"] == row["sessions"] for row in rows)
+    exact = all(row["admitted"] == row["slots"] for row in rows)
     last = rows[-1]
     told: list[tuple[str, object, str, bool]] = [
         (
-            f"admitted of {last['sessions'] + TOO_MANY} at once", last["admitted"],
-            f"exactly {last['sessions']}", exact,
+            f"admitted of {last['slots'] + TOO_MANY} at once", last["admitted"],
+            f"exactly {last['slots']}", exact,
         )
     ]  # fmt: skip
     for key, name in (

@@ -51,13 +51,15 @@ async def load(
 ) -> Values:
     """All callers end together, `seconds` after the last one has begun; they begin evenly."""
     step_s = ramp_s / callers
-    until_s = time.monotonic() + ramp_s + seconds
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(ramp_s + seconds, over.set)
     listening = asyncio.create_task(_own_lateness())
     began_s, used_s = time.monotonic(), time.process_time()
 
     async def one(number: int) -> Noted:
         await asyncio.sleep(number * step_s)
-        noted = await call_until(url, script, random.Random(seed + number), until_s)
+        noted = Noted()
+        await call_until(over, url, script, random.Random(seed + number), noted)
         fate = noted.refused or noted.lost or f"{len(noted.responses_s)} answers"
         say(f"load: caller {number + 1} of {callers}: {fate}")
         return noted

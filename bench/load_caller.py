@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -53,8 +54,8 @@ class Noted:
 
     `refused`: status and reason of a caller who got no session. `lost`: why the call ended before
     its time. `stops_s`: from the first sound of an interruption to the last one of the answer.
-    `frozen_s`: each time that the face stood still, how long. `behind_ms`: how much later than
-    sound pictures arrived, relative to when both are due.
+    `pictures`: how many new ones, so far. `frozen_s`: each time that the face stood still, how
+    long. `behind_ms`: how much later than sound pictures arrived, relative to when both are due.
     """
 
     refused: str = ""
@@ -64,15 +65,17 @@ class Noted:
     stops_s: list[float] = field(default_factory=list)
     unanswered: int = 0
     watched_s: float = 0.0
+    pictures: int = 0
     frozen_s: list[float] = field(default_factory=list)
     stalls_told: int = 0
     behind_ms: float | None = None
 
 
 class NewPictures:
-    """Whether each decoded picture differs from the last one that did."""
+    """Whether each decoded picture differs from the last one that did; counts those."""
 
-    def __init__(self) -> None:
+    def __init__(self, noted: Noted) -> None:
+        self._noted = noted
         self._last: NDArray[np.float32] | None = None
 
     def __call__(self, frame: VideoFrame) -> bool:
@@ -84,14 +87,19 @@ class NewPictures:
         if self._last is not None and float(np.abs(small - self._last).mean()) < NEW:
             return False
         self._last = small
+        self._noted.pictures += 1
         return True
 
 
-async def call_until(url: str, script: Script, rng: random.Random, until_s: float) -> Noted:
-    """One call, from its opening to that instant of the monotonic clock."""
-    noted = Noted()
+async def call_until(
+    over: asyncio.Event, url: str, script: Script, rng: random.Random, noted: Noted
+) -> None:
+    """One call, from its opening until `over`, to the end of the answer that is heard then.
+
+    What becomes of it is noted as it happens.
+    """
     began = time.monotonic()
-    receiver: Receiver[bool] = Receiver(NewPictures())
+    receiver: Receiver[bool] = Receiver(NewPictures(noted))
     try:
         async with (
             booked(url, script.avatar, script.key) as booking,
@@ -100,23 +108,22 @@ async def call_until(url: str, script: Script, rng: random.Random, until_s: floa
             connected = time.monotonic()
             noted.connect_s = connected - began
             try:
-                await _converse(call, script, rng, until_s, noted)
+                await _converse(call, script, rng, over, noted)
             finally:
                 _look_back(call, connected, noted)
     except httpx.HTTPStatusError as error:
         noted.refused = _reason(error.response)
     except (httpx.HTTPError, SessionLost, TimeoutError) as error:
         noted.lost = f"{type(error).__name__}: {error}"
-    return noted
 
 
 async def _converse(
-    call: Receiver[bool], script: Script, rng: random.Random, until_s: float, noted: Noted
+    call: Receiver[bool], script: Script, rng: random.Random, over: asyncio.Event, noted: Noted
 ) -> None:
     clips = list(script.clips)
     rng.shuffle(clips)
     for number in range(1 << 30):
-        if time.monotonic() >= until_s:
+        if over.is_set():
             return
         answer = await _ask(call, clips[number % len(clips)], noted)
         if answer is not None and rng.random() < script.interrupts:
@@ -124,7 +131,8 @@ async def _converse(
         else:
             if answer is not None:
                 await call.event("avatar.playback.finished", answer, SPEECH_S)
-            await asyncio.sleep(min(PAUSE_S, max(0.0, until_s - time.monotonic())))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), PAUSE_S)
         _forget(call)
 
 

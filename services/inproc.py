@@ -18,23 +18,22 @@ async def inproc_graph(
     config: AppConfig,
     environment: Environment,
     makers: Mapping[StageName, Make] | None = None,
+    wire: Callable[[StageName], Wiring] | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run all stages until the block ends; `makers` replaces workers, by stage.
 
-    The gateway comes first: it answers while the models are being loaded.
+    The gateway comes first: it answers while the models are being loaded. `wire` gives each stage
+    another bus and transport than those of one process.
     """
     bus, network = MemoryBus(), MemoryNetwork()
-
-    def wiring() -> Wiring:
-        return Wiring(bus, MemoryTransport(network))
-
+    wire = wire or (lambda stage: Wiring(bus, MemoryTransport(network)))
     async with AsyncExitStack() as stack:
-        gateway = Gateway(config, environment, wiring())
+        gateway = Gateway(config, environment, wire("gateway"))
         stack.push_async_callback(gateway.close)
         await gateway.start()
         for stage in (stage for stage in STAGES if stage != "gateway"):
             make = (makers or {}).get(stage) or worker_class(WORKERS[stage])
-            worker = make(config, environment, wiring())
+            worker = make(config, environment, wire(stage))
             stack.push_async_callback(worker.close)
             await worker.start()
         stack.push_async_callback(gateway.calls.close)  # callers hear why before stages go

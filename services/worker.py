@@ -79,11 +79,11 @@ class Heartbeat:
                 await asyncio.wait_for(self._stopped.wait(), self._interval_s)
                 return
             try:
-                if not self.info.draining and await is_asked_to_drain(self._bus, self.info.worker):
-                    log.info("worker_draining", stage=self.info.stage, worker=self.info.worker)
-                    self.info = replace(self.info, draining=True)
                 self.info = replace(self.info, avatars=self._avatars())
                 await self._bus.advertise(self.info)
+                if not self.info.draining and await is_asked_to_drain(self._bus, self.info.worker):
+                    log.info("worker_draining", stage=self.info.stage, worker=self.info.worker)
+                    await self.drain()
             except (AvatarError, OSError) as error:  # the bus may come back; media goes on
                 log.warning("heartbeat_failed", worker=self.info.worker, error=str(error))
 

@@ -1,6 +1,6 @@
 """Bus: leases, control, ledger and workers; what someone who was not there must be able to read."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -124,6 +124,10 @@ class Bus(Protocol):
 
     async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
         """Keep the lease; False when it is lost, whereupon its owner stops writing at once."""
+        ...
+
+    async def renew_all(self, leases: Sequence[Lease], /, ttl_s: float = LEASE_TTL_S) -> list[bool]:
+        """`renew` for each, at the price of a few."""
         ...
 
     async def release(self, lease: Lease, /) -> None:

@@ -1,7 +1,7 @@
 """A bus with faults, for tests: whatever a network may do to calls that are otherwise right."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from avatar.bus import (
@@ -75,6 +75,9 @@ class FaultyBus:
 
     async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
         return await self._call(lambda: self._bus.renew(lease, ttl_s))
+
+    async def renew_all(self, leases: Sequence[Lease], /, ttl_s: float = LEASE_TTL_S) -> list[bool]:
+        return await self._call(lambda: self._bus.renew_all(leases, ttl_s))
 
     async def release(self, lease: Lease, /) -> None:
         await self._call(lambda: self._bus.release(lease))

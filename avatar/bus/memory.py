@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from avatar.bus import (
@@ -98,6 +98,9 @@ class MemoryBus:
             return False
         leases[lease.stage] = (lease, now + ttl_s)
         return True
+
+    async def renew_all(self, leases: Sequence[Lease], /, ttl_s: float = LEASE_TTL_S) -> list[bool]:
+        return [await self.renew(lease, ttl_s) for lease in leases]
 
     async def release(self, lease: Lease, /) -> None:
         leases = self._peek(lease.session).leases

@@ -1,10 +1,12 @@
 """The bus over Redis or Valkey: streams, hashes and sorted sets."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 from redis import exceptions
@@ -33,10 +35,16 @@ from avatar.media import STAGES, SessionId, StageName, WorkerId
 SESSION_TTL_S = 3600
 """Keys of a session that nobody renews, writes or forgets go by themselves after this time."""
 CONTROL_LENGTH = 1000
-MAX_CONNECTIONS = 8
+MAX_CONNECTIONS = 10
+KEPT_FREE = 2
+"""Of these, for heartbeats and renewals."""
 ANSWER_S = 2.0
 """Longer without an answer, and Redis counts as unreachable."""
+TURN_S = 5.0
+"""Longest wait for one of the connections."""
 BLOCK_MS = 1000
+TOGETHER = 200
+"""Leases renewed in one trip: a few milliseconds of the server's time."""
 LINE_KEYS = ["line:{open}:order", "line:{open}:expiry", "line:{open}:number", "line:{open}:aside"]
 
 UNREACHABLE: Final = (
@@ -57,7 +65,7 @@ class RedisBus:
 
     Keys name the session in a hash tag and no script touches two tags, so that a cluster may
     spread sessions: lease:{sid}:<stage> (hash: fence, worker, expiry, seq), led:{sid}:<stage> and
-    ctl:{sid} (streams), epoch:{sid}; wk:<id> (heartbeat), wks:<stage> (set of ids), slots:<id>
+    ctl:{sid} (streams), epoch:{sid}; workers:<stage> (hash: expiry and heartbeat), slots:<id>
     (sorted set of leases by expiry); line:{open}:… (who waits, in order and by
     expiry, and who stands aside); share:<quota> (sorted set of holders by
     expiry), spent:<quota> (hash: what each holder spent); claim:<name>.
@@ -66,7 +74,11 @@ class RedisBus:
     def __init__(self, url: str) -> None:
         self._name = _without_password(url)
         self._is_closed = False
-        # Callers wait for a free connection; the default pool fails at its bound instead.
+        # First come, first served. The pool's own queue lets who has just come overtake who waits:
+        # of a hundred callers some waited for seconds. With turns it never has to.
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS - KEPT_FREE)
+        # Who holds something does not wait behind a crowd of those who want it.
+        self._holders = asyncio.Semaphore(KEPT_FREE)
         try:
             pool = BlockingConnectionPool.from_url(
                 url,
@@ -92,6 +104,8 @@ class RedisBus:
             retry=Retry(NoBackoff(), 0),
         )
         register = self._redis.register_script
+        self._advertise = register(scripts.ADVERTISE)
+        self._live_workers = register(scripts.LIVE_WORKERS)
         self._look, self._take = register(scripts.LOOK), register(scripts.TAKE)
         self._renew, self._release = register(scripts.RENEW), register(scripts.RELEASE)
         self._reserve_slot = register(scripts.RESERVE_SLOT)
@@ -105,41 +119,28 @@ class RedisBus:
         self._disclaim = register(scripts.DISCLAIM)
 
     async def advertise(self, info: WorkerInfo, /, ttl_s: float = WORKER_TTL_S) -> None:
-        with self._reachable():
-            await self._redis.set(
-                _worker_key(info.worker), json.dumps(asdict(info)), px=max(1, _ms(ttl_s))
-            )
-            await self._redis.sadd(f"wks:{info.stage}", info.worker)
+        said = json.dumps(asdict(info))
+        args: list[str | int] = [info.worker, said, _ms(ttl_s), SESSION_TTL_S]
+        async with self._reachable(self._holders):
+            await self._advertise(keys=[_workers_key(info.stage)], args=args)
 
     async def withdraw(self, worker: WorkerId, /) -> None:
-        with self._reachable():
-            await self._redis.delete(_worker_key(worker))
+        async with self._reachable():
+            for stage in STAGES:
+                await self._redis.hdel(_workers_key(stage), worker)
 
     async def workers(self, stage: StageName, /) -> list[WorkerInfo]:
-        with self._reachable():
-            ids = sorted(await self._redis.smembers(f"wks:{stage}"))
-            async with self._redis.pipeline(transaction=False) as asking:
-                for worker in ids:
-                    asking.get(_worker_key(worker.decode()))
-                found = await asking.execute()
-            dead = [worker for worker, content in zip(ids, found, strict=True) if content is None]
-            if dead:  # one that comes back this very moment is listed from its next heartbeat on
-                await self._redis.srem(f"wks:{stage}", *dead)
-        infos = [_worker(content) for content in found if content is not None]
-        return [info for info in infos if info.stage == stage]
+        async with self._reachable():
+            live = await self._live_workers(keys=[_workers_key(stage)])
+        return sorted(map(_worker, live), key=lambda info: info.worker)
 
     async def loads(self, *workers: WorkerId) -> list[int]:
-        if not workers:
-            return []
-        # one trip however many there are; each script has its own key, as a cluster wants it
-        with self._reachable():
-            async with self._redis.pipeline(transaction=False) as asking:
-                for worker in workers:
-                    await self._count_live(keys=[_slots_key(worker)], client=asking)
-                return [int(count) for count in await asking.execute()]
+        async with self._reachable():
+            counts = await self._run_each(self._count_live, [[_slots_key(it)] for it in workers])
+        return [int(count) for count in counts]
 
     async def holder(self, session: SessionId, stage: StageName, /) -> WorkerId | None:
-        with self._reachable():
+        async with self._reachable():
             _, owner, is_live = await self._look(keys=_session_keys(session, stage)[:1])
         return WorkerId(owner.decode()) if is_live else None
 
@@ -151,13 +152,13 @@ class RedisBus:
         # what a crash leaves half done runs out with its ttl.
         keys = _session_keys(session, worker.stage)
         while True:
-            with self._reachable():
+            async with self._reachable():
                 fence, owner, is_live = await self._look(keys=keys[:1])
             before = Lease(session, worker.stage, WorkerId(owner.decode()), int(fence))
             if is_live and before.worker == worker.worker and await self.renew(before, ttl_s):
                 return before
             lease = Lease(session, worker.stage, worker.worker, before.fence + 1)
-            with self._reachable():
+            async with self._reachable():
                 reserved = await self._reserve_slot(
                     keys=[_slots_key(worker.worker)],
                     args=[_slot(lease), worker.slots, _ms(ttl_s), SESSION_TTL_S],
@@ -172,23 +173,37 @@ class RedisBus:
                 return lease
 
     async def renew(self, lease: Lease, /, ttl_s: float = LEASE_TTL_S) -> bool:
-        with self._reachable():
-            # The slot first: it runs out first, and another lease may then have it.
-            kept = await self._keep_slot(
-                keys=[_slots_key(lease.worker)], args=[_slot(lease), _ms(ttl_s), SESSION_TTL_S]
-            )
-            if not kept:
-                return False
-            renewed = await self._renew(
-                keys=_session_keys(lease.session, lease.stage),
-                args=[SESSION_TTL_S, lease.fence, lease.worker, _ms(ttl_s)],
-            )
-            if not renewed:
+        async with self._reachable():
+            return lease in await self._renew_some([lease], ttl_s)
+
+    async def renew_all(self, leases: Sequence[Lease], /, ttl_s: float = LEASE_TTL_S) -> list[bool]:
+        kept: set[Lease] = set()
+        for start in range(0, len(leases), TOGETHER):
+            async with self._reachable(self._holders):
+                kept |= await self._renew_some(leases[start : start + TOGETHER], ttl_s)
+        return [lease in kept for lease in leases]
+
+    async def _renew_some(self, leases: Sequence[Lease], ttl_s: float) -> set[Lease]:
+        # The slots first: they run out first, and another lease may then have one.
+        slots = await self._run_each(
+            self._keep_slot,
+            [[_slots_key(lease.worker)] for lease in leases],
+            [[_slot(lease), _ms(ttl_s), SESSION_TTL_S] for lease in leases],
+        )
+        leases = [lease for lease, is_kept in zip(leases, slots, strict=True) if is_kept]
+        renewed = await self._run_each(
+            self._renew,
+            [_session_keys(lease.session, lease.stage) for lease in leases],
+            [[SESSION_TTL_S, lease.fence, lease.worker, _ms(ttl_s)] for lease in leases],
+        )
+        kept = {lease for lease, is_renewed in zip(leases, renewed, strict=True) if is_renewed}
+        for lease in leases:
+            if lease not in kept:
                 await self._free_slot(lease)
-            return bool(renewed)
+        return kept
 
     async def release(self, lease: Lease, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             key = _session_keys(lease.session, lease.stage)[0]
             await self._release(keys=[key], args=[lease.fence, lease.worker])
             await self._free_slot(lease)
@@ -197,49 +212,49 @@ class RedisBus:
         self, ticket: str, longest: int, /, ttl_s: float = LINE_TTL_S, *, steps_aside: bool = False
     ) -> int | None:
         args: list[str | int] = [ticket, longest, _ms(ttl_s), SESSION_TTL_S, int(steps_aside)]
-        with self._reachable():
+        async with self._reachable():
             before = int(await self._stand_in_line(keys=LINE_KEYS, args=args))
         return before if before >= 0 else None
 
     async def leave_line(self, ticket: str, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             for key in LINE_KEYS[:2]:
                 await self._redis.zrem(key, ticket)
             await self._redis.srem(LINE_KEYS[3], ticket)
 
     async def line_length(self) -> int:
-        with self._reachable():
+        async with self._reachable():
             return int(await self._count_line(keys=[LINE_KEYS[1], LINE_KEYS[3]]))
 
     async def take_share(
         self, quota: str, holder: str, most: int, /, ttl_s: float = LEASE_TTL_S
     ) -> bool:
-        with self._reachable():
+        async with self._reachable():
             taken = await self._reserve_slot(
                 keys=[f"share:{quota}"], args=[holder, most, _ms(ttl_s), SESSION_TTL_S]
             )
         return bool(taken)
 
     async def give_share(self, quota: str, holder: str, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             await self._redis.zrem(f"share:{quota}", holder)
 
     async def spend(self, quota: str, holder: str, amount: float, /, ttl_s: float) -> float:
-        with self._reachable():
+        async with self._reachable():
             spent = await self._spend(
                 keys=[f"spent:{quota}"], args=[holder, amount, max(1, _ms(ttl_s))]
             )
         return float(spent)
 
     async def claim(self, name: str, value: str, /, ttl_s: float) -> str:
-        with self._reachable():
+        async with self._reachable():
             held = await self._redis.set(
                 f"claim:{name}", value, nx=True, get=True, px=max(1, _ms(ttl_s))
             )
         return value if held is None else str(held.decode())
 
     async def disclaim(self, name: str, value: str, /) -> None:
-        with self._reachable():
+        async with self._reachable():
             await self._disclaim(keys=[f"claim:{name}"], args=[value])
 
     async def commit(self, lease: Lease, seq: int, payload: bytes, /) -> CommitResult:
@@ -248,7 +263,7 @@ class RedisBus:
                 f"a ledger entry of {len(payload)} bytes, at most {MAX_LEDGER_ENTRY_BYTES} allowed"
             )
         entry_id = f"{lease.fence}-{seq + 1}"
-        with self._reachable():
+        async with self._reachable():
             result = await self._commit(
                 keys=_session_keys(lease.session, lease.stage)[:2],
                 args=[SESSION_TTL_S, lease.fence, seq, entry_id, LEDGER_LENGTH, payload],
@@ -260,7 +275,7 @@ class RedisBus:
     ) -> list[LedgerEntry]:
         if last < 1:
             return []
-        with self._reachable():
+        async with self._reachable():
             newest_first = await self._redis.xrevrange(_session_keys(session, stage)[1], count=last)
         entries = []
         for entry_id, fields in reversed(newest_first):
@@ -278,7 +293,7 @@ class RedisBus:
         key, seen = _session_keys(session, STAGES[0])[2], b"0"
         while not self._is_closed:
             try:
-                with self._reachable():
+                with self._errors():
                     streams = await self._readers.xread({key: seen}, block=BLOCK_MS)
             except Unavailable:
                 if self._is_closed:  # close() cut the connection that we were blocked on
@@ -293,7 +308,7 @@ class RedisBus:
     async def forget(self, session: SessionId, /) -> None:
         keys = [_session_keys(session, stage) for stage in STAGES]
         leases, ledgers = [four[0] for four in keys], [four[1] for four in keys]
-        with self._reachable():
+        async with self._reachable():
             held = await self._forget(keys=leases + ledgers + keys[0][2:], args=[len(leases)])
             for stage, (fence, worker) in zip(STAGES, held, strict=True):
                 if worker:
@@ -307,16 +322,51 @@ class RedisBus:
 
     async def _append(self, session: SessionId, kind: ControlKind, value: str) -> int:
         keys = _session_keys(session, STAGES[0])[2:]
-        with self._reachable():
+        async with self._reachable():
             args = [SESSION_TTL_S, CONTROL_LENGTH, kind, value]
             return int(await self._post(keys=keys, args=args))
+
+    async def _run_each(
+        self, script: Any, keys: Sequence[list[str]], args: Sequence[list[Any]] = ()
+    ) -> list[Any]:
+        """Run a script once for each, in one trip; alone, each has the keys a cluster wants."""
+        if not keys:
+            return []
+        while True:
+            # not as `script(client=pipeline)`: that asks each time whether the server knows it
+            async with self._redis.pipeline(transaction=False) as asking:
+                for its_keys, its_args in zip(keys, args or [[]] * len(keys), strict=True):
+                    asking.evalsha(script.sha, len(its_keys), *its_keys, *its_args)
+                try:
+                    answers: list[Any] = await asking.execute()
+                    return answers
+                except exceptions.NoScriptError:  # a new server; what ran may run again
+                    await self._redis.script_load(script.script)
 
     async def _free_slot(self, lease: Lease) -> None:
         if lease.worker:
             await self._redis.zrem(_slots_key(lease.worker), _slot(lease))
 
+    @asynccontextmanager
+    async def _reachable(self, turns: asyncio.Semaphore | None = None) -> AsyncIterator[None]:
+        """A connection's worth of commands, one after the other, in its turn."""
+        turns = turns or self._turns
+        try:
+            async with asyncio.timeout(TURN_S):
+                await turns.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"Redis at {self._name} is too slow for what is asked of it: no turn within "
+                f"{TURN_S:g} s; give it and this process more processor time"
+            ) from error
+        try:
+            with self._errors():
+                yield
+        finally:
+            turns.release()
+
     @contextmanager
-    def _reachable(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except UNREACHABLE as error:
@@ -332,8 +382,8 @@ def _session_keys(session: SessionId, stage: StageName) -> list[str]:
     return [f"lease:{tag}:{stage}", f"led:{tag}:{stage}", f"ctl:{tag}", f"epoch:{tag}"]
 
 
-def _worker_key(worker: str) -> str:
-    return f"wk:{worker}"
+def _workers_key(stage: StageName) -> str:
+    return f"workers:{stage}"
 
 
 def _slots_key(worker: WorkerId) -> str:
@@ -344,6 +394,7 @@ def _slot(lease: Lease) -> str:
     return f"{lease.session}:{lease.stage}:{lease.fence}"
 
 
+@lru_cache(4096)  # who lists a pool each second reads the same again and again
 def _worker(content: bytes) -> WorkerInfo:
     fields = json.loads(content)
     fields["avatars"] = tuple(fields["avatars"])

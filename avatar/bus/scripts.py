@@ -12,6 +12,32 @@ _REFRESH = """
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, session_ttl) end
 """
 
+# KEYS: a stage's workers. ARGV: worker, what it says of itself, ttl, ttl of the key.
+ADVERTISE = (
+    _NOW
+    + """
+redis.call('HSET', KEYS[1], ARGV[1], now + ARGV[3] .. ' ' .. ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+"""
+)
+
+# KEYS: a stage's workers. Answers what each live one says of itself, and forgets the dead.
+LIVE_WORKERS = (
+    _NOW
+    + """
+local all, live = redis.call('HGETALL', KEYS[1]), {}
+for index = 1, #all, 2 do
+  local space = string.find(all[index + 1], ' ', 1, true)
+  if tonumber(string.sub(all[index + 1], 1, space - 1)) > now then
+    live[#live + 1] = string.sub(all[index + 1], space + 1)
+  else
+    redis.call('HDEL', KEYS[1], all[index])
+  end
+end
+return live
+"""
+)
+
 # KEYS: the lease. Answers fence, last worker, 1 while that worker's lease runs.
 LOOK = (
     _NOW

@@ -12,6 +12,10 @@ from avatar.bus import Bus
 from avatar.errors import AvatarError, Busy
 from avatar.telemetry import metrics
 
+AT_ONCE: Final = 8
+"""So many take their leases at the same time. Of a crowd that all did, each would be as slow as
+all together, and whoever had its last lease might have lost its first. (A line lets in one by
+one.)"""
 POLL_S: Final = 0.2
 """How often one who waits asks how far it is."""
 TELL_S: Final = 2.0
@@ -59,6 +63,7 @@ class Admission:
         self._clock = clock
         self._sleep = sleep
         self._place_s = FIRST_GUESS_S
+        self._doors = asyncio.Semaphore(AT_ONCE)
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def admit(self, acquire: Callable[[], Awaitable[T]], tell: Tell | None = None) -> T:
@@ -83,7 +88,8 @@ class Admission:
         if waiting:  # a slot that is free this moment is theirs
             raise self._refusal(f"{waiting} callers wait for a free slot already", waiting)
         try:
-            return await acquire()
+            async with self._doors:
+                return await acquire()
         except (Busy, GatewayFull) as error:
             raise self._refusal(str(error), waiting) from error
 

@@ -5,6 +5,7 @@ import random
 import secrets
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -34,14 +35,12 @@ from avatar.telemetry import metrics
 from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
 from services.gateway.admission import Admission, GatewayFull, Tell
+from services.gateway.keeper import Keeper
 from services.worker import Heartbeat, load_of, task_group, until_done, until_free
 
 log = get_logger(__name__)
 
-BUS_GRACE_S = 10.0
-"""How long sessions go on while the bus is unreachable."""
-
-LISTED_S = 0.5
+LISTED_S = 1.0
 """A worker that comes or goes is noticed so late by those who open sessions."""
 DRAWN = 8
 
@@ -76,7 +75,6 @@ class Session:
         self.answers = answers
         self.fence = owned["gateway"][1].fence
         self.epoch = 0
-        self.is_over = False
         self._frames_fence = owned["vae_decoder"][1].fence
         self._chunk_deadline_s = chunk_deadline_s
         loop = asyncio.get_running_loop()
@@ -259,6 +257,7 @@ class Coordinator:
     ) -> None:
         self.sessions: dict[SessionId, Session] = {}
         self._lists: dict[StageName, tuple[list[WorkerInfo], float]] = {}
+        self._listing: defaultdict[StageName, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._bus = bus
         self._transport = transport
         self._worker = worker
@@ -266,7 +265,7 @@ class Coordinator:
         self._chunk_deadline_s = chunk_deadline_s
         self._clock = clock
         self._new_seed = new_seed
-        self._renew_interval_s = renew_interval_s
+        self._keeper = Keeper(bus, renew_interval_s, clock)
         self._heartbeat: Heartbeat | None = None
         self._admission = Admission(bus, longest=line_length, patience_s=line_s, clock=clock)
         self._cleaning: set[asyncio.Task[None]] = set()
@@ -283,11 +282,13 @@ class Coordinator:
         self._heartbeat = Heartbeat(self._bus, info)
         await self._heartbeat.start()
         metrics.slots.labels("gateway").set(self._slots)
+        self._keeper.start()
 
     def check_health(self) -> None:
         if self._heartbeat is None:
             raise RuntimeError("the gateway is not started")
         self._heartbeat.check()
+        self._keeper.check()
 
     async def load(self) -> dict[str, float]:
         return await load_of(self._bus, self._worker, self._slots)
@@ -303,6 +304,7 @@ class Coordinator:
         if self._heartbeat is not None:
             await self._heartbeat.stop()
             self._heartbeat = None
+        await self._keeper.stop()
         await asyncio.gather(*self._cleaning)
         await self._transport.close()
 
@@ -353,14 +355,12 @@ class Coordinator:
                 stack.callback(metrics.sessions.labels("gateway").dec)
                 request = OpenRequest(id, session.fence, avatar, self._new_seed())
                 async with task_group() as tasks:
-                    keeping = tasks.create_task(self._keep(session, owned))
+                    leases = [lease for _, lease in owned.values()]
+                    keeping = tasks.create_task(self._keeper.keep(leases))
                     mode = {"mode": "live", "answers": answers} if live else {}
                     session.open(tasks, self._transport, owned, request, mode)
                     stack.push_async_callback(self._shielded, session.close)
-                    try:
-                        yield session
-                    finally:
-                        session.is_over = True
+                    yield session
                     await session.close()
                     keeping.cancel()
 
@@ -404,37 +404,16 @@ class Coordinator:
 
     async def _listed(self, stage: StageName) -> list[WorkerInfo]:
         """Workers that take sessions, as the bus had them less than `LISTED_S` ago."""
-        listed, until = self._lists.get(stage, ([], 0.0))
-        if self._clock() >= until:
-            listed = [worker for worker in await self._bus.workers(stage) if not worker.draining]
-            if stage == "gateway":  # a session stays with the gateway that was asked
-                listed = [worker for worker in listed if worker.worker == self._worker]
-            # nobody there is looked for again at once
-            self._lists[stage] = listed, self._clock() + (LISTED_S if listed else 0.0)
+        async with self._listing[stage]:  # a crowd that opens asks once
+            listed, until = self._lists.get(stage, ([], 0.0))
+            if self._clock() >= until:
+                found = await self._bus.workers(stage)
+                listed = [worker for worker in found if not worker.draining]
+                if stage == "gateway":  # a session stays with the gateway that was asked
+                    listed = [worker for worker in listed if worker.worker == self._worker]
+                # nobody there is looked for again at once
+                self._lists[stage] = listed, self._clock() + (LISTED_S if listed else 0.0)
         return list(listed)
-
-    async def _keep(self, session: Session, owned: Owned) -> None:
-        """Renew the leases until the session is over.
-
-        It looks for itself, because redis-py can swallow a cancellation on Python 3.11.
-
-        Raises:
-            SessionLost: One was lost, or the bus was away for too long.
-        """
-        renewed_at = self._clock()
-        while not session.is_over:
-            await asyncio.sleep(self._renew_interval_s)
-            try:
-                renewals = [self._bus.renew(lease) for _, lease in owned.values()]
-                kept = dict(zip(owned, await asyncio.gather(*renewals), strict=True))
-            except (AvatarError, OSError) as error:
-                log.warning("renew_failed", error=str(error))
-                if self._clock() - renewed_at > BUS_GRACE_S:
-                    raise SessionLost(f"the bus is away for over {BUS_GRACE_S:g} s") from error
-                continue
-            if lost := [stage for stage, is_kept in kept.items() if not is_kept]:
-                raise SessionLost(f"the lease of {', '.join(lost)} was lost; start again")
-            renewed_at = self._clock()
 
     async def _release(self, lease: Lease) -> None:
         try:

@@ -124,6 +124,17 @@ class LoudnessDecoder:
         )
 
 
+class SweepingDecoder(LoudnessDecoder):
+    """With a bar that moves on in each frame."""
+
+    def step(self, chunk: LatentChunk, state: Loudness, /) -> tuple[FrameChunk, Loudness]:
+        made, advanced = super().step(chunk, state)
+        for n, frame in enumerate(made.frames):
+            at = (state.num_steps * len(made.frames) + n) * 2 % SIDE
+            frame[:, at : at + 8] = 255 - frame[:, at : at + 8]
+        return made, advanced
+
+
 class WatchedPainter(LoudnessPainter):
     """Keeps what it is told of the face."""
 

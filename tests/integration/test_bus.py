@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -25,8 +26,8 @@ from avatar.bus import (
 )
 from avatar.bus.faulty import OUTAGE_CALLS, Fault, FaultyBus
 from avatar.bus.memory import MemoryBus
-from avatar.bus.redis import RedisBus
-from avatar.bus.valkey import run_valkey
+from avatar.bus.redis import MAX_CONNECTIONS, RedisBus
+from avatar.bus.valkey import run_valkey, valkey_server
 from avatar.media import SessionId, StageName, WorkerId
 
 pytestmark = pytest.mark.integration
@@ -284,6 +285,20 @@ async def test_the_holder_of_a_lease_is_known_while_it_runs(bus: Bus) -> None:
     assert await bus.holder(S1, STAGE) == "w2"
     assert await bus.renew(await acquired(bus, S1, worker("w2")), 0)
     assert await bus.holder(S1, STAGE) is None
+
+
+async def test_many_leases_are_renewed_together_and_each_has_its_own_answer(bus: Bus) -> None:
+    lost = await acquired(bus, S1, worker("w1"))
+    won = await acquired(bus, S1, worker("w2"))  # which takes it over
+    other = await acquired(bus, S2, worker("w1", stage="gateway"))
+    gone = await acquired(bus, S2, worker("w3", stage="vae_decoder"), ttl_s=0)
+    leases = [lost, won, gone, other]
+    assert await bus.renew_all(leases) == [False, True, False, True]
+    assert await bus.renew_all([]) == []
+    assert await bus.loads(WorkerId("w1"), WorkerId("w2"), WorkerId("w3")) == [1, 1, 0]
+    assert await bus.renew_all(leases, 0) == [False, True, False, True]
+    assert await bus.renew_all(leases) == [False] * 4
+    assert await bus.loads(WorkerId("w1"), WorkerId("w2"), WorkerId("w3")) == [0, 0, 0]
 
 
 async def test_a_lease_nobody_gave_is_not_renewed(bus: Bus) -> None:
@@ -679,6 +694,54 @@ async def test_a_bus_finds_its_server_again() -> None:
         await bus.close()
 
 
+async def test_a_server_that_has_lost_the_scripts_is_told_them_again(valkey_url: str) -> None:
+    bus = RedisBus(valkey_url)
+    lease = await acquired(bus, SessionId("scripts"), worker("w-scripts"))
+    with redis.Redis.from_url(valkey_url) as client:
+        client.script_flush()
+    assert await bus.renew_all([lease]) == [True]
+    assert await bus.loads(lease.worker) == [1]
+    await bus.close()
+
+
+async def test_more_leases_than_fit_into_one_trip(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avatar.bus.redis.TOGETHER", 2)
+    bus, info = RedisBus(valkey_url), worker("w-many", slots=9)
+    leases = [await acquired(bus, SessionId(f"many-{n}"), info) for n in range(5)]
+    await bus.release(leases[3])
+    assert await bus.renew_all(leases) == [True, True, True, False, True]
+    await bus.close()
+
+
+async def test_of_a_crowd_some_find_no_turn_but_who_holds_a_lease_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("avatar.bus.redis.TURN_S", 0.05)
+    with valkey_server() as valkey:
+        bus = RedisBus(valkey.url)
+        lease = await acquired(bus, S1, worker())
+        valkey.process.send_signal(signal.SIGSTOP)  # nobody is answered
+        try:
+            asking = [asyncio.create_task(bus.line_length()) for _ in range(MAX_CONNECTIONS)]
+            await asyncio.sleep(0)  # they have all turns
+            with pytest.raises(errors.Unavailable, match="no turn within"):
+                await bus.line_length()
+            holding = [
+                asyncio.create_task(bus.renew_all([lease])),
+                asyncio.create_task(bus.advertise(worker())),
+            ]
+            await asyncio.sleep(0)
+            monkeypatch.undo()
+        finally:
+            valkey.process.send_signal(signal.SIGCONT)
+        assert await asyncio.gather(*holding) == [[True], None]
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert await bus.line_length() == 0
+        await bus.close()
+
+
 @pytest.mark.parametrize("url", ["garbage", "http://127.0.0.1:6379", "redis://:s3#cret@h:1/0"])
 def test_an_address_that_is_none_is_refused_by_the_name_of_its_variable(url: str) -> None:
     with pytest.raises(errors.InvalidInput, match=r"REDIS_URL .*redis://.*unix://") as caught:
@@ -765,6 +828,11 @@ class BusMachine(RuleBasedStateMachine):
         if lease:
             is_ours = self.owners.get(lease.session) == lease
             assert self.call(fault, self.bus.renew, lease, 60) == is_ours
+
+    @rule(fault=st.sampled_from((None, *FAULTS)))
+    def renew_all(self, fault: Fault | None) -> None:
+        ours = [self.owners.get(lease.session) == lease for lease in self.leases]
+        assert self.call(fault, self.bus.renew_all, self.leases, 60) == ours
 
     @rule(data=st.data(), fault=st.sampled_from((None, *FAULTS)))
     def release(self, data: st.DataObject, fault: Fault | None) -> None:

@@ -75,9 +75,11 @@ def test_a_face_that_waits_longer_than_half_a_second_is_frozen() -> None:
 
 
 def test_a_picture_that_creeps_is_new_once_it_has_crept_far_enough() -> None:
-    look = NewPictures()
+    noted = Noted()
+    look = NewPictures(noted)
     shown = [look.is_new(np.full((64, 64), level, np.float32)) for level in (9, 9.015, 9.03, 9.03)]
     assert shown == [True, False, True, False]
+    assert noted.pictures == 2
 
 
 def piece(arrived_s: float, *loud: int) -> "Received[np.ndarray[tuple[int], np.dtype[np.int16]]]":

@@ -9,7 +9,14 @@ import pytest
 from avatar.bus import LINE_TTL_S
 from avatar.bus.memory import MemoryBus
 from avatar.errors import Busy
-from services.gateway.admission import FIRST_GUESS_S, POLL_S, Admission, GatewayFull, Place
+from services.gateway.admission import (
+    AT_ONCE,
+    FIRST_GUESS_S,
+    POLL_S,
+    Admission,
+    GatewayFull,
+    Place,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -278,3 +285,26 @@ async def test_an_error_of_another_kind_ends_the_wait() -> None:
         with pytest.raises(ValueError, match="broken"):
             await door.admission.admit(broken, tell)
         assert await bus.line_length() == 0
+
+
+async def test_of_a_crowd_few_take_their_leases_at_the_same_time_and_all_get_in() -> None:
+    admission, inside, most = Admission(MemoryBus(), longest=1, patience_s=1), 0, 0
+
+    async def acquire() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        try:
+            for _ in range(5):
+                await asyncio.sleep(0)
+        finally:
+            inside -= 1
+
+    tasks = [asyncio.create_task(admission.admit(acquire)) for _ in range(5 * AT_ONCE)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:  # who goes away meanwhile leaves the door free
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert not any(task.cancelled() for task in tasks[1::2])
+    await asyncio.gather(*(admission.admit(acquire) for _ in range(2 * AT_ONCE)))
+    assert most == AT_ONCE
