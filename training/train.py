@@ -66,7 +66,12 @@ def shortened(recipe: TinyRecipe) -> TinyRecipe:
         if isinstance(getattr(recipe, f.name), Schedule)
     }
     return dataclasses.replace(
-        recipe, speech_hours=0.02, clips_per_character=3, clip_seconds=2.0, **steps
+        recipe,
+        speech_hours=0.02,
+        spoken_hours=0.02,
+        clips_per_character=3,
+        clip_seconds=2.0,
+        **steps,
     )
 
 
@@ -210,6 +215,27 @@ def self_forcing(recipe: TinyRecipe, run: Path) -> None:
     train(task, recipe.self_forcing, run, "self_forcing", dict)
 
 
+def spoken(recipe: TinyRecipe, run: Path) -> None:
+    """The causal model hears more speech than there are clips."""
+    from avatar.sampling.policy import NATIVE_2_STEP
+    from training.export import face_masks
+    from training.tasks.audio_encoder import make_spoken
+    from training.tasks.distill import SELF_FORCING, DistillTask
+    from training.tasks.spoken import Spoken, SpokenTask
+
+    path = run / "spoken.npz"
+    if parallel.rank() == 0:
+        make_spoken(path, recipe.spoken_hours, recipe.seed + 7, recipe.engines)
+    parallel.wait_for_all()
+    stored, reader = stored_latents(run)
+    causal = trained_dit(run, "self_forcing")
+    usual = DistillTask(
+        stored, reader, None, causal, NATIVE_2_STEP, face_masks(), weights=SELF_FORCING
+    )
+    task = SpokenTask(usual, Spoken.load(path), trained_encoder(run, "audio_rest"))
+    train(task, recipe.spoken, run, "spoken", dict)
+
+
 def student(recipe: TinyRecipe, run: Path) -> None:
     from avatar.sampling.policy import NATIVE_2_STEP
     from training.export import face_masks
@@ -270,6 +296,7 @@ STAGES: dict[str, Callable[[TinyRecipe, Path], None]] = {
     "latent_reader": latent_reader,
     "dit": dit,
     "self_forcing": self_forcing,
+    "spoken": spoken,
     "teacher": teacher,
     "student": student,
     "decoder": decoder,
@@ -288,6 +315,7 @@ LEARNED = (
     "latent_reader",
     "dit",
     "self_forcing",
+    "spoken",
     "teacher",
     "student",
     "decoder",

@@ -17,6 +17,8 @@ class TinyRecipe:
     speech_hours: float = 1.5
     sound_hours: float = 0.75
     """Of what no mouth makes."""
+    spoken_hours: float = 1.5
+    """Of speech that nobody draws."""
     clips_per_character: int = 60
     clip_seconds: float = 5.76
     audio_encoder: Schedule = field(
@@ -45,6 +47,11 @@ class TinyRecipe:
             steps=500, learning_rate=3e-4, betas=(0.9, 0.97), ema_decay=0.99
         )
     )
+    spoken: Schedule = field(
+        default_factory=lambda: Schedule(
+            steps=800, learning_rate=3e-4, betas=(0.9, 0.97), ema_decay=0.99
+        )
+    )
     teacher: Schedule = field(
         default_factory=lambda: Schedule(steps=600, learning_rate=8e-4, betas=(0.9, 0.97))
     )
@@ -57,4 +64,4 @@ class TinyRecipe:
         default_factory=lambda: Schedule(steps=3000, learning_rate=5e-4, ema_decay=0.995)
     )
     shipped: str = "self_forcing"
-    """`self_forcing` or `student`: which the meters prefer."""
+    """`self_forcing`, `spoken` or `student`: which the meters prefer."""

@@ -31,6 +31,11 @@ def make_speech(path: Path, hours: float, seed: int, engines: tuple[str, ...]) -
     Songs, a third as long, go into a file of their own beside it.
     """
     make_songs(songs_beside(path), hours / 3, seed)
+    make_spoken(path, hours, seed, engines)
+
+
+def make_spoken(path: Path, hours: float, seed: int, engines: tuple[str, ...]) -> None:
+    """As `make_speech`, without songs."""
     if path.exists():
         return
     rng = np.random.default_rng(seed)
