@@ -16,7 +16,15 @@ from talkingmachines._async_answer import AsyncAnswer
 from talkingmachines._async_client import AsyncClient
 from talkingmachines._async_operation import AsyncOperation
 from talkingmachines._async_session import AsyncSession
-from talkingmachines._avatars import Consent, OperationState, Portrait, Progress, Token, ViewerToken
+from talkingmachines._avatars import (
+    Consent,
+    OperationList,
+    OperationState,
+    Portrait,
+    Progress,
+    Token,
+    ViewerToken,
+)
 from talkingmachines._client import Client
 from talkingmachines._errors import (
     Busy,
@@ -121,6 +129,7 @@ __all__ = [
     "NotOffered",
     "Operation",
     "OperationCancelled",
+    "OperationList",
     "OperationState",
     "OtherEvent",
     "Pcm",

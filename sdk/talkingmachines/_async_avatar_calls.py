@@ -9,7 +9,7 @@ import grpc
 
 from talkingmachines._async_operation import AsyncOperation, AsyncOperationCalls
 from talkingmachines._avatar_wire import avatar_of, create_avatar, progress_of
-from talkingmachines._avatars import Portrait, Progress
+from talkingmachines._avatars import OperationList, Portrait
 from talkingmachines._connection import Metadata
 from talkingmachines._events import Avatar
 from talkingmachines._input import (
@@ -93,7 +93,7 @@ class AsyncAvatarCalls(ABC):
         )
         return AsyncOperation(calls, check_name(operation_id, "operation's id"))
 
-    async def operations(self) -> list[Progress]:
+    async def operations(self) -> OperationList:
         """All avatars that are being made or were, as far as remembered; the newest first.
 
         For operators.
@@ -103,7 +103,8 @@ class AsyncAvatarCalls(ABC):
         """
         request = avatar_pb2.ListOperationsRequest()
         answer = await self._unary(self._avatar_stub().ListOperations, request)
-        return [progress_of(each) for each in answer.operations]
+        found = tuple(progress_of(each) for each in answer.operations)
+        return OperationList(found, tuple(answer.silent_gateways))
 
     async def _pages(self, page_size: int) -> AsyncIterator[list[Avatar]]:
         token = ""

@@ -7,7 +7,7 @@ from typing import TypeVar
 import grpc
 
 from talkingmachines._avatar_wire import avatar_of, create_avatar, progress_of
-from talkingmachines._avatars import Portrait, Progress
+from talkingmachines._avatars import OperationList, Portrait
 from talkingmachines._connection import Metadata
 from talkingmachines._events import Avatar
 from talkingmachines._input import (
@@ -92,7 +92,7 @@ class AvatarCalls(ABC):
         )
         return Operation(calls, check_name(operation_id, "operation's id"))
 
-    def operations(self) -> list[Progress]:
+    def operations(self) -> OperationList:
         """All avatars that are being made or were, as far as remembered; the newest first.
 
         For operators.
@@ -102,7 +102,8 @@ class AvatarCalls(ABC):
         """
         request = avatar_pb2.ListOperationsRequest()
         answer = self._unary(self._avatar_stub().ListOperations, request)
-        return [progress_of(each) for each in answer.operations]
+        found = tuple(progress_of(each) for each in answer.operations)
+        return OperationList(found, tuple(answer.silent_gateways))
 
     def _pages(self, page_size: int) -> Iterator[list[Avatar]]:
         token = ""

@@ -63,6 +63,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class OperationList:
+    """All avatars that are being made or were, but those at gateways that did not answer."""
+
+    operations: tuple[Progress, ...]
+    silent_gateways: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ViewerToken:
     """Lets others watch a session, and nothing else.
 

@@ -46,7 +46,7 @@ def made(client: tm.Client) -> str:
         print(operation.progress().stage)
     client.delete_avatar("ada")
     assert_type(client.create_token().lifetime_s, float)
-    assert_type(client.operations(), list[tm.Progress])
+    assert_type(client.operations(), tm.OperationList)
     return client.create_avatar(Path("nova.toml")).cancel().avatar
 
 

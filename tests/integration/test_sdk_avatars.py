@@ -96,7 +96,7 @@ async def test_it_can_be_looked_at_step_by_step(client: Any) -> None:
     assert not HALF_WAY.is_over
     assert [step async for step in client.operation(operation.id).watch()] == [READY]
     assert await operation.progress() == READY
-    assert await client.operations() == [READY]
+    assert await client.operations() == tm.OperationList((READY,), ())
 
 
 async def test_an_avatar_is_made_from_a_portrait_of_who_agrees(
@@ -134,7 +134,7 @@ async def test_one_is_made_at_a_time_and_can_be_stopped(client: Any, server: Moc
     server.release()
     second = await client.create_avatar(NOVA)
     await second.wait()
-    states = [(each.operation_id, each.state) for each in await client.operations()]
+    states = [(each.operation_id, each.state) for each in (await client.operations()).operations]
     assert states == [("operation-2", "done"), ("operation-1", "cancelled")]
 
 
@@ -308,6 +308,6 @@ def test_the_second_avatar_is_begun_a_second_later() -> None:
     with MockServer() as server, tm.Client(server.address) as client:
         client.create_avatar(NOVA).wait()
         client.create_avatar(NOVA).wait()
-        second, first = client.operations()
+        second, first = client.operations().operations
 
     assert second.created - first.created == timedelta(seconds=1)

@@ -181,6 +181,6 @@ def test_ctrl_c_leaves_nothing(name: str, folder: Path) -> None:
         assert not is_anybody_left(process.pid)
         assert server.wait_empty()
         with Client(server.address) as client:
-            assert all(each.is_over for each in client.operations())
+            assert all(each.is_over for each in client.operations().operations)
     files = [path.name for path in folder.rglob("*") if path.is_file()]
     assert files == ["question.wav"]

@@ -110,4 +110,4 @@ def test_who_leaves_stops_the_making(
 
     assert process.returncode == code
     with Client(server.address) as client:
-        assert [each.state for each in client.operations()] == ["cancelled"]
+        assert [each.state for each in client.operations().operations] == ["cancelled"]
