@@ -57,7 +57,8 @@ def tree(root: type[errors.AvatarError]) -> list[type[errors.AvatarError]]:
 
 BY_ANOTHER_NAME = {
     "CHANNEL_CLOSED", "CONSENT_MISSING", "CORRUPT_FILE", "CREDIT_EXCEEDED", "FENCED",
-    "PROFILE_TAKES_NO_DESCRIPTION", "PROFILE_TAKES_NO_PORTRAIT",
+    "METHOD_NOT_ALLOWED", "NOT_READY", "PROFILE_TAKES_NO_DESCRIPTION",
+    "PROFILE_TAKES_NO_PORTRAIT", "RANGE_NOT_SATISFIABLE", "UNSUPPORTED_MEDIA_TYPE",
 }  # fmt: skip
 """Nobody does anything else about them here than about their kind."""
 
