@@ -116,10 +116,7 @@ def report(values: Values) -> str:
             "that the vendor's figures allow, over the measured; of own products: what one large "
             "product of the model's shape reaches here. Sessions: by time, and by memory where "
             "there is a GPU.\n",
-            table(
-                ["a chunk, denoised and decoded", "measured, ms", "must hold", "holds"],
-                [bar_row(name, each, how) for name, each in profiles.items() if each["bar_ms"]],
-            ),
+            *bar_table(profiles, how),
             budget_table(profiles),
         ]
     )  # fmt: skip
@@ -138,6 +135,13 @@ def measured_row(name: str, row: Values) -> list[object]:
         share(m.get("of_roofline")), share(m["of_own_products"]),
         " / ".join(str(each) for each in sessions if each is not None),
     ]  # fmt: skip
+
+
+def bar_table(profiles: Values, how: Values) -> list[str]:
+    """None of profiles without a bar."""
+    bars = [bar_row(name, each, how) for name, each in profiles.items() if each["bar_ms"]]
+    head = ["a chunk, denoised and decoded", "measured, ms", "must hold", "holds"]
+    return [table(head, bars)] if bars else []
 
 
 def bar_row(name: str, row: Values, how: Values) -> list[object]:

@@ -7,6 +7,7 @@ at sizes for a CPU.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -21,6 +22,9 @@ from bench.results import table, told
 LIMIT_S = 460
 """Of all parts together."""
 FOLDER = ROOT / "var" / "gpu"
+NO_TIME = "not run: no time left"
+FAILED = ("failed", "stopped", NO_TIME)
+"""How the state of a part begins that was to be seen, and was not."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def run(part: Part, folder: Path, left_s: float) -> list[object]:
     began, limit_s = time.monotonic(), min(part.limit_s, left_s)
     log = folder / f"{part.name}.log"
     if limit_s < 1:
-        return [part.name, "not run: no time left", 0]
+        return [part.name, NO_TIME, 0]
     say(f"gpu_check: {part.name}")
     with log.open("w") as out:
         try:
@@ -65,15 +69,29 @@ def run(part: Part, folder: Path, left_s: float) -> list[object]:
                 [sys.executable, "-m", *part.command],
                 stdout=out, stderr=subprocess.STDOUT, timeout=limit_s, check=False, cwd=ROOT,
             )  # fmt: skip
-            ended = "done" if done.returncode == 0 else f"failed with {done.returncode}"
+            ended = f"failed with {done.returncode}"
+            if done.returncode == 0:
+                ended = unmeasured(folder / f"{part.name}.json") or "done"
         except subprocess.TimeoutExpired:
             ended = f"stopped after {limit_s:.0f} s"
     return [part.name, ended, round(time.monotonic() - began)]
 
 
+def unmeasured(figures: Path) -> str | None:
+    """Why a part that went well measured nothing; None where it did, or was to leave no figures."""
+    if not figures.is_file():
+        return None
+    profiles = json.loads(figures.read_text())["values"]["profiles"].values()
+    reasons = [each.get("not_run") for each in profiles]
+    return None if None in reasons else "; ".join(map(str, reasons))
+
+
 def check(folder: Path, chosen: Sequence[Part], limit_s: float = LIMIT_S) -> bool:
     """Run all parts; whether none failed. The summary is written anew after each."""
     folder.mkdir(parents=True, exist_ok=True)
+    for part in chosen:  # what an earlier run left is not of this one
+        for kind in ("log", "json"):
+            (folder / f"{part.name}.{kind}").unlink(missing_ok=True)
     conditions, began, rows = Conditions(), time.monotonic(), []
     for part in chosen:
         rows.append(run(part, folder, limit_s - (time.monotonic() - began)))
@@ -88,7 +106,7 @@ def check(folder: Path, chosen: Sequence[Part], limit_s: float = LIMIT_S) -> boo
         }
         head = [told(conditions_told), "", table(["part", "", "s"], rows)]
         (folder / "summary.md").write_text("\n".join([*head, *logs]))
-    return all(ended == "done" for _, ended, _ in rows)
+    return not any(str(ended).startswith(FAILED) for _, ended, _ in rows)
 
 
 def main(arguments: list[str]) -> int:

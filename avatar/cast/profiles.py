@@ -40,6 +40,7 @@ Built = TypeVar("Built")
 _FILES = ("dit", "decoder", "audio_encoder")
 _OPERATION = ("slots", "ready_s")
 """Left out of a card that has no opinion."""
+_LINES = {"format", "name", "clock", "size", "policy", "hearing", "files", *_OPERATION}
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def read_profile(folder: Path) -> Profile:
         content = json.loads(path.read_text())
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, {FORMAT} expected")
+        if unknown := sorted(content.keys() - _LINES):
+            raise ValueError(f"a card has no {', '.join(unknown)}")
         height, width = (int(each) for each in content["size"])
         hearing = content["hearing"]
         profile = Profile(
@@ -185,8 +188,8 @@ def read_profile(folder: Path) -> Profile:
             first = error.errors()[0]
             problem = f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']}"
         raise CorruptFile(
-            f"{path} is no profile of this version: {problem}; make the folder anew with "
-            "`python -m avatar convert`, see docs/checkpoints.md"
+            f"{path} is no profile of this version: {problem}; mend the line, or make it anew with "
+            f"`python -m avatar profile --folder {folder}`, see docs/profiles.md"
         ) from error
     return profile
 

@@ -1,6 +1,5 @@
 """The shipped cast in a profile of other weights: their drawn portraits, encoded for it."""
 
-import json
 from collections.abc import Iterator
 from functools import cache
 
@@ -17,7 +16,7 @@ from avatar.cast.profiles import PROFILES, Profile
 from avatar.engines.portrait import Wanted, avatar_tensors
 from avatar.engines.portrait_bundle import PROMPT, Networks
 from avatar.models.dit import DiTConfig
-from avatar.models.weights import MANIFEST, config_of, read_header, sha256_of
+from avatar.models.weights import config_of, enter_in_manifest, read_header, sha256_of
 
 DRAWN = PROFILES["tiny"]
 """Whose portraits they are."""
@@ -44,7 +43,8 @@ def draw_cast(profile: Profile, device: torch.device) -> Iterator[str]:
         folder.mkdir(exist_ok=True)
         save_appearance(tensors, folder / APPEARANCE, weights_of(profile))
         Image.fromarray(framed.pixels).save(folder / "portrait.png", optimize=True)
-        _list(profile, f"{character.id}/{APPEARANCE}")
+        name = f"{character.id}/{APPEARANCE}"
+        enter_in_manifest(profile.folder, name, sha256_of(profile.folder / name))
         yield character.id
 
 
@@ -68,10 +68,3 @@ def _face(mask: NDArray[np.float32]) -> tuple[float, float, float]:
     each = DRAWN.height / side
     tall = (rows.max() - rows.min() + 1) * each
     return float((columns.mean() + 0.5) * each), float((rows.mean() + 0.5) * each), float(tall)
-
-
-def _list(profile: Profile, name: str) -> None:
-    """Put a file into the folder's manifest."""
-    path = profile.folder / MANIFEST
-    listed = json.loads(path.read_text()) | {name: sha256_of(profile.folder / name)}
-    path.write_text(json.dumps(dict(sorted(listed.items())), indent=1) + "\n")

@@ -15,13 +15,14 @@ from avatar.errors import AvatarError
 
 def run(args: argparse.Namespace) -> None:
     """Raises AvatarError, saying what helps."""
+    device = choose_device(args.device)  # before anything is written
     width, height = parse_size(args.size) if args.size else (None, None)
     chosen = Chosen(
         args.policy, height, width, args.decoder, args.hold_back, args.slots, args.ready_s
     )
     profile = make_card(args.folder.expanduser(), chosen)
     try:
-        for number, name in enumerate(draw_cast(profile, choose_device(args.device)), start=1):
+        for number, name in enumerate(draw_cast(profile, device), start=1):
             sys.stderr.write(f"portrait {number} of {len(CAST)}: {name}\n")
     except BaseException:  # an interruption too: half of it would start, and answer no call
         (profile.folder / CARD).unlink(missing_ok=True)

@@ -39,6 +39,26 @@ def write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(entries, indent=1) + "\n")
 
 
+def enter_in_manifest(folder: Path, name: str, digest: str) -> bool:
+    """List a file of `folder` beside what is listed there; whether it replaced another content.
+
+    Raises:
+        CorruptFile: The manifest is none.
+    """
+    path = folder / MANIFEST
+    try:
+        listed = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise CorruptFile(
+            f"{path} is damaged: remove it, and convert into {folder} anew"
+        ) from error
+    before = listed.get(name, digest)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(dict(sorted((listed | {name: digest}).items())), indent=1) + "\n")
+    partial.replace(path)
+    return bool(before != digest)
+
+
 GIT_FIX = "restore it with `git checkout`"
 CONVERT_FIX = "convert it anew, see docs/checkpoints.md"
 

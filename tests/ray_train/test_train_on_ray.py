@@ -73,4 +73,6 @@ def test_what_is_refused_is_not_tried_again(shards: Path, tmp_path: Path) -> Non
     said = done.stdout + done.stderr
     assert "nothing to begin with" in said
     assert said.count("Started training worker group") == 1
-    assert "Traceback" not in said
+    # of Ray's own watchers one may see its end too late, and says so
+    ours = [line for line in said.splitlines() if "(PlacementGroupCleaner " not in line]
+    assert not any("Traceback" in line for line in ours)

@@ -7,6 +7,7 @@ checkpoint when it is started again, with any number of processes.
 
 import argparse
 import logging
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -19,10 +20,11 @@ from avatar.errors import AvatarError
 from avatar.telemetry.logging import configure
 from training import parallel
 from training.recipes.tm_18b import RECIPES
-from training.scale.plan import memory_of_device, plan
+from training.scale.plan import check_sharing, memory_of_device, plan
 from training.scale.run import run_recipe
 
 REFUSED = 2
+MOST_GIB = 65_536
 
 
 def arguments_of(arguments: list[str]) -> argparse.Namespace:
@@ -53,7 +55,7 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
         "--plan", type=_processes, metavar="N",
         help="print what N processes need, and end; with --memory of their devices",
     )  # fmt: skip
-    parser.add_argument("--memory", type=float, metavar="GIB", help="of each device, for --plan")
+    parser.add_argument("--memory", type=_gib, metavar="GIB", help="of each device, for --plan")
     given = parser.parse_args(arguments)
     names = [stage.name for stage in RECIPES[given.recipe]().stages]
     if given.only and given.only not in names:
@@ -72,6 +74,11 @@ def main(arguments: list[str]) -> int:
     warnings.filterwarnings("ignore", "DTensor random operators", UserWarning)
     recipe = RECIPES[given.recipe]()
     if given.plan:
+        try:
+            check_sharing(recipe, given.plan, given.together)
+        except AvatarError as error:
+            print(f"training.scale: {error}", file=sys.stderr)
+            return REFUSED
         available = int(given.memory * GIB) if given.memory else memory_of_device()
         for stage in recipe.stages:
             needed = plan(
@@ -107,9 +114,19 @@ def begin() -> None:
 
 
 def _processes(text: str) -> int:
-    if not 1 <= (count := int(text)) <= 4096:
-        raise argparse.ArgumentTypeError("1 to 4096 processes")
-    return count
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text!r}: 1 to 4096 processes expected")
+    return int(text)
+
+
+def _gib(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 < size <= MOST_GIB:
+        raise argparse.ArgumentTypeError(f"{text!r}: more than 0, up to {MOST_GIB} GiB expected")
+    return size
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What training will take on each device, counted from the recipe before anything is loaded."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -118,6 +119,23 @@ def plan(
         for name, size in activations(recipe, stage, narrow, recompute).items()
     }
     return MemoryPlan(items, available, processes)
+
+
+def check_sharing(recipe: LargeRecipe, processes: int, together: int) -> None:
+    """Raises InvalidInput where `together` of these processes cannot share a batch."""
+    if processes % together:
+        raise InvalidInput(
+            f"{processes} processes do not divide into groups of {together}, which are to share a "
+            "batch: start a multiple of it"
+        )
+    heads, tokens = recipe.model.num_heads, recipe.tokens_per_latent
+    most = math.gcd(heads, tokens)
+    if most % together:
+        ways = [str(each) for each in range(1, most + 1) if most % each == 0]
+        raise InvalidInput(
+            f"{heads} heads and the {tokens} tokens of a latent do not both divide by {together}: "
+            f"{', '.join(ways)} processes may share a batch"
+        )
 
 
 def numbers(model: nn.Module, *, trained: bool = False) -> int:

@@ -16,7 +16,7 @@ from training.scale.checkpoint import export
 from training.scale.clips import ShardedClips
 from training.scale.load import check_base, fill, sharded_model
 from training.scale.lora import LoraLinear
-from training.scale.plan import freeze_all_but_audio, memory_of_device, plan
+from training.scale.plan import check_sharing, freeze_all_but_audio, memory_of_device, plan
 from training.scale.shard import mesh_of_all, split_of
 from training.scale.tasks import Batches, CausalTask, FlowTask, StudentTask
 from training.scale.trainer import fit
@@ -56,9 +56,15 @@ def run_recipe(
 
     Raises:
         Refused: Before a stage begins, in all processes: there is no base, and no `from_scratch`;
-            no teacher for the student to learn from; clips are missing; or it does not fit into
-            memory, and the message has the sum and the ways out.
+            no teacher for the student to learn from; clips are missing; so many cannot share a
+            batch; or it does not fit into memory, and the message has the sum and the ways out.
     """
+    found: AvatarError | None = None
+    try:
+        check_sharing(recipe, parallel.count(), together)
+    except AvatarError as error:
+        found = error
+    parallel.agree(found)
     mesh, split = mesh_of_all(), split_of(together)
     available = memory_of_device() // (1 if torch.cuda.is_available() else parallel.count())
     before = base
@@ -82,6 +88,8 @@ def run_recipe(
             parallel.agree(found)
             run_stage(recipe, stage, shards, folder, mesh, split, weights, recompute)
             parallel.wait_for_all()
+        elif only in ("", stage.name) and parallel.rank() == 0:
+            log.info("stage_stands", stage=stage.name, file=str(final))
         before = final if final.exists() else before
 
 

@@ -20,7 +20,7 @@ from avatar.models.checkpoints.pieces import Piece
 from avatar.models.checkpoints.preset import Layout, Preset
 from avatar.models.checkpoints.source import Entry, Source, config_of
 from avatar.models.checkpoints.write import Slot, write_safetensors
-from avatar.models.weights import MANIFEST
+from avatar.models.weights import enter_in_manifest
 
 Shapes = dict[str, tuple[int, ...]]
 PROFILE = "profile.json"
@@ -93,7 +93,7 @@ def convert(
             "geometry": config_path.name if config_path else "the preset's",
         }
         digest = write_safetensors(path, slots, metadata)
-    is_replaced = _enter(destination, path.name, digest)
+    is_replaced = enter_in_manifest(destination, path.name, digest)
     return Conversion(
         path,
         config,
@@ -236,16 +236,6 @@ def fresh(name: str, shapes: Mapping[str, tuple[int, ...]], seed: str) -> Tensor
     generator = torch.Generator().manual_seed(int.from_bytes(key, "big"))
     reach = math.prod(weight[1:]) ** -0.5
     return (torch.rand(shapes[name], generator=generator) * 2 - 1) * reach
-
-
-def _enter(folder: Path, name: str, digest: str) -> bool:
-    """Put a file into its folder's manifest, beside what is there; whether it replaced another."""
-    path = folder / MANIFEST
-    listed = json.loads(path.read_text()) if path.is_file() else {}
-    before = listed.get(name, digest)
-    listed[name] = digest
-    path.write_text(json.dumps(dict(sorted(listed.items())), indent=1) + "\n")
-    return bool(before != digest)
 
 
 def _ended(card: Path) -> bool:

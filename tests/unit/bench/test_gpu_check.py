@@ -1,11 +1,12 @@
 """The one command for a GPU: every part leaves what it found, and none outlives its limit."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from bench.denoise_profiles import PROFILES
-from bench.gpu_check import LIMIT_S, Part, check, parts
+from bench.gpu_check import LIMIT_S, Part, check, parts, unmeasured
 
 pytestmark = pytest.mark.unit
 
@@ -37,3 +38,22 @@ def test_a_part_that_fails_or_hangs_costs_no_other(tmp_path: Path) -> None:
 def test_what_there_is_no_time_for_is_told(tmp_path: Path) -> None:
     assert not check(tmp_path, [Part("ends", ("this",), 30)], limit_s=0)
     assert "| ends | not run: no time left |" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_part_that_measured_nothing_says_why(tmp_path: Path) -> None:
+    figures = tmp_path / "out.json"
+    command = ("bench.denoise", "--profile", "tm-18b", "--device", "cpu", "--json", str(figures))
+    assert check(tmp_path, [Part("out", command, 60)])
+    assert "| out | not run: no GPU |" in (tmp_path / "summary.md").read_text()
+    values = json.loads(figures.read_text())
+    values["values"]["profiles"]["other"] = {"measured": {}}
+    figures.write_text(json.dumps(values))
+    assert unmeasured(figures) is None
+
+
+def test_what_an_earlier_run_left_is_not_told(tmp_path: Path) -> None:
+    for name in ("ends.log", "ends.json"):
+        (tmp_path / name).write_text("of yesterday")
+    assert not check(tmp_path, [Part("ends", ("this",), 30)], limit_s=0)
+    assert "of yesterday" not in (tmp_path / "summary.md").read_text()
+    assert not (tmp_path / "ends.json").exists()

@@ -76,6 +76,7 @@ def test_an_unknown_profile_is_refused_with_those_there_are(wish: str, tmp_path:
         ({"clock": {"hertz": 16}}, "ChunkClock has no hertz"),
         ({"slots": 0}, "slots is 0, 1 to 64"),
         ({"slots": "many"}, "slots is 'many', a whole number expected"),
+        ({"slot": 1, "ready": 900}, "a card has no ready, slot;"),
         ({"ready_s": 9000}, "ready_s is 9000, 1 to 7200"),
         ({"size": [320, 250]}, "320 x 250: multiples of 16"),
         ({"size": [3200, 256]}, "height is 3200, 1 to 1280"),
@@ -108,7 +109,7 @@ def test_a_card_without_a_line_names_it(tmp_path: Path) -> None:
 
 def test_a_card_that_is_no_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / CARD).write_text("fps: 16")
-    with pytest.raises(CorruptFile, match="python -m avatar convert"):
+    with pytest.raises(CorruptFile, match="python -m avatar profile --folder"):
         read_profile(tmp_path)
 
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from string import Template
 
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("one_thread")]
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "checkpoints.md").read_text()
 BLOCKS = [each for each in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL) if "toy_check" in each]
+DOWNLOADS = re.findall(r"^\.venv/bin/hf (download .*)$", PAGE, re.MULTILINE)
 PROGRAMS = {"avatar": avatar, "training.toy_checkpoint": toy_checkpoint}
 
 
@@ -78,6 +80,24 @@ def test_the_pages_commands_lead_to_a_profile_that_serves(
     assert_what_was_made_by_other_weights_is_told(names, monkeypatch, capsys)
 
 
+def test_downloads_bring_what_is_converted() -> None:
+    fetched: dict[str, list[str]] = {}
+    for line in DOWNLOADS:
+        _, _, *words = shlex.split(line)
+        options = list(zip(words[::2], words[1::2], strict=True))  # hf takes one word after each
+        assert {name for name, _ in options} <= {"--include", "--local-dir"}, line
+        patterns = [value for name, value in options if name == "--include"]
+        fetched.setdefault(dict(options)["--local-dir"], []).extend(patterns or ["*"])
+    wanted = re.findall(
+        r"(?:--src|cp) (\$D/(?:realvideo|s2v|xlsr|live|i2v|base|InfiniteTalk)\S*)", PAGE
+    )
+    assert len(wanted) > 10
+    for path in wanted:
+        folder, _, file = path.removeprefix("$D/").partition("/")
+        patterns = fetched[f"$D/{folder}"]
+        assert any(fnmatch(file or "*", each) for each in patterns), f"{path} is not in {patterns}"
+
+
 def assert_what_was_made_by_other_weights_is_told(
     names: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,3 +129,9 @@ def test_what_could_not_be_made_whole_is_no_profile(
     assert avatar() == 1  # its tokenizer is not there yet
     assert "tokenizer.json is missing" in capsys.readouterr().err
     assert not (Path(names["M"]) / "profile.json").exists()
+    shutil.copy(Path(names["D"]) / "google" / "umt5-xxl" / "tokenizer.json", names["M"])
+    assert avatar() == 0
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--device", "cuda:99"])
+    assert avatar() == 1
+    assert "cuda:99" in capsys.readouterr().err
+    assert load_profile(names["M"]).height == 96  # what was refused at once changed nothing

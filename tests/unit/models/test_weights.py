@@ -1,5 +1,6 @@
 """Weight files: what is written is read, what is damaged is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,15 @@ import torch
 
 from avatar.errors import CorruptFile, NotFound
 from avatar.models.vae import VAE, VAEConfig
-from avatar.models.weights import check_file, load_into, read_model, save_model, write_manifest
+from avatar.models.weights import (
+    MANIFEST,
+    check_file,
+    enter_in_manifest,
+    load_into,
+    read_model,
+    save_model,
+    write_manifest,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -69,3 +78,13 @@ def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
     del tensors["std"]
     with pytest.raises(CorruptFile, match=r"missing \['std'\]"):
         load_into(VAE(SMALL), tensors, folder / "vae.safetensors")
+
+
+def test_a_file_is_listed_beside_the_others(tmp_path: Path) -> None:
+    for name, digest, replaced in (("a", "1", False), ("b", "2", False), ("a", "3", True)):
+        assert enter_in_manifest(tmp_path, name, digest) is replaced
+    assert json.loads((tmp_path / MANIFEST).read_text()) == {"a": "3", "b": "2"}
+    assert [each.name for each in tmp_path.iterdir()] == [MANIFEST]
+    (tmp_path / MANIFEST).write_text('{"a": ')
+    with pytest.raises(CorruptFile, match="is damaged: remove it"):
+        enter_in_manifest(tmp_path, "b", "2")

@@ -7,8 +7,8 @@ import pytest
 from avatar.backends.memory import GIB
 from avatar.errors import InvalidInput
 from training.recipes.tm_18b import RECIPES, tm_18b, tm_18b_lora, toy
-from training.scale.__main__ import main
-from training.scale.plan import plan
+from training.scale.__main__ import REFUSED, main
+from training.scale.plan import check_sharing, plan
 
 pytestmark = pytest.mark.unit
 
@@ -77,6 +77,24 @@ def test_adapters_fit_where_the_whole_does_not() -> None:
     assert all(plan(recipe, stage, 8, A100).fits for stage in recipe.stages)
 
 
+@pytest.mark.parametrize(
+    ("processes", "together", "reason"),
+    [
+        (8, 3, "8 processes do not divide into groups of 3"),
+        (10, 5, r"40 heads and the 1024 tokens .* by 5: 1, 2, 4, 8 processes may"),
+        (16, 16, r"by 16: 1, 2, 4, 8 processes may"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_so_is_refused(
+    processes: int, together: int, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        check_sharing(tm_18b(), processes, together)
+    assert main(["--plan", str(processes), "--together", str(together)]) == REFUSED
+    assert "processes" in capsys.readouterr().err
+    check_sharing(tm_18b(), 8, 8)
+
+
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_has_the_stages_in_order(name: str) -> None:
     recipe = RECIPES[name]()
@@ -98,6 +116,9 @@ def test_wrong_arguments_are_named(capsys: pytest.CaptureFixture[str]) -> None:
         (["--only", "lips"], "audio, teacher, causal, student"),
         ([], "--shards"),
         (["--plan", "0"], "1 to 4096"),
+        (["--plan", "two"], "'two': 1 to 4096"),
+        (["--plan", "8", "--memory", "0"], "'0': more than 0"),
+        (["--plan", "8", "--memory", "nan"], "'nan': more than 0"),
     ):
         with pytest.raises(SystemExit):
             main(arguments)

@@ -134,6 +134,8 @@ def test_random_weights_have_to_be_asked_for(
     save_file({"head.weight": torch.zeros(1)}, tmp_path / "dit.safetensors")
     assert main([*command, "--base", str(tmp_path)]) == REFUSED
     assert "1 tensors have no place in this recipe's model" in capsys.readouterr().err
+    assert main([*command, "--base", str(tmp_path), "--together", "2"]) == REFUSED
+    assert "1 processes do not divide into groups of 2" in capsys.readouterr().err
     assert [each.name for each in tmp_path.iterdir()] == ["dit.safetensors"]
 
 
