@@ -291,7 +291,7 @@ class Coordinator:
         self._keeper.check()
 
     async def load(self) -> dict[str, float]:
-        return await load_of(self._bus, self._worker, self._slots)
+        return await load_of(self._bus, self._worker, self._slots, self.is_draining)
 
     async def drain(self, limit_s: float) -> None:
         """Open no more sessions, and wait until those that are here have ended, or `limit_s`."""
