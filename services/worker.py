@@ -18,6 +18,8 @@ log = get_logger(__name__)
 SLOT_WAIT_S = 2.0
 """How long a new session waits for the compute of one whose lease has just ended."""
 
+LISTED_S = 1.0
+"""A worker that comes or goes is noticed so late by those who open sessions."""
 DRAIN_POLL_S = 0.5
 DRAIN_TTL_S = 3600.0
 """A wish is kept for so long after the worker last looked for it."""
@@ -111,12 +113,14 @@ async def is_asked_to_drain(bus: Bus, worker: WorkerId) -> bool:
 
 
 async def until_free(bus: Bus, worker: WorkerId, limit_s: float) -> None:
-    """Until nobody leases a slot of a worker any more, or `limit_s` seconds have passed.
+    """Until nobody leases a slot of a worker that drains, or `limit_s` seconds have passed.
 
-    A bus that does not answer is waited for: sessions go on without it for a while.
+    For as long as lists of before may be in use somebody may yet come. A bus that does not answer
+    is waited for: sessions go on without it for a while.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
+            await asyncio.sleep(LISTED_S + DRAIN_POLL_S)
             while True:
                 with suppress(AvatarError, OSError):
                     if await bus.loads(worker) == [0]:

@@ -36,12 +36,10 @@ from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
 from services.gateway.admission import Admission, GatewayFull, Tell
 from services.gateway.keeper import Keeper
-from services.worker import Heartbeat, load_of, task_group, until_done, until_free
+from services.worker import LISTED_S, Heartbeat, load_of, task_group, until_done, until_free
 
 log = get_logger(__name__)
 
-LISTED_S = 1.0
-"""A worker that comes or goes is noticed so late by those who open sessions."""
 DRAWN = 8
 
 CHAIN: Final[tuple[StageName, ...]] = (
@@ -404,6 +402,8 @@ class Coordinator:
 
     async def _listed(self, stage: StageName) -> list[WorkerInfo]:
         """Workers that take sessions, as the bus had them less than `LISTED_S` ago."""
+        if stage == "gateway" and self.is_draining:  # it need not be told by the bus
+            return []
         async with self._listing[stage]:  # a crowd that opens asks once
             listed, until = self._lists.get(stage, ([], 0.0))
             if self._clock() >= until:

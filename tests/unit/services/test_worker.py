@@ -7,7 +7,8 @@ import pytest
 from avatar.bus import WORKER_TTL_S, WorkerInfo
 from avatar.bus.memory import MemoryBus
 from avatar.media import SessionId, WorkerId
-from services.worker import Heartbeat, ask_to_drain, load_of
+from services.worker import LISTED_S, Heartbeat, ask_to_drain, load_of, until_free
+from tests.fakes.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.unit
 
@@ -60,3 +61,19 @@ async def test_a_worker_that_drains_has_no_free_slot_for_the_autoscaler() -> Non
     assert await bus.acquire(SessionId("s"), INFO) is not None
     assert (await load_of(bus, WORKER, 3))["leased"] == 1
     assert (await load_of(bus, WORKER, 3, is_draining=True))["leased"] == 3
+
+
+def test_who_drains_waits_for_those_whom_an_old_list_still_sends() -> None:
+    async def main() -> tuple[bool, bool]:
+        bus = MemoryBus()
+        going = asyncio.create_task(until_free(bus, WORKER, limit_s=60))
+        await asyncio.sleep(LISTED_S)
+        late = await bus.acquire(SessionId("s"), INFO)
+        await asyncio.sleep(5)  # less than the lease runs
+        left_early = going.done()
+        assert late is not None
+        await bus.release(late)
+        await asyncio.sleep(1)
+        return left_early, going.done()
+
+    assert in_virtual_time(main()) == (False, True)
