@@ -87,7 +87,6 @@ def run(path: Path) -> int:
             {
                 **LIBRARIES,
                 "LOG_FILE": str(log_file()),
-                "PROMETHEUS_MULTIPROC_DIR": _made(folder / "metrics"),
                 "TORCHINDUCTOR_CACHE_DIR": str(
                     folder / "inductor"
                 ),  # importing diffusers makes one
@@ -96,6 +95,8 @@ def run(path: Path) -> int:
         logging.configure(path=Environment.read().log_file)
         if environment.runtime == "inproc":
             return run_inproc(config, progress)
+        # for processes that begin after it is set: prometheus_client looks when it is imported
+        set_environment({"PROMETHEUS_MULTIPROC_DIR": _made(folder / "metrics")})
         return run_ray(deployed, config, environment, folder, progress)
 
 

@@ -18,6 +18,8 @@ log = get_logger(__name__)
 SLOT_WAIT_S = 2.0
 """How long a new session waits for the compute of one whose lease has just ended."""
 
+LISTED_S = 1.0
+"""A worker that comes or goes is noticed so late by those who open sessions."""
 DRAIN_POLL_S = 0.5
 DRAIN_TTL_S = 3600.0
 """A wish is kept for so long after the worker last looked for it."""
@@ -45,11 +47,11 @@ class Heartbeat:
         self._bus = bus
         self._interval_s = interval_s
         self._stopped = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         await self._bus.advertise(self.info)
-        self._task = asyncio.create_task(self._beat())
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen())]
 
     def check(self) -> None:
         """Raise if the heart has stopped.
@@ -57,7 +59,7 @@ class Heartbeat:
         Raises:
             RuntimeError: So that Serve replaces the replica.
         """
-        if self._task is None or self._task.done():
+        if not self._tasks or any(task.done() for task in self._tasks):
             raise RuntimeError(f"the heartbeat of {self.info.worker} has stopped")
 
     async def drain(self) -> None:
@@ -67,23 +69,36 @@ class Heartbeat:
 
     async def stop(self) -> None:
         self._stopped.set()
-        if self._task is not None:
-            await self._task
+        if self._tasks:
+            await asyncio.gather(*self._tasks)
             with suppress(AvatarError, OSError):  # an unreachable bus forgets us by itself
                 await self._bus.withdraw(self.info.worker)
-        self._task = None
+        self._tasks = []
 
     async def _beat(self) -> None:
+        async def say() -> None:
+            self.info = replace(self.info, avatars=self._avatars())
+            await self._bus.advertise(self.info)
+
+        await self._again_and_again(say)
+
+    async def _listen(self) -> None:
+        """Apart from the beats: where many ask the bus an answer is late, and beats may not be."""
+
+        async def listen() -> None:
+            if not self.info.draining and await is_asked_to_drain(self._bus, self.info.worker):
+                log.info("worker_draining", stage=self.info.stage, worker=self.info.worker)
+                await self.drain()
+
+        await self._again_and_again(listen)
+
+    async def _again_and_again(self, do: Callable[[], Awaitable[None]]) -> None:
         while not self._stopped.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), self._interval_s)
                 return
             try:
-                self.info = replace(self.info, avatars=self._avatars())
-                await self._bus.advertise(self.info)
-                if not self.info.draining and await is_asked_to_drain(self._bus, self.info.worker):
-                    log.info("worker_draining", stage=self.info.stage, worker=self.info.worker)
-                    await self.drain()
+                await do()
             except (AvatarError, OSError) as error:  # the bus may come back; media goes on
                 log.warning("heartbeat_failed", worker=self.info.worker, error=str(error))
 
@@ -98,12 +113,14 @@ async def is_asked_to_drain(bus: Bus, worker: WorkerId) -> bool:
 
 
 async def until_free(bus: Bus, worker: WorkerId, limit_s: float) -> None:
-    """Until nobody leases a slot of a worker any more, or `limit_s` seconds have passed.
+    """Until nobody leases a slot of a worker that drains, or `limit_s` seconds have passed.
 
-    A bus that does not answer is waited for: sessions go on without it for a while.
+    For as long as lists of before may be in use somebody may yet come. A bus that does not answer
+    is waited for: sessions go on without it for a while.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
+            await asyncio.sleep(LISTED_S + DRAIN_POLL_S)
             while True:
                 with suppress(AvatarError, OSError):
                     if await bus.loads(worker) == [0]:
@@ -111,9 +128,14 @@ async def until_free(bus: Bus, worker: WorkerId, limit_s: float) -> None:
                 await asyncio.sleep(DRAIN_POLL_S)
 
 
-async def load_of(bus: Bus, worker: WorkerId, slots: int) -> dict[str, float]:
-    """What autoscaling goes by; see services/autoscaling.py."""
-    [leased] = await bus.loads(worker)
+async def load_of(
+    bus: Bus, worker: WorkerId, slots: int, is_draining: bool = False
+) -> dict[str, float]:
+    """What autoscaling goes by; see services/autoscaling.py.
+
+    Whoever takes no new sessions has no free slot: an operator who drains it wants another one.
+    """
+    [leased] = [slots] if is_draining else await bus.loads(worker)
     waiting = await bus.line_length()
     return {"slots": float(slots), "leased": float(leased), "waiting": float(waiting)}
 
@@ -181,7 +203,8 @@ class SessionHost:
         self._heartbeat.check()
 
     async def load(self) -> dict[str, float]:
-        return await load_of(self._bus, self._worker, self._slots)
+        is_draining = self._heartbeat is not None and self._heartbeat.info.draining
+        return await load_of(self._bus, self._worker, self._slots, is_draining)
 
     async def drain(self, limit_s: float) -> None:
         """Take no new sessions, and wait until those that are here have ended, or `limit_s`."""

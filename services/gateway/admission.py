@@ -23,6 +23,8 @@ TELL_S: Final = 2.0
 FIRST_GUESS_S: Final = 10.0
 """A place further in line, as long as nobody has moved up yet."""
 SHORTEST_RETRY_S: Final = 1.0
+OR_WAIT: Final = ", or ask to wait"
+"""To who did not."""
 _LEARN: Final = 0.3
 
 T = TypeVar("T")
@@ -86,12 +88,12 @@ class Admission:
     async def _at_once(self, acquire: Callable[[], Awaitable[T]]) -> T:
         waiting = await self._bus.line_length()
         if waiting:  # a slot that is free this moment is theirs
-            raise self._refusal(f"{waiting} callers wait for a free slot already", waiting)
+            raise self._refusal(f"{waiting} callers wait for a free slot already", waiting, OR_WAIT)
         try:
             async with self._doors:
                 return await acquire()
         except (Busy, GatewayFull) as error:
-            raise self._refusal(str(error), waiting) from error
+            raise self._refusal(str(error), waiting, OR_WAIT) from error
 
     async def _in_turn(self, acquire: Callable[[], Awaitable[T]], tell: Tell) -> T:
         ticket, began = uuid.uuid4().hex, self._clock()
@@ -154,10 +156,10 @@ class Admission:
     def _learn(self, seconds: float) -> None:
         self._place_s += _LEARN * (seconds - self._place_s)
 
-    def _refusal(self, message: str, before: int) -> Busy:
+    def _refusal(self, message: str, before: int, advice: str = "") -> Busy:
         retry_after_s = max(SHORTEST_RETRY_S, min(60.0, (before + 1) * self._place_s))
         return Busy(
-            f"{message}; try again in about {retry_after_s:.0f} s, or ask to wait",
+            f"{message}; try again in about {retry_after_s:.0f} s{advice}",
             retry_after_s,
             before + 1,
         )

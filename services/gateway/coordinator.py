@@ -36,12 +36,10 @@ from avatar.telemetry.logging import bound, get_logger
 from avatar.transport import Channel, Hop, Inbound, OpenRequest, Transport
 from services.gateway.admission import Admission, GatewayFull, Tell
 from services.gateway.keeper import Keeper
-from services.worker import Heartbeat, load_of, task_group, until_done, until_free
+from services.worker import LISTED_S, Heartbeat, load_of, task_group, until_done, until_free
 
 log = get_logger(__name__)
 
-LISTED_S = 1.0
-"""A worker that comes or goes is noticed so late by those who open sessions."""
 DRAWN = 8
 
 CHAIN: Final[tuple[StageName, ...]] = (
@@ -291,7 +289,7 @@ class Coordinator:
         self._keeper.check()
 
     async def load(self) -> dict[str, float]:
-        return await load_of(self._bus, self._worker, self._slots)
+        return await load_of(self._bus, self._worker, self._slots, self.is_draining)
 
     async def drain(self, limit_s: float) -> None:
         """Open no more sessions, and wait until those that are here have ended, or `limit_s`."""
@@ -404,6 +402,8 @@ class Coordinator:
 
     async def _listed(self, stage: StageName) -> list[WorkerInfo]:
         """Workers that take sessions, as the bus had them less than `LISTED_S` ago."""
+        if stage == "gateway" and self.is_draining:  # it need not be told by the bus
+            return []
         async with self._listing[stage]:  # a crowd that opens asks once
             listed, until = self._lists.get(stage, ([], 0.0))
             if self._clock() >= until:

@@ -176,8 +176,14 @@ async def test_a_worker_is_drained() -> None:
         async with asyncio.timeout(30):
             while await willing():  # noqa: ASYNC110  it hears of it by and by
                 await asyncio.sleep(0.02)
+
+        async def open_again_and_again() -> None:
+            while True:  # a gateway looks once a second who is there
+                async with client.session(pictures="none"):
+                    pass
+
         with pytest.raises(tm.Unavailable):
-            await client.session(pictures="none").open()
+            await asyncio.wait_for(open_again_and_again(), 30)
         with pytest.raises(tm.NotFound):
             await client.drain("nobody")
 

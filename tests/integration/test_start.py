@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from services.startup import StartupListener
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
+ENVIRONMENT = {"PATH": "/usr/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk'}"}
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -54,7 +56,7 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "services.run"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk'}", **environment},
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -186,3 +188,24 @@ async def test_a_start_that_takes_too_long_says_what_is_missing_and_how_to_wait_
 def test_closing_twice_is_closing(listener: StartupListener) -> None:
     listener.close()
     listener.close()
+
+
+@pytest.mark.timeout(180)
+def test_one_process_tells_its_metrics_too(port: int, tmp_path: Path) -> None:
+    settings = {"PORT": str(port), "GRPC_PORT": str(free_port()), "LOG_FILE": str(tmp_path / "log")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.run"],
+        cwd=ROOT,
+        env={**ENVIRONMENT, **settings, "PROFILE": "marker", "RUNTIME": "inproc"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any(line.startswith("Open http") for line in process.stdout)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+            told = response.read().decode()
+        assert 'avatar_slots{stage="score_worker"} 2.0' in told.splitlines()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)

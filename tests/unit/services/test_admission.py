@@ -234,6 +234,7 @@ async def test_a_line_that_is_long_enough_takes_nobody_more() -> None:
             with pytest.raises(Busy, match="2 callers wait") as caught:
                 await door.enter("c")
             assert caught.value.position == 3
+            assert "ask to wait" not in str(caught.value)  # it did
             assert await bus.line_length() == 2
 
 

@@ -14,7 +14,8 @@ from avatar.media import STAGES, SessionId, StageName, WorkerId
 from avatar.transport import Hop, Inbound, OpenRequest
 from avatar.transport.memory import MemoryNetwork, MemoryTransport
 from services.gateway.admission import Place
-from services.gateway.coordinator import DRAWN, LISTED_S, Coordinator
+from services.gateway.coordinator import DRAWN, Coordinator
+from services.worker import LISTED_S
 from tests.fakes.calls import ManualClock
 from tests.fakes.graph import until
 
@@ -202,6 +203,18 @@ async def test_a_draining_worker_gets_no_new_session() -> None:
         await d.bus.advertise(drained)
         assert await d.coordinator.missing() == ["vae_decoder"]
         with pytest.raises(Unavailable):
+            async with d.coordinator.session("mira"):
+                pass
+
+
+async def test_a_gateway_that_drains_opens_no_session_from_that_moment_on() -> None:
+    async with desk() as d:
+        for stage in UPSTREAM:
+            await d.add(stage)
+        async with d.coordinator.session("mira"):
+            pass  # it has looked who is there, and does not look again: the clock stands still
+        await d.coordinator.drain(0.0)
+        with pytest.raises(Unavailable, match="no live gateway"):
             async with d.coordinator.session("mira"):
                 pass
 
