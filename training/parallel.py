@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from avatar.errors import AvatarError, InvalidInput
+from avatar.errors import AvatarError
 
 _PATIENCE = timedelta(hours=12)
 """While the first process does alone what is not shared."""
@@ -48,7 +48,7 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-class Refused(InvalidInput):
+class Refused(ValueError):
     """What one process found wrong before anything began; all of them have been told."""
 
 
